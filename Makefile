@@ -1,0 +1,148 @@
+# The variables keep the names that packagers of DKMS know. Set SYSTEMD= or
+# OPENRC= to leave that service out; Arch wants SBIN=/usr/bin.
+DESTDIR  =
+SBIN     = /usr/sbin
+LIBDIR   = /usr/lib/dkms
+MODDIR   = /lib/modules
+KCONF    = /etc/kernel
+KINSTALL = /usr/lib/kernel/install.d
+KPREINST = /usr/lib/kernel/preinst.d
+SYSTEMD  = /usr/lib/systemd/system
+OPENRC   = /etc/init.d
+SHARE    = /usr/share
+# Where the programs are built, and where install takes them from.
+BIN      = bin
+# debian, gentoo, fedora, suse, arch, alpine or all: whose kernel hooks are
+# laid down. auto asks os-release and means all where that is no help.
+DISTRO   = auto
+FUZZTIME = 10s
+
+GO          = go
+BUILD       = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+distro := $(DISTRO)
+ifeq ($(DISTRO),auto)
+distro := $(shell . /etc/os-release 2>/dev/null || . /usr/lib/os-release 2>/dev/null; \
+	for id in $$ID $$ID_LIKE all; do case $$id in \
+	(debian|ubuntu) echo debian; break;; (fedora|rhel|centos) echo fedora; break;; \
+	(suse|opensuse*|sle*) echo suse; break;; (gentoo|arch|alpine|all) echo $$id; break;; \
+	esac; done)
+endif
+
+# What is installed: source:destination:mode.
+files_debian := $(foreach hook,postinst header_postinst preinst prerm,dist/hooks/debian.in:$(KCONF)/$(hook).d/dkms:755)
+files_plugin := dist/hooks/40-dkms.install:$(KINSTALL)/40-dkms.install:755
+files_gentoo := dist/hooks/40-dkms.install:$(KPREINST)/40-dkms.install:755
+files_arch := \
+	dist/arch/70-dkms-install.hook:$(SHARE)/libalpm/hooks/70-dkms-install.hook:644 \
+	dist/arch/70-dkms-upgrade.hook:$(SHARE)/libalpm/hooks/70-dkms-upgrade.hook:644 \
+	dist/arch/71-dkms-remove.hook:$(SHARE)/libalpm/hooks/71-dkms-remove.hook:644 \
+	dist/arch/dkms-alpm:$(SHARE)/libalpm/scripts/dkms:755
+files_suse := dist/compat/common.postinst:/usr/libexec/dkms/common.postinst:755
+files_systemd := dist/systemd/dkms.service:$(SYSTEMD)/dkms.service:644
+files_openrc := dist/openrc/dkms.initd:$(OPENRC)/dkms:755 \
+	dist/openrc/dkms.confd:$(dir $(OPENRC))conf.d/dkms:644
+
+hooks_debian := $(files_debian) $(files_plugin)
+hooks_gentoo := $(files_gentoo) $(files_plugin)
+hooks_fedora := $(files_plugin)
+hooks_suse   := $(files_plugin) $(files_suse)
+hooks_arch   := $(files_arch)
+hooks_alpine :=
+hooks_all    := $(files_debian) $(files_gentoo) $(files_plugin) $(files_arch)
+ifeq ($(filter debian gentoo fedora suse arch alpine all,$(distro)),)
+$(error DISTRO=$(DISTRO) is none of auto debian gentoo fedora suse arch alpine all)
+endif
+
+files := \
+	$(BIN)/dkms:$(SBIN)/dkms:755 \
+	$(BIN)/dkms-hook:$(LIBDIR)/dkms-hook:755 \
+	dist/compat/common.postinst:$(LIBDIR)/common.postinst:755 \
+	dist/compat/dkms_autoinstaller:$(LIBDIR)/dkms_autoinstaller:755 \
+	dist/framework.conf:/etc/dkms/framework.conf:644 \
+	dist/completions/dkms.bash:$(SHARE)/bash-completion/completions/dkms:644 \
+	dist/completions/_dkms:$(SHARE)/zsh/site-functions/_dkms:644 \
+	dist/completions/dkms.fish:$(SHARE)/fish/vendor_completions.d/dkms.fish:644 \
+	dist/doc/differences.md:$(SHARE)/doc/dkms/differences.md:644 \
+	dist/man/dkms.8:$(SHARE)/man/man8/dkms.8:644 \
+	dist/man/dkms-hook.8:$(SHARE)/man/man8/dkms-hook.8:644 \
+	dist/man/dkms.conf.5:$(SHARE)/man/man5/dkms.conf.5:644 \
+	dist/man/dkms-framework.conf.5:$(SHARE)/man/man5/dkms-framework.conf.5:644 \
+	$(hooks_$(distro)) \
+	$(if $(SYSTEMD),$(files_systemd)) \
+	$(if $(OPENRC),$(if $(filter debian gentoo alpine all,$(distro)),$(files_openrc)))
+dirs := /etc/dkms/framework.conf.d /var/lib/dkms
+
+# Texts name the default paths; the others are put in on the way. Programs
+# are copied as they are.
+subst = sed -e 's|/usr/sbin/dkms|$(SBIN)/dkms|g' -e 's|/usr/lib/dkms|$(LIBDIR)|g' \
+	-e 's,\(^\|[^r]\)/lib/modules,\1$(MODDIR),g' -e "s|@HOOK@|$$hook|g"
+
+.PHONY: all install uninstall test race lint fuzz bench demo clean man-check
+all:
+	$(BUILD) -o $(BIN)/dkms ./oneshot
+	$(BUILD) -o $(BIN)/dkms-hook ./hooks
+
+$(BIN)/dkms:
+	$(BUILD) -o $@ ./oneshot
+
+$(BIN)/dkms-hook:
+	$(BUILD) -o $@ ./hooks
+
+# An existing framework.conf is the administrator's and stays.
+install: $(BIN)/dkms $(BIN)/dkms-hook
+	@set -e; for dir in $(dirs); do install -d -m 755 "$(DESTDIR)$$dir"; done; \
+	for f in $(files); do \
+		src=$${f%%:*} mode=$${f##*:} to=$${f#*:}; to=$${to%:*}; \
+		hook=$${to%/*}; hook=$${hook##*/}; hook=$${hook%.d}; \
+		if [ "$$to" = /etc/dkms/framework.conf ] && [ -e "$(DESTDIR)$$to" ]; then continue; fi; \
+		echo "install $$to"; \
+		case $$src in \
+		$(BIN)/*) install -D -m $$mode "$$src" "$(DESTDIR)$$to";; \
+		*) $(subst) "$$src" | install -D -m $$mode /dev/stdin "$(DESTDIR)$$to";; \
+		esac; \
+	done
+
+# What was built, the signing key and a changed configuration stay.
+uninstall:
+	@for f in $(files); do \
+		src=$${f%%:*} to=$${f#*:}; to=$${to%:*}; \
+		if [ "$$to" = /etc/dkms/framework.conf ]; then cmp -s "$$src" "$(DESTDIR)$$to" || continue; fi; \
+		rm -f "$(DESTDIR)$$to"; \
+	done; \
+	for dir in $(LIBDIR) $(dirs) /etc/dkms; do \
+		rmdir "$(DESTDIR)$$dir" 2>/dev/null || true; \
+	done
+
+test:
+	sh testscripts/setup.sh
+	$(GO) test ./...
+
+race:
+	$(GO) test -race ./...
+
+fuzz:
+	@set -e; for pkg in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			$(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+demo:
+	sh testscripts/demo.sh
+
+lint: man-check
+	@out=$$(gofmt -s -l .); [ -z "$$out" ] || { echo "gofmt: $$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) mod tidy -diff
+
+man-check:
+	mandoc -T lint -W warning dist/man/*
+
+clean:
+	rm -rf bin

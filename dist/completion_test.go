@@ -1,0 +1,184 @@
+package dist_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// completionRoot is a tree with two modules, two kernels and a source tree
+// that is not added, and the completion files reading it.
+func completionRoot(t *testing.T) (root string) {
+	t.Helper()
+	root = t.TempDir()
+	for _, f := range []string{
+		"/var/lib/dkms/hello/1.0/source/dkms.conf",
+		"/var/lib/dkms/hello/2.0/source/dkms.conf",
+		"/var/lib/dkms/zfs-kmod/2.1.11/source/dkms.conf",
+		"/var/lib/dkms/mok.pub",
+		"/usr/src/hello-1.0/dkms.conf",
+		"/usr/src/new-thing-0.3-rc1/dkms.conf",
+		"/usr/src/linux-headers-6.1/Makefile",
+		"/lib/modules/6.1.0-56-amd64/modules.dep",
+		"/lib/modules/6.1.0-56-rt-amd64/modules.dep",
+	} {
+		write(t, root+f, "", 0o644)
+	}
+	for _, name := range []string{"dkms.bash", "_dkms", "dkms.fish"} {
+		text := read(t, "completions/"+name)
+		for _, dir := range []string{"/var/lib/dkms", "/usr/src", "/lib/modules"} {
+			text = strings.ReplaceAll(text, dir, root+dir)
+		}
+		write(t, root+"/completions/"+name, text, 0o644)
+	}
+	return root
+}
+
+// completions are command lines, up to the cursor, with what must and what
+// must not be offered. Candidates are whole words, without what the shell has
+// already; where shells split words differently, the last part counts.
+var completions = []struct{ line, want, not string }{
+	{"dkms ", "add status kernel_prerm generate_mok", "hello mkdeb"},
+	{"dkms un", "uninstall unbuild", "add"},
+	{"dkms --quiet rem", "remove", "add"},
+	{"dkms status ", "hello", "new-thing mok.pub"},
+	{"dkms remove hello/", "hello/1.0 hello/2.0", "zfs-kmod/2.1.11 hello/0.3-rc1"},
+	{"dkms remove --all hello/2", "hello/2.0", "hello/1.0"},
+	{"dkms add new", "new-thing", "zfs-kmod linux-headers"},
+	{"dkms add new-thing/", "new-thing/0.3-rc1", "hello/1.0"},
+	{"dkms build -k ", "6.1.0-56-amd64 6.1.0-56-rt-amd64", "hello"},
+	{"dkms build hello/1.0 -k 6.1.0-56-r", "6.1.0-56-rt-amd64", "6.1.0-56-amd64"},
+	{"dkms autoinstall --kernelver ", "6.1.0-56-amd64", "hello"},
+	{"dkms match --templatekernel ", "6.1.0-56-rt-amd64", "hello"},
+	{"dkms build -m he", "hello", "zfs-kmod"},
+	{"dkms build -m hello -v ", "1.0 2.0", "hello"},
+	{"dkms install --force", "--force --force-version-override", "--all"},
+	{"dkms remove --", "--all --no-depmod --rpm_safe_upgrade", "--symlink-modules --json"},
+	{"dkms status --j", "--json", "--all"},
+	{"dkms autoinstall --dry", "--dry-run", "--json"},
+	{"dkms uninstall -k 6.1.0-56-amd64 z", "zfs-kmod", "hello"},
+}
+
+// check compares what a shell offers for a line with what it should.
+func check(t *testing.T, shell, line string, got []string, want, not string) {
+	t.Helper()
+	slices.Sort(got)
+	matches := func(word string) bool {
+		return slices.ContainsFunc(got, func(g string) bool {
+			return g == word || strings.HasPrefix(g, word+"/") && !strings.Contains(word, "/") || word[strings.LastIndex(word, "/")+1:] == g && strings.HasSuffix(line, "/")
+		})
+	}
+	for _, w := range strings.Fields(want) {
+		if !matches(w) && !(shell == "zsh" && strings.Contains(w, "/") && slices.Contains(got, w[strings.Index(w, "/")+1:])) {
+			t.Errorf("%s: %q offers %q; want %s", shell, line, got, w)
+		}
+	}
+	for _, w := range strings.Fields(not) {
+		if matches(w) {
+			t.Errorf("%s: %q offers %q; do not want %s", shell, line, got, w)
+		}
+	}
+}
+
+func TestBashCompletion(t *testing.T) {
+	need(t, "bash")
+	root := completionRoot(t)
+	// The words as readline splits them, with "=" by itself.
+	const driver = `
+source "$1"; shift
+complete -p dkms >/dev/null || exit
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+_dkms dkms "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+printf '%s\n' "${COMPREPLY[@]}"`
+	offer := func(words ...string) []string {
+		argv := append([]string{"bash", "-uc", driver, "-", root + "/completions/dkms.bash"}, words...)
+		return strings.Fields(mustRun(t, root, argv...))
+	}
+	for _, c := range completions {
+		check(t, "bash", c.line, offer(strings.Split(c.line, " ")...), c.want, c.not)
+	}
+	for _, words := range [][]string{
+		{"dkms", "build", "--kernelver", "="},
+		{"dkms", "build", "--kernelver", "=", "6.1"},
+	} {
+		if got, want := offer(words...), []string{"6.1.0-56-amd64", "6.1.0-56-rt-amd64"}; !slices.Equal(got, want) {
+			t.Errorf("bash: %q offers %q; want %q", words, got, want)
+		}
+	}
+	if got, want := offer("dkms", "remove", "zf"), []string{"zfs-kmod/2.1.11"}; !slices.Equal(got, want) {
+		t.Errorf("bash: dkms remove zf offers %q; want %q", got, want)
+	}
+}
+
+func TestFishCompletion(t *testing.T) {
+	need(t, "fish")
+	root := completionRoot(t)
+	for _, c := range completions {
+		out := mustRun(t, root, "fish", "--no-config", "-c", `source $argv[1]; complete -C $argv[2]`, root+"/completions/dkms.fish", c.line)
+		var got []string
+		for _, line := range strings.Split(out, "\n") {
+			word, _, _ := strings.Cut(line, "\t")
+			got = append(got, word)
+		}
+		check(t, "fish", c.line, got, c.want, c.not)
+	}
+}
+
+// zshrc makes a shell that, at ^T, prints every word that is handed to compadd
+// and survives its matching. It says that it is ready when it reads keys.
+const zshrc = `
+PROMPT= RPS1= PS2=
+fpath=($ZDOTDIR $fpath)
+autoload -Uz compinit
+compinit -u -D
+compadd() {
+  case " ${@[1,(i)(-|--)]} " in *" -"[OAD]" "*) builtin compadd "$@"; return ;; esac
+  typeset -a hits
+  builtin compadd -O hits "$@"
+  (( $#hits )) && print -lr -- "HIT:"$^hits
+  builtin compadd "$@"
+}
+finish() { compstate[insert]= compstate[list]=; print -r -- HITS-END; }
+offer() { comppostfuncs=(finish); _main_complete; }
+zle -C offer complete-word offer
+bindkey "^T" offer
+zle-line-init() { print -r -- READY; }
+zle -N zle-line-init
+`
+
+// zshDriver types lines into such a shell, ^U before and ^T after each.
+const zshDriver = `
+zmodload zsh/zpty || exit 3
+export ZDOTDIR=$1; shift
+zpty shell "zsh -d -i"
+zpty -r shell junk '*READY*'
+for line; do
+  zpty -w -n shell $'\x15'"$line"$'\x14'
+  zpty -r shell out '*HITS-END*'
+  print -r -- "$out"
+done
+zpty -d shell
+`
+
+func TestZshCompletion(t *testing.T) {
+	need(t, "zsh", "timeout")
+	root := completionRoot(t)
+	write(t, root+"/completions/.zshrc", zshrc, 0o644)
+	argv := []string{"timeout", "60", "zsh", "-fc", zshDriver, "-", root + "/completions"}
+	for _, c := range completions {
+		argv = append(argv, c.line)
+	}
+	answers := strings.Split(strings.ReplaceAll(mustRun(t, root, argv...), "\r", ""), "HITS-END")
+	if len(answers) != len(completions)+1 {
+		t.Fatalf("zsh answered %d of %d lines", len(answers)-1, len(completions))
+	}
+	for i, c := range completions {
+		var got []string
+		for _, line := range strings.Split(answers[i], "\n") {
+			if at := strings.LastIndex(line, "HIT:"); at >= 0 {
+				got = append(got, strings.TrimSuffix(strings.TrimSpace(line[at+4:]), ":"))
+			}
+		}
+		check(t, "zsh", c.line, got, c.want, c.not)
+	}
+}

@@ -1,0 +1,154 @@
+# bash completion for dkms(8): reads directories, does not start dkms.
+
+# _dkms_modules WORD lists modules, or versions where WORD is MODULE/...
+_dkms_modules() {
+	local dir name
+	for dir in /var/lib/dkms/*/; do
+		dir=${dir%/} name=${dir##*/}
+		[[ -d $dir ]] || continue
+		if [[ $1 != */* ]]; then
+			echo "$name"
+		elif [[ $name == "${1%%/*}" ]]; then
+			_dkms_versions "$name" "$name/"
+		fi
+	done
+}
+
+# _dkms_versions MODULE PREFIX lists the versions of a module.
+_dkms_versions() {
+	local dir
+	for dir in "/var/lib/dkms/$1"/*/source; do
+		dir=${dir%/source}
+		[[ -d $dir ]] && echo "$2${dir##*/}"
+	done
+}
+
+# _dkms_sources SEPARATOR lists source trees as NAME SEPARATOR VERSION. The
+# version is taken to begin at the last dash before a digit.
+_dkms_sources() {
+	local dir
+	for dir in /usr/src/*/dkms.conf; do
+		dir=${dir%/dkms.conf} dir=${dir##*/}
+		[[ $dir =~ ^(.+)-([0-9].*)$ ]] && echo "${BASH_REMATCH[1]}$1${BASH_REMATCH[2]}"
+	done
+}
+
+_dkms_kernels() {
+	local dir
+	for dir in /lib/modules/*/; do
+		dir=${dir%/}
+		[[ -d $dir ]] && echo "${dir##*/}"
+	done
+}
+
+# _dkms_reply WORD CANDIDATES fills COMPREPLY.
+_dkms_reply() {
+	mapfile -t COMPREPLY < <(compgen -W "$2" -- "$1")
+}
+
+_dkms() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+	local verb='' module='' word before='' i
+	local verbs='add build install uninstall unbuild remove autoinstall status match
+		mktarball ldtarball generate_mok kernel_preinst kernel_postinst kernel_prerm'
+	local common='--verbose --quiet --debug --dkmstree --sourcetree --installtree --help'
+	local one='--module -v --kernelver --arch -c --config --directive --dry-run'
+	COMPREPLY=()
+
+	# "--option=value" comes as three words.
+	if [[ $cur == = ]]; then
+		cur=''
+	elif [[ $prev == = ]]; then
+		prev=${COMP_WORDS[COMP_CWORD - 2]}
+	fi
+
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		word=${COMP_WORDS[i]}
+		[[ $word == = ]] && continue
+		case $before in
+		-m | --module) module=$word ;;
+		-v | -k | --kernelver | -a | --arch | -c | -j | --config | --archive) ;;
+		--kernelsourcedir | --templatekernel | --directive | --dkmstree | --sourcetree | --installtree) ;;
+		*)
+			if [[ $word != -* && " ${verbs//[[:space:]]/ } " == *" $word "* ]]; then
+				verb=$word
+			elif [[ $word != -* && -z $module ]]; then
+				module=$word
+			fi
+			;;
+		esac
+		before=$word
+	done
+
+	case $prev in
+	-m | --module)
+		if [[ $verb == add ]]; then
+			_dkms_reply "$cur" "$(_dkms_sources / | sed "$([[ $cur == */* ]] || echo 's|/.*||')" | sort -u)"
+		else
+			_dkms_reply "$cur" "$(_dkms_modules "$cur")"
+		fi
+		return
+		;;
+	-v)
+		_dkms_reply "$cur" "$(_dkms_versions "$module" ''; _dkms_sources ' ' | sed -n "s|^${module//[^A-Za-z0-9_+-]/.} ||p")"
+		return
+		;;
+	-k | --kernelver | --templatekernel)
+		_dkms_reply "$cur" "$(_dkms_kernels)"
+		return
+		;;
+	-c | --config | --archive)
+		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		compopt -o filenames 2>/dev/null
+		return
+		;;
+	--kernelsourcedir | --dkmstree | --sourcetree | --installtree)
+		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+		compopt -o filenames 2>/dev/null
+		return
+		;;
+	-a | --arch | -j | --directive) return ;;
+	esac
+
+	if [[ $cur == -* ]]; then
+		case $verb in
+		'') _dkms_reply "$cur" "$common --version" ;;
+		add) _dkms_reply "$cur" "$common --module -v -c --archive --force --rpm_safe_upgrade --directive --dry-run" ;;
+		build) _dkms_reply "$cur" "$common $one -j --force --kernelsourcedir --archive" ;;
+		install) _dkms_reply "$cur" "$common $one -j --force --force-version-override --kernelsourcedir --archive --no-depmod --symlink-modules --modprobe-on-install --rpm_safe_upgrade" ;;
+		uninstall) _dkms_reply "$cur" "$common $one --all --no-depmod" ;;
+		unbuild) _dkms_reply "$cur" "$common $one --all --no-depmod" ;;
+		remove) _dkms_reply "$cur" "$common $one --all --no-depmod --rpm_safe_upgrade" ;;
+		autoinstall) _dkms_reply "$cur" "$common --kernelver --arch -j --force --no-depmod --kernelsourcedir --config --dry-run" ;;
+		status) _dkms_reply "$cur" "$common --module -v --kernelver --arch --json" ;;
+		match) _dkms_reply "$cur" "$common --templatekernel --kernelver --arch -j --force --dry-run" ;;
+		mktarball) _dkms_reply "$cur" "$common $one --all --archive --binaries-only --source-only" ;;
+		ldtarball) _dkms_reply "$cur" "$common --archive --force" ;;
+		generate_mok) _dkms_reply "$cur" "$common --kernelver" ;;
+		kernel_*) _dkms_reply "$cur" "$common --kernelver --arch --no-depmod --dry-run" ;;
+		esac
+		return
+	fi
+
+	case $verb in
+	'') _dkms_reply "$cur" "$verbs" ;;
+	autoinstall | generate_mok | kernel_*) ;;
+	add | build | install | ldtarball)
+		if [[ -z $module ]]; then
+			[[ $verb == ldtarball ]] || _dkms_reply "$cur" "$([[ $verb == add ]] || _dkms_modules "$cur/"; _dkms_sources /)"
+			mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$cur")
+			compopt -o filenames 2>/dev/null
+		fi
+		;;
+	match) [[ $module ]] || _dkms_reply "$cur" "$(_dkms_modules '')" ;;
+	*)
+		[[ $module ]] && return
+		_dkms_reply "$cur" "$(_dkms_modules "$cur")"
+		if ((${#COMPREPLY[@]} == 1)) && [[ $cur != */* ]]; then
+			_dkms_reply "${COMPREPLY[0]}/" "$(_dkms_modules "${COMPREPLY[0]}/")"
+		fi
+		;;
+	esac
+}
+
+complete -F _dkms dkms

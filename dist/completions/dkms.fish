@@ -1,0 +1,98 @@
+# fish completion for dkms(8): reads directories, does not start dkms.
+
+function __dkms_verbs
+    printf '%s\n' add build install uninstall unbuild remove autoinstall status match \
+        mktarball ldtarball generate_mok kernel_preinst kernel_postinst kernel_prerm
+end
+
+function __dkms_kernels
+    for dir in /lib/modules/*/
+        string replace -r '.*/(.+)/$' '$1' -- $dir
+    end
+end
+
+# MODULE/VERSION of what is added.
+function __dkms_added
+    for dir in /var/lib/dkms/*/*/source/
+        string replace -r '.*/([^/]+/[^/]+)/source/$' '$1' -- $dir
+    end
+end
+
+# MODULE/VERSION of the source trees; the version is taken to begin at the
+# last dash before a digit.
+function __dkms_sources
+    for file in /usr/src/*/dkms.conf
+        string match -rq '.*/(?<module>[^/]+)-(?<release>[0-9][^/]*)/dkms.conf$' -- $file
+        and echo $module/$release
+    end
+end
+
+function __dkms_versions
+    begin
+        __dkms_added
+        __dkms_sources
+    end | string replace -r '.*/' '' | sort -u
+end
+
+function __dkms_verb
+    __fish_seen_subcommand_from (__dkms_verbs)
+end
+
+function __dkms_in
+    __fish_seen_subcommand_from $argv
+end
+
+complete -c dkms -f
+
+complete -c dkms -n 'not __dkms_verb' -a add -d 'make a module known'
+complete -c dkms -n 'not __dkms_verb' -a build -d 'build a module'
+complete -c dkms -n 'not __dkms_verb' -a install -d 'build and install a module'
+complete -c dkms -n 'not __dkms_verb' -a uninstall -d 'take a module out of a kernel'
+complete -c dkms -n 'not __dkms_verb' -a unbuild -d 'delete what was built'
+complete -c dkms -n 'not __dkms_verb' -a remove -d 'forget a module'
+complete -c dkms -n 'not __dkms_verb' -a autoinstall -d 'install what is missing for a kernel'
+complete -c dkms -n 'not __dkms_verb' -a status -d 'list modules'
+complete -c dkms -n 'not __dkms_verb' -a match -d 'install what another kernel has'
+complete -c dkms -n 'not __dkms_verb' -a mktarball -d 'pack a module'
+complete -c dkms -n 'not __dkms_verb' -a ldtarball -d 'load an archive'
+complete -c dkms -n 'not __dkms_verb' -a generate_mok -d 'make the signing key'
+complete -c dkms -n 'not __dkms_verb' -a kernel_preinst -d 'drop builds for a kernel to be replaced'
+complete -c dkms -n 'not __dkms_verb' -a kernel_postinst -d 'install what is missing for a new kernel'
+complete -c dkms -n 'not __dkms_verb' -a kernel_prerm -d 'drop builds for a kernel to be removed'
+
+complete -c dkms -n '__dkms_in build install uninstall unbuild remove status match mktarball' -a '(__dkms_added)'
+complete -c dkms -n '__dkms_in add build install' -a '(__dkms_sources)'
+complete -c dkms -n '__dkms_in add build install ldtarball' -F
+
+complete -c dkms -l verbose -d 'show the commands that are run'
+complete -c dkms -s q -l quiet -d 'show nothing but errors'
+complete -c dkms -l debug -d 'show more'
+complete -c dkms -l dkmstree -x -a '(__fish_complete_directories)' -d 'state tree'
+complete -c dkms -l sourcetree -x -a '(__fish_complete_directories)' -d 'source tree'
+complete -c dkms -l installtree -x -a '(__fish_complete_directories)' -d 'install tree'
+complete -c dkms -s h -l help -d 'print a summary'
+complete -c dkms -s V -l version -d 'print the version'
+
+set -l one add build install uninstall unbuild remove status mktarball
+complete -c dkms -n "__dkms_in $one" -s m -l module -x -a '(__dkms_added; __dkms_sources)' -d module
+complete -c dkms -n "__dkms_in $one" -s v -x -a '(__dkms_versions)' -d version
+complete -c dkms -n __dkms_verb -s k -l kernelver -x -a '(__dkms_kernels)' -d kernel
+complete -c dkms -n __dkms_verb -s a -l arch -x -d architecture
+complete -c dkms -n 'not __dkms_in status generate_mok' -s n -l dry-run -d 'print what would be done'
+complete -c dkms -n '__dkms_in add build install mktarball' -s c -r -F -d 'dkms.conf to use'
+complete -c dkms -n '__dkms_in build install autoinstall' -l config -r -F -d 'kernel configuration'
+complete -c dkms -n '__dkms_in build install autoinstall' -l kernelsourcedir -x -a '(__fish_complete_directories)' -d 'kernel headers'
+complete -c dkms -n '__dkms_in build install autoinstall match' -s j -x -d 'number of compilers'
+complete -c dkms -n '__dkms_in add build install' -l directive -x -d 'set a directive'
+complete -c dkms -n '__dkms_in add build install mktarball ldtarball' -l archive -r -F -d archive
+complete -c dkms -n '__dkms_in add build install autoinstall match ldtarball' -l force -d 'do it again or all the same'
+complete -c dkms -n '__dkms_in install' -l force-version-override -d 'install over a newer version'
+complete -c dkms -n '__dkms_in install' -l symlink-modules -d 'install links'
+complete -c dkms -n '__dkms_in install' -l modprobe-on-install -d 'load modules for devices'
+complete -c dkms -n '__dkms_in install uninstall unbuild remove autoinstall kernel_preinst kernel_prerm' -l no-depmod -d 'do not run depmod'
+complete -c dkms -n '__dkms_in add install remove' -l rpm_safe_upgrade -d 'called by an RPM package'
+complete -c dkms -n '__dkms_in uninstall unbuild remove mktarball' -l all -d 'all kernels'
+complete -c dkms -n '__dkms_in mktarball' -l binaries-only -d 'without sources'
+complete -c dkms -n '__dkms_in mktarball' -l source-only -d 'without builds'
+complete -c dkms -n '__dkms_in match' -l templatekernel -x -a '(__dkms_kernels)' -d template
+complete -c dkms -n '__dkms_in status' -l json -d 'print JSON'

@@ -1,0 +1,402 @@
+// Package dist_test has what is shipped beside the programs judged by the
+// programs that will read it. It guarantees that what make install lays down
+// is complete, runs where it lands and is documented.
+package dist_test
+
+import (
+	"bytes"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// need skips the test where a judge is missing, and fails it in CI.
+func need(t *testing.T, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err == nil {
+			continue
+		}
+		if os.Getenv("CI") != "" {
+			t.Fatalf("%s is not installed", p)
+		}
+		t.Skipf("%s is not installed", p)
+	}
+}
+
+// run runs a program in the given directory and returns what it printed and
+// its exit status.
+func run(t *testing.T, dir string, env []string, argv ...string) (string, int) {
+	t.Helper()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir = dir
+	// Variables of the make or the shell that runs the tests stay out.
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "LC_ALL=C.UTF-8", "TERM=dumb"}, env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+func mustRun(t *testing.T, dir string, argv ...string) string {
+	t.Helper()
+	out, code := run(t, dir, nil, argv...)
+	if code != 0 {
+		t.Fatalf("%v = status %d:\n%s", argv, code, out)
+	}
+	return out
+}
+
+func write(t *testing.T, path, text string, mode fs.FileMode) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// makeArgs is a make command line for the programs of a temporary directory,
+// which need not exist yet for anything but install.
+func makeArgs(t *testing.T, target, dest string, vars ...string) []string {
+	t.Helper()
+	bin := t.TempDir()
+	for _, name := range []string{"dkms", "dkms-hook"} {
+		write(t, filepath.Join(bin, name), "#!/bin/sh\necho "+name+" \"$@\"\n", 0o755)
+	}
+	return append([]string{"make", "-s", target, "BIN=" + bin, "DESTDIR=" + dest}, vars...)
+}
+
+func install(t *testing.T, vars ...string) (dest string) {
+	t.Helper()
+	need(t, "make")
+	dest = t.TempDir()
+	mustRun(t, "..", makeArgs(t, "install", dest, vars...)...)
+	return dest
+}
+
+// list is every file below dir with its mode, as "755 /usr/sbin/dkms".
+func list(t *testing.T, dir string) (files []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		st, err := d.Info()
+		if err != nil {
+			return err
+		}
+		files = append(files, strconv.FormatUint(uint64(st.Mode().Perm()), 8)+" "+strings.TrimPrefix(path, dir))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+var everywhere = []string{
+	"644 /etc/dkms/framework.conf",
+	"644 /usr/lib/systemd/system/dkms.service",
+	"644 /usr/share/bash-completion/completions/dkms",
+	"644 /usr/share/doc/dkms/differences.md",
+	"644 /usr/share/fish/vendor_completions.d/dkms.fish",
+	"644 /usr/share/man/man5/dkms-framework.conf.5",
+	"644 /usr/share/man/man5/dkms.conf.5",
+	"644 /usr/share/man/man8/dkms-hook.8",
+	"644 /usr/share/man/man8/dkms.8",
+	"644 /usr/share/zsh/site-functions/_dkms",
+	"755 /usr/lib/dkms/common.postinst",
+	"755 /usr/lib/dkms/dkms-hook",
+	"755 /usr/lib/dkms/dkms_autoinstaller",
+	"755 /usr/sbin/dkms",
+}
+
+var byDistro = map[string][]string{
+	"debian": {
+		"644 /etc/conf.d/dkms",
+		"755 /etc/init.d/dkms",
+		"755 /etc/kernel/header_postinst.d/dkms",
+		"755 /etc/kernel/postinst.d/dkms",
+		"755 /etc/kernel/preinst.d/dkms",
+		"755 /etc/kernel/prerm.d/dkms",
+		"755 /usr/lib/kernel/install.d/40-dkms.install",
+	},
+	"gentoo": {
+		"644 /etc/conf.d/dkms",
+		"755 /etc/init.d/dkms",
+		"755 /usr/lib/kernel/install.d/40-dkms.install",
+		"755 /usr/lib/kernel/preinst.d/40-dkms.install",
+	},
+	"fedora": {"755 /usr/lib/kernel/install.d/40-dkms.install"},
+	"suse": {
+		"755 /usr/lib/kernel/install.d/40-dkms.install",
+		"755 /usr/libexec/dkms/common.postinst",
+	},
+	"arch": {
+		"644 /usr/share/libalpm/hooks/70-dkms-install.hook",
+		"644 /usr/share/libalpm/hooks/70-dkms-upgrade.hook",
+		"644 /usr/share/libalpm/hooks/71-dkms-remove.hook",
+		"755 /usr/share/libalpm/scripts/dkms",
+	},
+	"alpine": {"644 /etc/conf.d/dkms", "755 /etc/init.d/dkms"},
+}
+
+func TestInstall(t *testing.T) {
+	for distro, own := range byDistro {
+		dest := install(t, "DISTRO="+distro)
+		want := slices.Sorted(slices.Values(append(slices.Clone(everywhere), own...)))
+		got := slices.Sorted(slices.Values(list(t, dest)))
+		if !slices.Equal(got, want) {
+			t.Errorf("DISTRO=%s:\ngot  %q\nwant %q", distro, got, want)
+		}
+		for _, dir := range []string{"/var/lib/dkms", "/etc/dkms/framework.conf.d"} {
+			if st, err := os.Stat(dest + dir); err != nil || st.Mode() != fs.ModeDir|0o755 {
+				t.Errorf("DISTRO=%s: %s = %v, %v; want a directory of mode 755", distro, dir, st, err)
+			}
+		}
+	}
+}
+
+func TestInstallUnknownDistro(t *testing.T) {
+	need(t, "make")
+	out, code := run(t, "..", nil, makeArgs(t, "install", t.TempDir(), "DISTRO=plan9")...)
+	if code == 0 || !strings.Contains(out, "plan9") {
+		t.Errorf("make install DISTRO=plan9 = %d, %q; want a failure that names it", code, out)
+	}
+}
+
+func TestInstallWithoutServices(t *testing.T) {
+	dest := install(t, "DISTRO=gentoo", "SYSTEMD=", "OPENRC=")
+	for _, f := range list(t, dest) {
+		if strings.Contains(f, "dkms.service") || strings.Contains(f, "init.d") || strings.Contains(f, "conf.d/dkms") {
+			t.Errorf("SYSTEMD= OPENRC= installs %s", f)
+		}
+	}
+}
+
+func TestInstallOtherPaths(t *testing.T) {
+	dest := install(t, "DISTRO=all", "SBIN=/opt/bin", "LIBDIR=/opt/lib/dkms", "MODDIR=/opt/modules", "KCONF=/opt/kernel")
+	for _, f := range list(t, dest) {
+		path := f[4:]
+		if strings.HasSuffix(path, ".md") {
+			continue
+		}
+		for _, line := range strings.Split(read(t, dest+path), "\n") {
+			if strings.Contains(line, "/usr/sbin/dkms") || strings.Contains(line, "/usr/lib/dkms") || defaultModules.MatchString(line) || strings.Contains(line, "@HOOK@") {
+				t.Errorf("%s still has a default path: %s", path, line)
+			}
+		}
+	}
+	for path, want := range map[string]string{
+		"/opt/kernel/prerm.d/dkms":                       "hook=/opt/lib/dkms/dkms-hook",
+		"/opt/lib/dkms/dkms_autoinstaller":               "dkms=/opt/bin/dkms",
+		"/usr/lib/systemd/system/dkms.service":           "ExecStart=/opt/bin/dkms autoinstall",
+		"/usr/share/bash-completion/completions/dkms":    "for dir in /opt/modules/*/",
+		"/usr/share/libalpm/hooks/70-dkms-install.hook":  "usr/lib/modules/*/modules.order",
+		"/usr/share/libalpm/scripts/dkms":                "install_tree=/opt/modules",
+		"/usr/share/man/man8/dkms.8":                     "/opt/lib/dkms/common.postinst",
+		"/usr/share/fish/vendor_completions.d/dkms.fish": "/opt/modules/*/",
+		"/etc/init.d/dkms":                               "/opt/bin/dkms autoinstall",
+		"/usr/lib/kernel/install.d/40-dkms.install":      "hook=/opt/lib/dkms/dkms-hook",
+		"/usr/share/zsh/site-functions/_dkms":            "/opt/modules/*",
+		"/opt/lib/dkms/common.postinst":                  "dkms=/opt/bin/dkms",
+		"/usr/share/man/man5/dkms-framework.conf.5":      "/opt/modules",
+		"/usr/lib/kernel/preinst.d/40-dkms.install":      "hook=/opt/lib/dkms/dkms-hook",
+		"/opt/kernel/header_postinst.d/dkms":             "--hook=header_postinst",
+	} {
+		if got := read(t, dest+path); !strings.Contains(got, want) {
+			t.Errorf("%s lacks %q", path, want)
+		}
+	}
+}
+
+var defaultModules = regexp.MustCompile(`(^|[^r])/lib/modules`)
+
+func TestInstallKeepsConfiguration(t *testing.T) {
+	need(t, "make")
+	dest := t.TempDir()
+	conf := filepath.Join(dest, "etc/dkms/framework.conf")
+	write(t, conf, "verbose=1\n", 0o600)
+	mustRun(t, "..", makeArgs(t, "install", dest, "DISTRO=debian")...)
+	mustRun(t, "..", makeArgs(t, "uninstall", dest, "DISTRO=debian")...)
+	if got := list(t, dest); !slices.Equal(got, []string{"600 /etc/dkms/framework.conf"}) || read(t, conf) != "verbose=1\n" {
+		t.Errorf("install and uninstall leave %q, %q; want the configuration as it was", got, read(t, conf))
+	}
+}
+
+func TestUninstall(t *testing.T) {
+	dest := install(t, "DISTRO=all")
+	write(t, dest+"/var/lib/dkms/mok.key", "secret", 0o600)
+	mustRun(t, "..", makeArgs(t, "uninstall", dest, "DISTRO=all")...)
+	if got := list(t, dest); !slices.Equal(got, []string{"600 /var/lib/dkms/mok.key"}) {
+		t.Errorf("uninstall leaves %q; want nothing but the key", got)
+	}
+	for _, dir := range []string{"/usr/lib/dkms", "/etc/dkms"} {
+		if _, err := os.Stat(dest + dir); err == nil {
+			t.Errorf("uninstall leaves %s", dir)
+		}
+	}
+}
+
+func TestFrameworkConfHasOnlyComments(t *testing.T) {
+	conf, manual := read(t, "framework.conf"), read(t, "man/dkms-framework.conf.5")
+	for i, line := range strings.Split(conf, "\n") {
+		if line != "" && line[0] != '#' {
+			t.Errorf("framework.conf:%d: %s", i+1, line)
+		}
+	}
+	options := strings.Fields(`source_tree dkms_tree install_tree tmp_location verbose symlink_modules
+		autoinstall_all_kernels modprobe_on_install parallel_jobs compress_gzip_opts compress_xz_opts
+		compress_zstd_opts build_environment post_transaction sign_file mok_signing_key mok_certificate
+		try_sign_modules continue_on_error hook_errors build_sandbox`)
+	for _, o := range options {
+		if !strings.Contains(conf, "\n#"+o+"=\"") {
+			t.Errorf("framework.conf lacks %s", o)
+		}
+		if !regexp.MustCompile(`(?m)^\.It Va .*\b` + o + `\b`).MatchString(manual) {
+			t.Errorf("dkms-framework.conf(5) lacks %s", o)
+		}
+	}
+	for _, m := range regexp.MustCompile(`(?m)^#([a-z_]+)=`).FindAllStringSubmatch(conf, -1) {
+		if !slices.Contains(options, m[1]) {
+			t.Errorf("framework.conf has %s, which is no option", m[1])
+		}
+	}
+}
+
+// TestFrameworkConfExamples has bash read the file with its options in force.
+func TestFrameworkConfExamples(t *testing.T) {
+	need(t, "bash")
+	text := regexp.MustCompile(`(?m)^#([a-z_]+=)`).ReplaceAllString(read(t, "framework.conf"), "$1")
+	file := filepath.Join(t.TempDir(), "framework.conf")
+	write(t, file, text, 0o644)
+	out := mustRun(t, ".", "bash", "-euc", `kernelver=K; . "$1"; echo "$compress_xz_opts|$mok_signing_key"`, "-", file)
+	if want := "--check=crc32 --lzma2=dict=1MiB|/var/lib/dkms/mok.key\n"; out != want {
+		t.Errorf("framework.conf sets %q; want %q", out, want)
+	}
+}
+
+func TestManPages(t *testing.T) {
+	need(t, "mandoc")
+	pages, err := filepath.Glob("man/*")
+	if err != nil || len(pages) != 4 {
+		t.Fatalf("man/* = %v, %v; want 4 pages", pages, err)
+	}
+	mustRun(t, ".", append([]string{"mandoc", "-T", "lint", "-W", "warning"}, pages...)...)
+}
+
+// TestExitStatusTable holds the table of dkms(8) against pkg/exit.
+func TestExitStatusTable(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "../pkg/exit/exit.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes := map[string]bool{}
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok || len(spec.Values) != 1 {
+			return true
+		}
+		if v, ok := spec.Values[0].(*ast.BasicLit); ok {
+			codes[v.Value] = true
+		}
+		return true
+	})
+	_, table, _ := strings.Cut(read(t, "man/dkms.8"), ".Sh EXIT STATUS")
+	table, _, _ = strings.Cut(table, ".Sh ")
+	documented := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^\.It (\d+)$`).FindAllStringSubmatch(table, -1) {
+		documented[m[1]] = true
+	}
+	if len(codes) < 15 {
+		t.Fatalf("pkg/exit has %d codes; the test cannot read it", len(codes))
+	}
+	for c := range codes {
+		if !documented[c] {
+			t.Errorf("dkms(8) lacks exit status %s", c)
+		}
+	}
+	for c := range documented {
+		if !codes[c] {
+			t.Errorf("dkms(8) has exit status %s, which pkg/exit has not", c)
+		}
+	}
+}
+
+var (
+	verbs = strings.Fields(`add build install uninstall unbuild remove autoinstall status match mktarball
+		ldtarball generate_mok kernel_preinst kernel_postinst kernel_prerm`)
+	options = strings.Fields(`module kernelver arch all force force-version-override config kernelsourcedir
+		sourcetree dkmstree installtree no-depmod verbose quiet debug archive templatekernel binaries-only
+		source-only symlink-modules modprobe-on-install rpm_safe_upgrade directive version help dry-run json`)
+)
+
+// TestEverythingIsDocumented looks for every verb and option in dkms(8) and
+// in the three completions.
+func TestEverythingIsDocumented(t *testing.T) {
+	manual := read(t, "man/dkms.8")
+	for _, v := range verbs {
+		if !strings.Contains(manual, "\n.It Cm "+v+"\n") {
+			t.Errorf("dkms(8) lacks %s", v)
+		}
+	}
+	for _, o := range options {
+		if !regexp.MustCompile(`(?m)^\.It .*-` + o + `( |$)`).MatchString(manual) {
+			t.Errorf("dkms(8) lacks --%s", o)
+		}
+		for file, form := range map[string]string{"dkms.bash": "--", "_dkms": "--", "dkms.fish": "-l "} {
+			if !regexp.MustCompile(regexp.QuoteMeta(form+o) + `\b`).MatchString(read(t, "completions/"+file)) {
+				t.Errorf("completions/%s lacks --%s", file, o)
+			}
+		}
+	}
+}
+
+func TestDifferences(t *testing.T) {
+	next := 1
+	for _, line := range strings.Split(read(t, "doc/differences.md"), "\n") {
+		cells := strings.Split(line, " | ")
+		number, err := strconv.Atoi(strings.TrimPrefix(cells[0], "| "))
+		if err != nil {
+			continue
+		}
+		if number != next || len(cells) != 4 || !regexp.MustCompile(`^(fixed|fixed, in part|kept|planned)$`).MatchString(cells[2]) {
+			t.Errorf("differences.md: want row %d with a decision, have %q", next, line)
+		}
+		next++
+	}
+	if next != 72 {
+		t.Errorf("differences.md ends with row %d; want 71", next-1)
+	}
+}
+
+func TestLicense(t *testing.T) {
+	standard, err := os.ReadFile("/usr/share/common-licenses/Apache-2.0")
+	if err != nil {
+		t.Skip("no standard text to compare with")
+	}
+	if !bytes.Equal([]byte(read(t, "../LICENSE")), standard) {
+		t.Error("LICENSE is not the standard text")
+	}
+}

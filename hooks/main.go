@@ -1,0 +1,22 @@
+// Command dkms-hook is what package managers and kernel installers call when
+// a kernel comes or goes. It works under any name in any of their directories.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"dkms/pkg/hook"
+	"dkms/pkg/system"
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	syscall.Umask(0o022)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	return hook.Main(ctx, system.ThisHost(os.Environ()), os.Stdout, os.Stderr, os.Args[0], os.Args[1:])
+}

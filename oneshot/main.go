@@ -1,0 +1,23 @@
+// Command dkms builds, signs and installs out-of-tree kernel modules: run by
+// hand, and at boot for what is missing.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"dkms/pkg/cli"
+	"dkms/pkg/system"
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	syscall.Umask(0o022)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	streams := cli.Streams{Out: os.Stdout, Err: os.Stderr, ErrFile: os.Stderr}
+	return cli.Main(ctx, system.ThisHost(os.Environ()), streams, os.Args[1:])
+}

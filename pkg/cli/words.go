@@ -1,0 +1,99 @@
+package cli
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dkms/pkg/engine"
+	"dkms/pkg/exit"
+	"dkms/pkg/system"
+)
+
+// actions are the action words, with what the help says of them.
+var actions = []struct {
+	verb engine.Verb
+	help string
+}{
+	{engine.Add, "register the sources of a module"},
+	{engine.Build, "build a module for a kernel"},
+	{engine.Install, "install it, building it first where needed"},
+	{engine.Uninstall, "take it out of the kernel again"},
+	{engine.Unbuild, "uninstall it and delete the build"},
+	{engine.Remove, "unbuild it and forget it"},
+	{engine.Autoinstall, "install everything that is missing"},
+	{engine.Status, "list modules, builds and installations"},
+	{engine.KernelPreinst, "drop builds before a kernel is replaced"},
+	{engine.KernelPostinst, "autoinstall for a kernel just installed"},
+	{engine.KernelPrerm, "drop builds before a kernel is removed"},
+}
+
+var actionsHelp = func() string {
+	var b strings.Builder
+	b.WriteString("Actions:\n")
+	for _, a := range actions {
+		b.WriteString("  " + string(a.verb) + strings.Repeat(" ", 17-len(a.verb)) + a.help + "\n")
+	}
+	return b.String()
+}()
+
+func isAction(word string) bool {
+	return slices.ContainsFunc(actions, func(a struct {
+		verb engine.Verb
+		help string
+	}) bool {
+		return string(a.verb) == word
+	})
+}
+
+// request sorts the positional words as the original does: actions, source
+// directories, archives, the module.
+func (f *flags) request(h system.Host) (engine.Request, error) {
+	req := engine.Request{
+		Kernels: f.Kernelver, Arches: f.Arch, Conf: f.Conf, All: f.All, Force: f.Force,
+		ForceVersion: f.ForceVersionOverride, NoDepmod: f.NoDepmod, DryRun: f.DryRun, JSON: f.JSON,
+	}
+	for _, m := range f.Module {
+		setModule(&req, m)
+	}
+	if f.ModuleVersion != "" {
+		req.Version = f.ModuleVersion
+	}
+	for _, word := range f.Words {
+		if err := classify(h, &req, word); err != nil {
+			return req, err
+		}
+	}
+	if req.Verb == "" {
+		return req, exit.Errorf(exit.Usage, "no action was given").WithHint("dkms --help lists the actions")
+	}
+	return req, nil
+}
+
+func setModule(req *engine.Request, word string) {
+	name, version, ok := strings.Cut(word, "/")
+	req.Name = name
+	if ok {
+		req.Version = version
+	}
+}
+
+func classify(h system.Host, req *engine.Request, word string) error {
+	path := h.Abs(word)
+	switch {
+	case isAction(word) && req.Verb != "":
+		return exit.Errorf(exit.TwoActions, "two actions were given: %s and %s", req.Verb, word)
+	case isAction(word):
+		req.Verb = engine.Verb(word)
+	case strings.HasSuffix(word, "dkms.conf") && system.IsFile(path):
+		req.Source = filepath.Dir(path)
+	case system.IsFile(filepath.Join(path, "dkms.conf")):
+		req.Source = path
+	case req.Name == "":
+		setModule(req, word)
+	default:
+		return exit.Errorf(exit.Usage, "%s: one module at a time", word).
+			WithHint("%s was already named", req.Name)
+	}
+	return nil
+}

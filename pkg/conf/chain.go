@@ -1,0 +1,262 @@
+package conf
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/system"
+	"golang.org/x/sys/unix"
+)
+
+// moduleNames are the variables that a dkms.conf sets, in the order in which
+// they are passed on; text that breaks out of one value hits those after it.
+// The last one is what the original calls a record's STRIP internally, which
+// configurations can set as well.
+var moduleNames = []string{
+	"PACKAGE_NAME", "PACKAGE_VERSION",
+	"POST_ADD", "POST_BUILD", "POST_INSTALL", "POST_REMOVE", "PRE_BUILD", "PRE_INSTALL",
+	"BUILD_DEPENDS", "BUILD_DEPENDS_REBUILD",
+	"BUILD_EXCLUSIVE_ARCH", "BUILD_EXCLUSIVE_CONFIG", "BUILD_EXCLUSIVE_KERNEL",
+	"BUILD_EXCLUSIVE_KERNEL_MIN", "BUILD_EXCLUSIVE_KERNEL_MAX",
+	"MAKE", "MAKE_MATCH", "PATCH", "PATCH_MATCH",
+	"BUILT_MODULE_NAME", "BUILT_MODULE_LOCATION", "DEST_MODULE_NAME", "DEST_MODULE_LOCATION",
+	"STRIP", "AUTOINSTALL", "NO_WEAK_MODULES",
+	"OBSOLETE_BY", "CLEAN", "REMAKE_INITRD", "MODULES_CONF", "MODULES_CONF_OBSOLETES",
+	"MODULES_CONF_ALIAS_TYPE", "MODULES_CONF_OBSOLETE_ONLY",
+	"strip",
+}
+
+// deprecatedNames are the directives whose use is noted.
+var deprecatedNames = []string{
+	"OBSOLETE_BY", "CLEAN", "REMAKE_INITRD", "MODULES_CONF", "MODULES_CONF_OBSOLETES",
+	"MODULES_CONF_ALIAS_TYPE", "MODULES_CONF_OBSOLETE_ONLY",
+}
+
+// chain gives the files of one module: the base file, then the overrides.
+type chain struct {
+	etc  string
+	ref  Ref
+	todo []source
+
+	started, looked bool
+	files           []string
+	deprecated      []string
+	noted           []string
+	err             error
+}
+
+// next is called with what the files before have set.
+func (c *chain) next(v values) (source, bool) {
+	if c.started {
+		c.note(v)
+	}
+	if c.started && !c.looked {
+		c.looked = true
+		c.todo, c.err = c.overrides(v)
+	}
+	c.started = true
+	if len(c.todo) == 0 || c.err != nil {
+		return source{}, false
+	}
+	src := c.todo[0]
+	c.todo = c.todo[1:]
+	c.files = append(c.files, src.path)
+	return src, true
+}
+
+// note remembers the deprecated directives that the last file brought.
+func (c *chain) note(v values) {
+	file := c.files[len(c.files)-1]
+	for _, name := range deprecatedNames {
+		if v[name] == nil || slices.Contains(c.noted, name) {
+			continue
+		}
+		text := "is deprecated and has no effect"
+		switch value := v.scalar(name); {
+		case name == "OBSOLETE_BY":
+			text = "is deprecated, use BUILD_EXCLUSIVE_KERNEL_MAX"
+		case name == "CLEAN" && slices.Contains([]string{"true", "/bin/true", "/usr/bin/true"}, value):
+			continue
+		}
+		c.noted = append(c.noted, name)
+		c.deprecated = append(c.deprecated, file+": "+name+" "+text)
+	}
+}
+
+// overrides are the files of /etc/dkms for the module, general ones first.
+func (c *chain) overrides(v values) ([]source, error) {
+	name, version := c.ref.Name, c.ref.Version
+	if name == "" {
+		name, version = v.scalar("PACKAGE_NAME"), v.scalar("PACKAGE_VERSION")
+	}
+	if !system.PlainName(name) {
+		return nil, nil
+	}
+	var list []source
+	for _, base := range overrideNames(name, version, c.ref.Target.Release, c.ref.Target.Arch) {
+		path := filepath.Join(c.etc, base+".conf")
+		if filepath.Dir(path) != filepath.Clean(c.etc) {
+			continue // a version or kernel with a slash in it
+		}
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		text, err := readText(path)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, source{path, text})
+	}
+	return list, nil
+}
+
+func overrideNames(name, version, release, arch string) []string {
+	list := []string{name}
+	if version != "" {
+		list = append(list, name+"-"+version)
+	}
+	if release == "" {
+		return list
+	}
+	middle := []string{""}
+	if version != "" {
+		middle = []string{version, ""}
+	}
+	for _, v := range middle {
+		list = append(list, name+"-"+v+"-"+release)
+		if arch != "" {
+			list = append(list, name+"-"+v+"-"+release+"-"+arch)
+		}
+	}
+	return list
+}
+
+// readText reads a configuration file of bounded size. The error is an
+// [*exit.Error].
+func readText(path string) ([]byte, error) {
+	// Without O_NONBLOCK, a pipe in the place of the file would hang us.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, exit.Errorf(exit.NoConf, "%s: %w", path, cause(err))
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, exit.Errorf(exit.NoConf, "%s: %w", path, cause(err))
+	}
+	if !st.Mode().IsRegular() {
+		return nil, exit.Errorf(exit.NoConf, "%s: not a regular file", path)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxText+1))
+	if err != nil {
+		return nil, exit.Errorf(exit.NoConf, "%s: %w", path, cause(err))
+	}
+	if len(text) > maxText {
+		return nil, exit.Errorf(exit.BadConf, "%s: larger than 1 MiB", path)
+	}
+	if i := bytes.IndexByte(text, 0); i >= 0 {
+		return nil, exit.Errorf(exit.BadConf, "%s:%d: not a text file", path, 1+bytes.Count(text[:i], []byte("\n")))
+	}
+	return text, nil
+}
+
+// cause is err without the path, which the message has already.
+func cause(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+// moduleVars are the variables that a dkms.conf may use.
+func (r *Reader) moduleVars(ref Ref) map[string]string {
+	vars := r.baseVars(ref.Target.Release)
+	for name, value := range r.Host.Env {
+		if isDirectiveName(name) {
+			vars[name] = value
+		}
+	}
+	vars["arch"] = ref.Target.Arch
+	vars["kernel_source_dir"] = ref.Target.SourceDir
+	vars["kernel_config"] = ref.Target.ConfigFile
+	vars["module"] = ref.Name
+	vars["module_version"] = ref.Version
+	return vars
+}
+
+func isDirectiveName(name string) bool {
+	return strings.HasPrefix(name, "DKMS_DIRECTIVE") && !strings.Contains(name, "[") && directiveName.MatchString(name)
+}
+
+// baseVars are the variables that every file may use.
+func (r *Reader) baseVars(release string) map[string]string {
+	root := r.Host.Root
+	fw := r.Framework
+	if fw == nil {
+		fw = r.defaults()
+	}
+	return map[string]string{
+		"kernelver":            release,
+		"dkms_tree":            root.StateTree(),
+		"source_tree":          root.SourceTree(),
+		"install_tree":         root.InstallTree(),
+		"tmp_location":         fw.TmpLocation,
+		"parallel_jobs":        fw.ParallelJobs,
+		"running_distribution": r.Distribution,
+		"current_kernel":       r.Host.Release,
+		"current_os":           "Linux",
+		"addon_modules_dir":    r.Host.Env["ADDON_MODULES_DIR"],
+		"verbose":              flag(r.Verbose || fw.Verbose),
+		"force":                flag(r.Force),
+		"symlink_modules":      flag(fw.SymlinkModules),
+	}
+}
+
+// flag is a switch as shell scripts test it.
+func flag(on bool) string {
+	if on {
+		return "true"
+	}
+	return ""
+}
+
+// defaults is the framework without any file.
+func (r *Reader) defaults() *Framework {
+	tmp := r.Host.Env["TMPDIR"]
+	if tmp == "" {
+		tmp = "/tmp"
+	}
+	root := r.Host.Root
+	return &Framework{
+		SourceTree:   root.SourceTree(),
+		DKMSTree:     root.StateTree(),
+		InstallTree:  root.InstallTree(),
+		TmpLocation:  tmp,
+		ParallelJobs: jobs(r.Host.Env["parallel_jobs"], r.Host.CPUs),
+		CompressXZ:   "--check=crc32 --lzma2=dict=1MiB",
+		CompressZstd: "-q --rm -T0",
+		TrySign:      "not_in_chroot",
+	}
+}
+
+// jobs is the number for make -j: what was asked for, else one job for each
+// processor; 0 is no limit, which make spells without a number.
+func jobs(asked string, cpus int) string {
+	n, err := strconv.Atoi(asked)
+	switch {
+	case err != nil || n < 0:
+		return strconv.Itoa(max(cpus, 1))
+	case n == 0:
+		return ""
+	default:
+		return strconv.Itoa(n)
+	}
+}

@@ -1,0 +1,257 @@
+package conf
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// matchERE reports whether the extended regular expression of [[ s =~ expr ]]
+// matches s. An expression that bash cannot use matches nothing, as there.
+func matchERE(expr, s string) bool {
+	re, err := compileERE(expr)
+	return err == nil && re.MatchString(s)
+}
+
+// compileERE translates an extended regular expression as the C library reads
+// it, GNU escapes included, to Go's syntax. Only whether a string matches is
+// the same in both, not where. Back-references are not supported.
+func compileERE(expr string) (*regexp.Regexp, error) {
+	t := translator{in: expr}
+	if err := t.run(); err != nil {
+		return nil, err
+	}
+	return regexp.Compile("(?s)" + t.out)
+}
+
+// translator turns an expression piece by piece into out. atom is where in out
+// the piece begins that a repetition would apply to, or -1.
+type translator struct {
+	in, out string
+	pos     int
+	atom    int
+	groups  []int // where in out the open groups begin
+}
+
+var (
+	errRepeat  = errors.New("nothing to repeat")
+	errBracket = errors.New("unfinished bracket expression")
+)
+
+func (t *translator) run() error {
+	t.atom = -1
+	for t.pos < len(t.in) {
+		c := t.in[t.pos]
+		t.pos++
+		if err := t.piece(c); err != nil {
+			return err
+		}
+	}
+	if len(t.groups) > 0 {
+		return errors.New("unfinished group")
+	}
+	return nil
+}
+
+func (t *translator) piece(c byte) error {
+	switch {
+	case c == '(':
+		t.groups = append(t.groups, len(t.out))
+		t.out += "(?:"
+		t.atom = -1
+	case c == ')' && len(t.groups) > 0:
+		t.out += ")"
+		t.atom = t.groups[len(t.groups)-1]
+		t.groups = t.groups[:len(t.groups)-1]
+	case c == '|':
+		t.out += "|"
+		t.atom = -1
+	case c == '^':
+		t.out += `\A`
+		t.atom = -1
+	case c == '$':
+		t.out += `\z`
+		t.atom = -1
+	case c == '*' || c == '+' || c == '?':
+		return t.repeat(string(c))
+	case c == '{':
+		return t.interval()
+	case c == '[':
+		return t.bracket()
+	case c == '\\':
+		return t.escape()
+	case c == '.':
+		t.add(".")
+	default:
+		t.pos--
+		t.literal()
+	}
+	return nil
+}
+
+// add appends something that can be repeated.
+func (t *translator) add(s string) {
+	t.atom = len(t.out)
+	t.out += s
+}
+
+// literal takes the character at pos, however many bytes it has.
+func (t *translator) literal() {
+	for _, r := range t.in[t.pos:] {
+		n := len(string(r))
+		t.add(regexp.QuoteMeta(string(r)))
+		t.pos = min(t.pos+n, len(t.in))
+		return
+	}
+}
+
+func (t *translator) repeat(op string) error {
+	if t.atom < 0 {
+		return errRepeat
+	}
+	t.out = t.out[:t.atom] + "(?:" + t.out[t.atom:] + ")" + op
+	return nil
+}
+
+// interval takes what follows a brace.
+func (t *translator) interval() error {
+	text, _, ok := strings.Cut(t.in[t.pos:], "}")
+	if !ok {
+		return errors.New("unfinished interval")
+	}
+	t.pos += len(text) + 1
+	low, high, ranged := strings.Cut(text, ",")
+	if low == "" && ranged {
+		low = "0"
+	}
+	if !number(low) || high != "" && !number(high) {
+		return fmt.Errorf("invalid interval {%s}", text)
+	}
+	if ranged {
+		low += ","
+	}
+	return t.repeat("{" + low + high + "}")
+}
+
+func number(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n <= 32767
+}
+
+// escapes are those that stand for more than the character itself.
+var escapes = map[byte]string{
+	'w': `[A-Za-z0-9_]`, 'W': `[^A-Za-z0-9_]`, 's': `[[:space:]]`, 'S': `[^[:space:]]`,
+}
+
+// edges match between characters; nothing can repeat them. The edges of words
+// have no counterpart that knows which edge it is, so the other side is named.
+var edges = map[byte]string{'b': `\b`, 'B': `\B`, '`': `\A`, '\'': `\z`}
+
+func (t *translator) escape() error {
+	if t.pos == len(t.in) {
+		return errors.New("nothing follows the last backslash")
+	}
+	c := t.in[t.pos]
+	switch {
+	case c >= '1' && c <= '9':
+		return errors.New("back-references are not supported")
+	case c == '<' || c == '>':
+		t.out += `\b`
+		t.atom = -1
+	case edges[c] != "":
+		t.out += edges[c]
+		t.atom = -1
+	case escapes[c] != "":
+		t.add(escapes[c])
+	default:
+		t.literal()
+		return nil
+	}
+	t.pos++
+	return nil
+}
+
+// bracket takes what follows an opening bracket.
+func (t *translator) bracket() error {
+	out := "["
+	if strings.HasPrefix(t.in[t.pos:], "^") {
+		out += "^"
+		t.pos++
+	}
+	for first := true; ; first = false {
+		if t.pos >= len(t.in) {
+			return errBracket
+		}
+		if t.in[t.pos] == ']' && !first {
+			t.pos++
+			t.add(out + "]")
+			return nil
+		}
+		item, err := t.item()
+		if err != nil {
+			return err
+		}
+		out += item
+	}
+}
+
+var className = regexp.MustCompile(`^\[:(alnum|alpha|blank|cntrl|digit|graph|lower|print|punct|space|upper|xdigit):\]`)
+
+// item is one class, character or range of a bracket expression.
+func (t *translator) item() (string, error) {
+	rest := t.in[t.pos:]
+	if strings.HasPrefix(rest, "[:") {
+		class := className.FindString(rest)
+		if class == "" {
+			return "", errors.New("unknown character class")
+		}
+		t.pos += len(class)
+		return class, nil
+	}
+	low, err := t.endpoint()
+	if err != nil {
+		return "", err
+	}
+	rest = t.in[t.pos:]
+	if len(rest) < 2 || rest[0] != '-' || rest[1] == ']' {
+		return escapeRune(low), nil
+	}
+	t.pos++
+	high, err := t.endpoint()
+	if err != nil {
+		return "", err
+	}
+	if high < low {
+		return "", errors.New("range out of order")
+	}
+	rest = t.in[t.pos:]
+	if len(rest) >= 2 && rest[0] == '-' && rest[1] != ']' {
+		return "", errors.New("range without a beginning")
+	}
+	return escapeRune(low) + "-" + escapeRune(high), nil
+}
+
+// endpoint is one character, also in the forms [.x.] and [=x=].
+func (t *translator) endpoint() (rune, error) {
+	rest := t.in[t.pos:]
+	for _, mark := range []string{".", "="} {
+		if !strings.HasPrefix(rest, "["+mark) {
+			continue
+		}
+		name, _, ok := strings.Cut(rest[2:], mark+"]")
+		if !ok || len(name) != 1 {
+			return 0, errors.New("unknown collating element")
+		}
+		t.pos += 5
+		return rune(name[0]), nil
+	}
+	for _, r := range rest {
+		t.pos = min(t.pos+len(string(r)), len(t.in))
+		return r, nil
+	}
+	return 0, errBracket
+}
+
+func escapeRune(r rune) string { return fmt.Sprintf(`\x{%x}`, r) }

@@ -1,0 +1,86 @@
+package conf
+
+import (
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var expressions = []string{
+	"a)", "*a", "^*a", "(*a)", "a|*b", "a**", "a+?", "()", "a||b", "|a", "a{,2}", "a{2", "a{x}", "{1}", "a{2,1}", `a\`, `\d`,
+	"a{1}{2}", "^+", "$*", "(|a)", "(", "[b-a]", "[a", "[[:foo:]]", "[]a]", "a{0}", `\(a`, `\{`, "(^a)", "a$b", "x^*",
+	"a{1,", "a{ 1}", "[[.a.]]", "[[=a=]]", `[\]]`, `[a\]`, `\w+`, `\ba`, "\\`a", `a\'`, "(^*)", "^{1}a", "(+a)", "|*", "[[.-.]]",
+	"[a-[.c.]]", "[[.hyphen.]]", "a{1}*", ")", "())", `\Sa`, `\)`, "^^a", "a|)", "[a-c-e]", "[--a]", "[%--]", "[^a]", "[^]]", "[a-]",
+	`^6\.[0-9]+`, `^(5\.(1[0-9]|4)|6\.[1-9])`, "6.1.0-[0-9]*-amd64$", "[[:digit:]]+[.][[:alpha:]]*", "", ".*", "x86|i[3-6]86",
+	"(a|b){2,3}$", `\W`, `\s`, "[[:space:][:upper:]]", "a{40000}", "^(?:a)", "(?i)A", `\pL`, `[\d]`, `\.`, `a\/b`, "^6.1.*", "[", "[]", "[^]", "\\",
+}
+
+var subjects = []string{
+	"", "a", "aa", "*a", "a)", ")", "d", "xaa{2", "{", "a{x}", "{1}", "+", "(a", "]", `\]`, "x*", "-", "ab b", "A", "b", "c",
+	"6.1.0-56-amd64", "5.10.0", "5.4", "x86_64", "i686", "?i", `\`,
+}
+
+// judge asks bash which of the subjects match: y, n, or e for an expression
+// that it cannot use.
+func judge(t testing.TB, expr string, subjects []string) string {
+	const script = `re=$1; shift; for s; do [[ $s =~ $re ]]; case $? in 0) printf y;; 1) printf n;; *) printf e;; esac; done`
+	cmd := exec.Command(needBash(t), append([]string{"-c", script, "bash", expr}, subjects...)...)
+	cmd.Env = []string{"LC_ALL=C"}
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+func ours(expr string, subjects []string) string {
+	re, err := compileERE(expr)
+	if err != nil {
+		return strings.Repeat("e", len(subjects))
+	}
+	var b strings.Builder
+	for _, s := range subjects {
+		b.WriteByte("ny"[map[bool]int{true: 1}[re.MatchString(s)]])
+	}
+	return b.String()
+}
+
+func TestMatchERE(t *testing.T) {
+	for _, expr := range expressions {
+		if got, want := ours(expr, subjects), judge(t, expr, subjects); got != want {
+			t.Errorf("match %q on %q = %s; want %s", expr, subjects, got, want)
+		}
+	}
+	if matchERE(`(a)\1`, "aa") {
+		t.Error("back-references are said not to match")
+	}
+	if !matchERE(`\<amd`, "6.1-amd64") || matchERE(`\<md`, "6.1-amd64") {
+		t.Error(`\< does not find the beginning of a word`)
+	}
+}
+
+var (
+	unlike = regexp.MustCompile(`\\[<>bB1-9]`) // what is known to differ
+	// Repetition beyond what Go's syntax allows.
+	repeats = regexp.MustCompile(`\{[0-9,]*[0-9]{3}`)
+)
+
+func FuzzMatchERE(f *testing.F) {
+	for _, expr := range expressions {
+		f.Add(expr, "6.1.0-56-amd64")
+	}
+	f.Fuzz(func(t *testing.T, expr, s string) {
+		for _, c := range []byte(expr + s) {
+			if c < ' ' || c > '~' {
+				t.Skip("kernel releases and patterns are plain text")
+			}
+		}
+		if len(expr) > 200 || strings.Count(expr, "{") > 3 || unlike.MatchString(expr) || repeats.MatchString(expr) {
+			t.Skip("known not to be alike, or too slow for the judge")
+		}
+		if got, want := ours(expr, []string{s}), judge(t, expr, []string{s}); got != want {
+			t.Errorf("match %q on %q = %s; want %s", expr, s, got, want)
+		}
+	})
+}

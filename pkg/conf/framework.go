@@ -1,0 +1,332 @@
+package conf
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"dkms/pkg/exit"
+)
+
+// Framework is framework.conf and framework.conf.d.
+type Framework struct {
+	// The trees are below the root, like all paths.
+	SourceTree, DKMSTree, InstallTree string
+	TmpLocation                       string
+
+	Verbose, SymlinkModules, AutoinstallAllKernels, ModprobeOnInstall bool
+	// ContinueOnError is for the scripts of packages.
+	ContinueOnError bool
+
+	// ParallelJobs is the number for make -j; empty is no limit.
+	ParallelJobs string
+	// The compression options are as the admin wrote them.
+	CompressGzip, CompressXZ, CompressZstd string
+
+	// BuildEnvironment and PostTransaction are raw text where they are
+	// more than text; see [Reader.BuildEnvironment] and
+	// [Reader.PostTransaction].
+	BuildEnvironment, PostTransaction string
+
+	// The signing options are only valid from [Reader.Signing].
+	SignFile, SigningKey, Certificate, TrySign string
+
+	// HookErrors is empty or "fail".
+	HookErrors string
+	// BuildSandbox is build_sandbox, as the build understands it.
+	BuildSandbox string
+
+	// Files are all that were read.
+	Files []string
+	// Warnings are what bash said while it read them.
+	Warnings []string
+}
+
+// generalNames are read at every start, with an empty kernelver; lateNames
+// when they are needed.
+var (
+	generalNames = []string{
+		"source_tree", "dkms_tree", "install_tree", "tmp_location", "verbose", "symlink_modules",
+		"autoinstall_all_kernels", "modprobe_on_install", "parallel_jobs",
+		"compress_gzip_opts", "compress_xz_opts", "compress_zstd_opts",
+		"continue_on_error", "hook_errors", "build_sandbox",
+	}
+	signingNames = []string{"sign_file", "mok_signing_key", "mok_certificate", "try_sign_modules"}
+	lateNames    = append([]string{"build_environment", "post_transaction"}, signingNames...)
+)
+
+// ReadFramework reads what every command needs. No process is started unless
+// one of those options is more than literal text.
+//
+// The environment has a say in parallel_jobs only: that it can set commands
+// and paths for root in the original is a hole.
+func (r *Reader) ReadFramework(ctx context.Context) (*Framework, error) {
+	f, err := r.options(ctx, append(slices.Clone(generalNames), "build_environment", "post_transaction"), "", false)
+	if err != nil {
+		return nil, err
+	}
+	return r.framework(f)
+}
+
+// Signing reads the options again for one kernel, as sign_file and its like
+// may contain $kernelver.
+func (r *Reader) Signing(ctx context.Context, release string) (*Framework, error) {
+	f, err := r.options(ctx, signingNames, release, true)
+	if err != nil {
+		return nil, err
+	}
+	fw := r.defaults()
+	if r.Framework != nil {
+		*fw = *r.Framework
+	}
+	fw.Files = f.files
+	fw.Warnings = f.warnings
+	fw.SignFile = f.values["sign_file"]
+	fw.SigningKey = f.values["mok_signing_key"]
+	fw.Certificate = f.values["mok_certificate"]
+	if try, ok := f.values["try_sign_modules"]; ok {
+		fw.TrySign = try
+	}
+	return fw, nil
+}
+
+// PostTransaction is the command to run after a transaction for a kernel.
+func (r *Reader) PostTransaction(ctx context.Context, release string) (string, error) {
+	f, err := r.options(ctx, []string{"post_transaction"}, release, true)
+	if err != nil {
+		return "", err
+	}
+	return f.values["post_transaction"], nil
+}
+
+// BuildEnvironment is the file that build_environment names.
+func (r *Reader) BuildEnvironment(ctx context.Context) (string, error) {
+	f, err := r.options(ctx, []string{"build_environment"}, "", true)
+	if err != nil {
+		return "", err
+	}
+	return f.values["build_environment"], nil
+}
+
+// options are values from the files of the framework.
+type options struct {
+	files    []string
+	values   map[string]string
+	from     map[string]string // the file that set the value last
+	warnings []string
+}
+
+// options reads names. Unless exact is set, the late ones among them may be
+// raw text.
+func (r *Reader) options(ctx context.Context, names []string, release string, exact bool) (*options, error) {
+	sources, skipped, err := r.frameworkFiles()
+	if err != nil {
+		return nil, err
+	}
+	o := &options{values: map[string]string{}, from: map[string]string{}, warnings: skipped}
+	plain := true
+	for _, src := range sources {
+		o.files = append(o.files, src.path)
+		plain = plain && o.literal(src, names, exact)
+	}
+	if plain {
+		return o, nil
+	}
+	o = &options{values: map[string]string{}, from: map[string]string{}, warnings: skipped}
+	return o, r.evaluated(ctx, o, sources, names, release)
+}
+
+// literal takes the options of one file without a shell. It reports whether
+// that is possible.
+func (o *options) literal(src source, names []string, exact bool) bool {
+	list, ok := literals(src.text)
+	if !ok {
+		return false
+	}
+	for _, a := range list {
+		if !slices.Contains(names, a.name) {
+			continue
+		}
+		if a.raw && (exact || !slices.Contains(lateNames, a.name)) {
+			return false
+		}
+		o.values[a.name] = a.value
+		o.from[a.name] = src.path
+	}
+	return true
+}
+
+// evaluated lets bash read the files.
+func (r *Reader) evaluated(ctx context.Context, o *options, sources []source, names []string, release string) error {
+	vars := r.frameworkVars(release)
+	sh := r.shell(names)
+	defer sh.close()
+	todo := sources
+	ev, err := sh.evaluate(ctx, vars, func(v values) (source, bool) {
+		if len(o.files) > 0 {
+			o.attribute(v, vars)
+		}
+		if len(todo) == 0 {
+			return source{}, false
+		}
+		src := todo[0]
+		todo = todo[1:]
+		o.files = append(o.files, src.path)
+		return src, true
+	})
+	if err != nil {
+		return err
+	}
+	return o.listen(ev.notes)
+}
+
+// frameworkVars are the variables that the files may use: paths without the
+// root, which is put before them only when they are known.
+func (r *Reader) frameworkVars(release string) map[string]string {
+	vars := r.baseVars(release)
+	for _, name := range []string{"dkms_tree", "source_tree", "install_tree"} {
+		if inside, ok := strings.CutPrefix(vars[name], filepath.Clean(r.Host.Root.Dir)+"/"); ok {
+			vars[name] = "/" + inside
+		}
+	}
+	d := r.defaults()
+	vars["tmp_location"] = d.TmpLocation
+	vars["parallel_jobs"] = r.Host.Env["parallel_jobs"]
+	vars["verbose"] = ""
+	vars["symlink_modules"] = ""
+	vars["compress_gzip_opts"] = d.CompressGzip
+	vars["compress_xz_opts"] = d.CompressXZ
+	vars["compress_zstd_opts"] = d.CompressZstd
+	return vars
+}
+
+// attribute remembers which file has set what, after each file. What is as it
+// was at first has not been set.
+func (o *options) attribute(v values, first map[string]string) {
+	file := o.files[len(o.files)-1]
+	for name := range v {
+		value := v.scalar(name)
+		old, ok := o.values[name]
+		if !ok {
+			old, ok = first[name]
+		}
+		if !ok || old != value {
+			o.values[name], o.from[name] = value, file
+		}
+	}
+}
+
+// listen makes an error of what bash cannot parse and warnings of the rest.
+func (o *options) listen(notes []note) error {
+	var broken []string
+	for _, n := range notes {
+		if n.syntax() {
+			broken = append(broken, n.String())
+		}
+		o.warnings = append(o.warnings, n.String())
+	}
+	if len(broken) > 0 {
+		return badConf(broken)
+	}
+	return nil
+}
+
+// frameworkFiles are the files that exist, in the order in which they count.
+// Users may be kept from reading some of them; that must not keep them from
+// everything else.
+func (r *Reader) frameworkFiles() (list []source, skipped []string, err error) {
+	etc := r.Host.Root.Path("/etc/dkms")
+	paths := []string{filepath.Join(etc, "framework.conf")}
+	entries, _ := os.ReadDir(filepath.Join(etc, "framework.conf.d")) // sorted by name
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".conf") && !strings.HasPrefix(e.Name(), ".") {
+			paths = append(paths, filepath.Join(etc, "framework.conf.d", e.Name()))
+		}
+	}
+	for _, path := range paths {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		text, err := readText(path)
+		if errors.Is(err, fs.ErrPermission) && r.Host.UID != 0 {
+			skipped = append(skipped, err.Error())
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		list = append(list, source{path, text})
+	}
+	return list, skipped, nil
+}
+
+// framework gives the options their types and defaults.
+func (r *Reader) framework(o *options) (*Framework, error) {
+	fw := r.defaults()
+	fw.Files, fw.Warnings = o.files, o.warnings
+	for name, field := range map[string]*string{
+		"source_tree": &fw.SourceTree, "dkms_tree": &fw.DKMSTree, "install_tree": &fw.InstallTree,
+	} {
+		if v := o.values[name]; v != "" {
+			*field = r.Host.Root.Path(v)
+		}
+	}
+	for name, field := range map[string]*string{
+		"tmp_location": &fw.TmpLocation, "compress_gzip_opts": &fw.CompressGzip,
+		"compress_xz_opts": &fw.CompressXZ, "compress_zstd_opts": &fw.CompressZstd,
+		"build_environment": &fw.BuildEnvironment, "post_transaction": &fw.PostTransaction,
+		"hook_errors": &fw.HookErrors, "build_sandbox": &fw.BuildSandbox,
+	} {
+		if v, ok := o.values[name]; ok {
+			*field = v
+		}
+	}
+	for name, field := range map[string]*bool{
+		"verbose": &fw.Verbose, "symlink_modules": &fw.SymlinkModules,
+		"autoinstall_all_kernels": &fw.AutoinstallAllKernels, "modprobe_on_install": &fw.ModprobeOnInstall,
+	} {
+		*field = o.values[name] != ""
+	}
+	fw.ContinueOnError = o.values["continue_on_error"] == "true"
+	if err := r.check(fw, o); err != nil {
+		return nil, err
+	}
+	return fw, nil
+}
+
+// check refuses values that mean nothing, rather than to guess.
+func (r *Reader) check(fw *Framework, o *options) error {
+	var problems []string
+	for _, name := range slices.Sorted(maps.Keys(o.values)) {
+		value := o.values[name]
+		if value == "" {
+			continue
+		}
+		switch name {
+		case "parallel_jobs":
+			if n, err := strconv.Atoi(value); err != nil || n < 0 {
+				problems = append(problems, o.from[name]+": parallel_jobs="+value+" is not a number")
+			}
+			fw.ParallelJobs = jobs(value, r.Host.CPUs)
+		case "hook_errors":
+			if value != "fail" {
+				problems = append(problems, o.from[name]+": hook_errors="+value+" is neither empty nor fail")
+			}
+		}
+	}
+	if len(problems) > 0 {
+		return badConf(problems)
+	}
+	return nil
+}
+
+// noOSRelease is the error for a system that does not say what it is.
+func noOSRelease() error {
+	return exit.Errorf(exit.NoOSRelease, "/etc/os-release: neither it nor /usr/lib/os-release can be read")
+}

@@ -1,0 +1,313 @@
+package conf
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/system"
+)
+
+// Module is a valid dkms.conf with its overrides.
+type Module struct {
+	// File is the base file; Files are all that took part.
+	File  string
+	Files []string
+	// Name and Version are PACKAGE_NAME and PACKAGE_VERSION.
+	Name, Version string
+	Records       []Record
+
+	Make, MakeMatch, Patch, PatchMatch Array
+
+	// BuildDepends are names of other modules, which may be patterns.
+	BuildDepends                                    []string
+	BuildDependsRebuild, Autoinstall, NoWeakModules bool
+
+	// The hooks are a script with its arguments.
+	PostAdd, PreBuild, PostBuild, PreInstall, PostInstall, PostRemove string
+
+	Exclusive  Exclusive
+	ObsoleteBy string
+	// Deprecated are notes on deprecated directives, each once.
+	Deprecated []string
+	// Warnings are for those who prepare a module: a conf without records,
+	// and what bash said while it read the files.
+	Warnings []string
+}
+
+// Record is one module file of a package.
+type Record struct {
+	Index int
+	// BuiltName and BuiltLocation say where make leaves the file. The
+	// location is empty or ends in a slash.
+	BuiltName, BuiltLocation string
+	DestName                 string
+	// DestLocation is as the conf has it; see [Record.Destination].
+	DestLocation string
+	Strip        bool
+}
+
+// maxRecords bounds the highest index. The largest packages known have some
+// hundred records.
+const maxRecords = 10000
+
+// builder makes a Module of the values of its variables.
+type builder struct {
+	file     string
+	tree     string // the dkms tree
+	values   values
+	m        *Module
+	problems []string
+}
+
+func (b *builder) problem(format string, args ...any) {
+	b.problems = append(b.problems, b.file+": "+fmt.Sprintf(format, args...))
+}
+
+// direct assigns the NAME=VALUE of --directive.
+func (b *builder) direct(directives []string) {
+	for _, d := range directives {
+		name, value, ok := strings.Cut(d, "=")
+		if !ok || !directiveName.MatchString(name) || strings.Contains(name, "[") {
+			b.m.Warnings = append(b.m.Warnings, fmt.Sprintf("--directive %s: not NAME=VALUE", d))
+			continue
+		}
+		if b.values[name] == nil {
+			b.values[name] = Array{}
+		}
+		b.values[name][0] = value
+	}
+}
+
+// module returns the finished module, or every problem of it. What bash said
+// comes first among the problems, since it tends to be their cause.
+func (b *builder) module(notes []note) (*Module, error) {
+	b.scalars()
+	b.records()
+	b.arrays()
+	b.patterns()
+	said := make([]string, len(notes))
+	for i, n := range notes {
+		said[i] = n.String()
+	}
+	if len(b.problems) > 0 {
+		return nil, badConf(append(said, b.problems...))
+	}
+	b.m.Warnings = append(b.m.Warnings, said...)
+	if len(b.m.Records) == 0 {
+		b.m.Warnings = append(b.m.Warnings, b.file+": no modules are specified")
+	}
+	return b.m, nil
+}
+
+func badConf(problems []string) error {
+	return exit.Errorf(exit.BadConf, "%w", errors.New(strings.Join(problems, "\n")))
+}
+
+func (b *builder) scalars() {
+	m, v := b.m, b.values
+	m.Name = b.plain("PACKAGE_NAME")
+	m.Version = b.plain("PACKAGE_VERSION")
+	m.PostAdd = v.scalar("POST_ADD")
+	m.PreBuild = v.scalar("PRE_BUILD")
+	m.PostBuild = v.scalar("POST_BUILD")
+	m.PreInstall = v.scalar("PRE_INSTALL")
+	m.PostInstall = v.scalar("POST_INSTALL")
+	m.PostRemove = v.scalar("POST_REMOVE")
+	m.ObsoleteBy = v.scalar("OBSOLETE_BY")
+}
+
+// plain is a value that becomes a part of paths below the trees, which the
+// original lets escape from them.
+func (b *builder) plain(name string) string {
+	value := b.values.scalar(name)
+	switch {
+	case value == "":
+		b.problem("%s is not set", name)
+	case !system.PlainName(value):
+		b.problem("%s=%s cannot be a directory name", name, value)
+	}
+	return value
+}
+
+func (b *builder) arrays() {
+	m, v := b.m, b.values
+	m.Make, m.MakeMatch = v["MAKE"], v["MAKE_MATCH"]
+	m.Patch, m.PatchMatch = v["PATCH"], v["PATCH_MATCH"]
+	for _, i := range v["BUILD_DEPENDS"].Indexes() {
+		m.BuildDepends = append(m.BuildDepends, strings.Fields(v["BUILD_DEPENDS"][i])...)
+	}
+	m.Autoinstall = b.yes("AUTOINSTALL")
+	m.NoWeakModules = b.yes("NO_WEAK_MODULES")
+	m.BuildDependsRebuild = b.yes("BUILD_DEPENDS_REBUILD")
+	m.Exclusive = Exclusive{
+		Kernel:    v["BUILD_EXCLUSIVE_KERNEL"],
+		KernelMin: v["BUILD_EXCLUSIVE_KERNEL_MIN"],
+		KernelMax: v["BUILD_EXCLUSIVE_KERNEL_MAX"],
+		Arch:      v["BUILD_EXCLUSIVE_ARCH"],
+		Config:    v["BUILD_EXCLUSIVE_CONFIG"],
+	}
+	if m.ObsoleteBy != "" && !m.Exclusive.hasMax() {
+		m.Exclusive.obsoleteBy = m.ObsoleteBy
+	}
+}
+
+func (b *builder) yes(name string) bool {
+	value := b.values.scalar(name)
+	switch strings.ToLower(value) {
+	case "yes":
+		return true
+	case "", "no":
+	default:
+		b.problem("%s=%s is neither yes nor no", name, value)
+	}
+	return false
+}
+
+func (b *builder) records() {
+	n := 0
+	for _, name := range []string{"BUILT_MODULE_NAME", "BUILT_MODULE_LOCATION", "DEST_MODULE_NAME", "DEST_MODULE_LOCATION"} {
+		n = max(n, b.values[name].Len())
+	}
+	if n > maxRecords {
+		b.problem("record #%d is beyond the limit of %d", n-1, maxRecords)
+		return
+	}
+	for i := range n {
+		r := Record{
+			Index:         i,
+			BuiltName:     b.values["BUILT_MODULE_NAME"].At(i),
+			BuiltLocation: b.values["BUILT_MODULE_LOCATION"].At(i),
+			DestName:      b.values["DEST_MODULE_NAME"].At(i),
+			DestLocation:  b.values["DEST_MODULE_LOCATION"].At(i),
+			Strip:         b.strip(i),
+		}
+		if n == 1 {
+			r.BuiltName = cmp.Or(r.BuiltName, b.m.Name)
+		}
+		if r.BuiltLocation != "" && !strings.HasSuffix(r.BuiltLocation, "/") {
+			r.BuiltLocation += "/"
+		}
+		b.builtName(r)
+		b.builtLocation(r)
+		r.DestName = cmp.Or(r.DestName, r.BuiltName)
+		b.destName(r)
+		b.destLocation(r)
+		b.m.Records = append(b.m.Records, r)
+	}
+}
+
+// strip says whether record i is stripped: its own STRIP, else that of record
+// 0, else yes.
+func (b *builder) strip(i int) bool {
+	text := cmp.Or(b.values["STRIP"].At(i), b.values["STRIP"].At(0), b.values["strip"].At(0))
+	return !strings.HasPrefix(text, "n") && !strings.HasPrefix(text, "N")
+}
+
+func (b *builder) builtName(r Record) {
+	switch {
+	case r.BuiltName == "":
+		b.problem("BUILT_MODULE_NAME[%d] is not set", r.Index)
+	case hasSuffix(r.BuiltName):
+		b.problem("BUILT_MODULE_NAME[%d]=%s ends in .o or .ko", r.Index, r.BuiltName)
+	}
+}
+
+// builtLocation keeps what make leaves inside the build directory. The name
+// may have a path of its own. An absolute location can only be the build
+// directory's own path, which configurations make from $dkms_tree.
+func (b *builder) builtLocation(r Record) {
+	file := r.BuiltLocation + r.BuiltName
+	inside, absolute := strings.CutPrefix(file, b.tree+"/")
+	if !absolute {
+		inside = file
+	}
+	if file != "" && !filepath.IsLocal(inside) {
+		b.problem("BUILT_MODULE_LOCATION[%d]=%s leads out of the build directory", r.Index, r.BuiltLocation)
+	}
+}
+
+func (b *builder) destName(r Record) {
+	switch {
+	case r.DestName == "":
+	case hasSuffix(r.DestName):
+		b.problem("DEST_MODULE_NAME[%d]=%s ends in .o or .ko", r.Index, r.DestName)
+	case !system.PlainName(r.DestName):
+		b.problem("DEST_MODULE_NAME[%d]=%s cannot be a file name", r.Index, r.DestName)
+	}
+}
+
+func (b *builder) destLocation(r Record) {
+	starts := func(prefix string) bool { return strings.HasPrefix(r.DestLocation, prefix) }
+	switch {
+	case r.DestLocation == "":
+		b.problem("DEST_MODULE_LOCATION[%d] is not set", r.Index)
+	case !slices.ContainsFunc([]string{"/kernel", "/updates", "/extra"}, starts):
+		b.problem("DEST_MODULE_LOCATION[%d]=%s does not begin with /kernel, /updates or /extra", r.Index, r.DestLocation)
+	case slices.Contains(strings.Split(r.DestLocation, "/"), ".."):
+		b.problem("DEST_MODULE_LOCATION[%d]=%s holds ..", r.Index, r.DestLocation)
+	}
+}
+
+func hasSuffix(name string) bool {
+	return strings.HasSuffix(name, ".o") || strings.HasSuffix(name, ".ko")
+}
+
+// patterns warns of regular expressions that can never match.
+func (b *builder) patterns() {
+	for _, name := range []string{"BUILD_EXCLUSIVE_KERNEL", "BUILD_EXCLUSIVE_ARCH", "MAKE_MATCH", "PATCH_MATCH"} {
+		for _, i := range b.values[name].Indexes() {
+			if _, err := compileERE(b.values[name][i]); err != nil {
+				b.m.Warnings = append(b.m.Warnings, fmt.Sprintf("%s: %s[%d]=%s never matches: %v", b.file, name, i, b.values[name][i], err))
+			}
+		}
+	}
+}
+
+// CheckStrict checks what only those who prepare a module care for: no two
+// records may share a built or a destination name.
+func (m *Module) CheckStrict() error {
+	var problems []string
+	built, dest := map[string]int{}, map[string]int{}
+	for _, r := range m.Records {
+		if first, ok := built[r.BuiltLocation+r.BuiltName]; ok {
+			problems = append(problems, fmt.Sprintf("%s: records #%d and #%d are both built as %s", m.File, first, r.Index, r.BuiltLocation+r.BuiltName))
+		} else {
+			built[r.BuiltLocation+r.BuiltName] = r.Index
+		}
+		if first, ok := dest[r.DestName]; ok {
+			problems = append(problems, fmt.Sprintf("%s: records #%d and #%d are both installed as %s", m.File, first, r.Index, r.DestName))
+		} else {
+			dest[r.DestName] = r.Index
+		}
+	}
+	if len(problems) > 0 {
+		return badConf(problems)
+	}
+	return nil
+}
+
+// Destination is where the record goes below the install tree's directory of
+// a kernel. distribution is as [Distribution] returns it, addon is
+// ADDON_MODULES_DIR.
+func (r Record) Destination(distribution, addon string) string {
+	is := func(prefixes ...string) bool {
+		return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(distribution, p) })
+	}
+	switch {
+	case addon != "":
+		return "/" + addon
+	case is("fedora", "centos", "rhel"):
+		return "/extra"
+	case is("sles", "suse", "opensuse"):
+		return "/updates"
+	case is("debian", "ubuntu", "arch"):
+		return "/updates/dkms"
+	default:
+		return r.DestLocation
+	}
+}

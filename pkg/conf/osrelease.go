@@ -1,0 +1,73 @@
+package conf
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"dkms/pkg/system"
+)
+
+// Distribution says what distribution is installed below root: ubuntu for
+// Ubuntu itself, else ID_LIKE if os-release has it, which may be several
+// words or none, else ID. What depends on it compares prefixes. The file is
+// parsed as os-release(5) describes it; no shell reads it.
+func Distribution(root system.Root) (string, error) {
+	for _, path := range []string{"/etc/os-release", "/usr/lib/os-release"} {
+		text, err := readText(resolve(root, path))
+		if err != nil {
+			continue
+		}
+		values := osRelease(string(text))
+		like, defined := values["ID_LIKE"]
+		if id := values["ID"]; id == "ubuntu" || !defined {
+			return id, nil
+		}
+		return like, nil
+	}
+	return "", noOSRelease()
+}
+
+// resolve is path below root, where an absolute link means a place below root
+// too. More than one such link in a row is not an os-release.
+func resolve(root system.Root, path string) string {
+	file := root.Path(path)
+	if target, err := os.Readlink(file); err == nil && filepath.IsAbs(target) {
+		return root.Path(target)
+	}
+	return file
+}
+
+func osRelease(text string) map[string]string {
+	values := map[string]string{}
+	for line := range strings.Lines(text) {
+		name, value, ok := strings.Cut(strings.TrimSpace(line), "=")
+		if ok && isName(name) {
+			values[name] = unquote(value)
+		}
+	}
+	return values
+}
+
+// unquote is the first word of s as a shell reads it, without expansions.
+func unquote(s string) string {
+	var b strings.Builder
+	var quote byte
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case quote == 0 && (c == '"' || c == '\''):
+			quote = c
+		case quote == 0 && (c == ' ' || c == '\t' || c == ';'):
+			return b.String()
+		case quote != 0 && c == quote:
+			quote = 0
+		case c == '\\' && quote != '\'' && i+1 < len(s) && (quote == 0 || strings.IndexByte("$`\"\\", s[i+1]) >= 0):
+			i++
+			b.WriteByte(s[i])
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}

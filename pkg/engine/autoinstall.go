@@ -1,0 +1,262 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"dkms/pkg/build"
+	"dkms/pkg/conf"
+	"dkms/pkg/exit"
+	"dkms/pkg/plan"
+	"dkms/pkg/report"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+	"dkms/pkg/version"
+)
+
+// autoinstall installs what is missing. It looks before it locks: with nothing
+// to do, nothing is written and no program is started.
+func (e *Engine) autoinstall(ctx context.Context, req *Request) (code exit.Code, err error) {
+	if system.IsFile(e.host.Root.Path("/etc/dkms/no-autoinstall")) {
+		e.report.Progressf("automatic installation is switched off by /etc/dkms/no-autoinstall")
+		return exit.OK, nil
+	}
+	targets, err := e.oneKernel(req)
+	if err != nil {
+		return 0, err
+	}
+	idle, err := e.idle(targets)
+	if err != nil || idle {
+		return exit.OK, err
+	}
+	err = e.locking(ctx, req, func() error {
+		p, confs, err := e.planAutoinstall(ctx, targets)
+		if err != nil {
+			return err
+		}
+		r, err := e.carryOut(ctx, req, p, confs)
+		if err != nil {
+			return err
+		}
+		code = r.summary(targets)
+		return nil
+	})
+	return code, err
+}
+
+// newest are the newest usable versions of every package, in tree order, and
+// the broken ones that were passed over.
+func (e *Engine) newest() (list []tree.ID, broken []tree.ID, err error) {
+	all, err := e.tree.All()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, v := range all {
+		switch v.State {
+		case tree.Broken:
+			broken = append(broken, v.ID)
+			continue
+		case tree.Absent:
+			continue
+		}
+		last := len(list) - 1
+		switch {
+		case last < 0 || list[last].Name != v.ID.Name:
+			list = append(list, v.ID)
+		case version.Compare(v.ID.Version, list[last].Version) > 0:
+			list[last] = v.ID
+		}
+	}
+	return list, broken, nil
+}
+
+// idle reports whether every package is installed for every target.
+func (e *Engine) idle(targets []tree.Target) (bool, error) {
+	list, broken, err := e.newest()
+	if err != nil || len(broken) > 0 {
+		return false, err
+	}
+	for _, id := range list {
+		for _, t := range targets {
+			if !e.sound(id, t) {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
+
+// sound tells whether a version is installed and its files are still there as
+// they were put there. What the original installed is taken at its word.
+func (e *Engine) sound(id tree.ID, t tree.Target) bool {
+	if !e.tree.IsInstalled(id, t) {
+		return false
+	}
+	m, err := e.tree.Manifest(id, t)
+	if err != nil || m == nil {
+		return err == nil
+	}
+	for _, f := range m.Installed {
+		if st, err := os.Lstat(f.Path); err != nil || st.Size() == 0 && f.Size != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// planAutoinstall reads what is needed of the packages that are not installed,
+// with one bash for all packages and kernels, and plans for every kernel.
+func (e *Engine) planAutoinstall(ctx context.Context, targets []tree.Target) (*plan.Plan, map[subject]conf.Result, error) {
+	list, broken, err := e.newest()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, id := range broken {
+		e.report.Emit(report.Event{Kind: report.Failure, Module: id.String(), Text: e.broken(id).Error(), Err: e.broken(id)})
+	}
+	var open []subject
+	for _, t := range targets {
+		for _, id := range list {
+			if !e.sound(id, t) {
+				open = append(open, subject{id, t})
+			}
+		}
+	}
+	confs := map[subject]conf.Result{}
+	for i, res := range e.confs(ctx, open, e.confFile) {
+		confs[open[i]] = res
+	}
+	whole := &plan.Plan{}
+	for _, t := range targets {
+		var candidates []plan.Candidate
+		for _, id := range list {
+			candidates = append(candidates, e.candidate(subject{id, t}, confs))
+		}
+		whole.Append(plan.ForAutoinstall(candidates, e.kernel(t).CheckHeaders(e.distribution)))
+	}
+	return whole, confs, nil
+}
+
+func (e *Engine) candidate(s subject, confs map[subject]conf.Result) plan.Candidate {
+	c := plan.Candidate{Subject: plan.Subject{ID: s.ID, Target: s.Target, Built: e.tree.IsBuilt(s.ID, s.Target)}}
+	res, open := confs[s]
+	switch {
+	case !open:
+		c.Installed = true
+	case res.Err != nil:
+		c.Err = withHint(fmt.Errorf("%s: %w", s.ID, res.Err))
+	default:
+		k := e.kernel(s.Target)
+		c.Wanted = res.Conf.Autoinstall
+		_, c.Excluded = res.Conf.Excluded(build.ConfTarget(k, false), configOf(k))
+		for _, d := range res.Conf.BuildDepends {
+			c.Depends = append(c.Depends, strings.Fields(d)...)
+		}
+	}
+	return c
+}
+
+// summary prints how every package fared, a line for each outcome, and gives
+// the exit status: 11 when anything failed or, when all that failed is for
+// want of headers, 21.
+func (r *run) summary(targets []tree.Target) exit.Code {
+	headersOnly, failed := true, false
+	for _, t := range targets {
+		lists := map[plan.Outcome][]string{}
+		for _, s := range r.order {
+			if s.Target != t {
+				continue
+			}
+			res := r.results[s]
+			word := s.ID.String()
+			if res.outcome == plan.Failed {
+				failed = true
+				headersOnly = headersOnly && exit.Status(res.err) == exit.NoHeaders
+				word = fmt.Sprintf("%s (%d)", s.ID, exit.Status(res.err))
+			}
+			lists[res.outcome] = append(lists[res.outcome], word)
+		}
+		r.summaryLines(t, lists)
+	}
+	switch {
+	case !failed:
+		return exit.OK
+	case headersOnly:
+		return exit.NoHeaders
+	}
+	return exit.SomeFailed
+}
+
+func (r *run) summaryLines(t tree.Target, lists map[plan.Outcome][]string) {
+	for _, l := range []struct {
+		outcome plan.Outcome
+		text    string
+		kind    report.Kind
+	}{
+		{plan.Ready, "was installed before", report.Detail},
+		{plan.Changed, "installed", report.Progress},
+		{plan.Skipped, "skipped, not for this kernel", report.Progress},
+		{plan.Deferred, "waiting for modules that are not registered yet", report.Progress},
+		{plan.Failed, "failed", report.Failure},
+	} {
+		if len(lists[l.outcome]) > 0 {
+			r.report.Emit(report.Event{Kind: l.kind, Kernel: t.Kernel, Arch: t.Arch,
+				Text: fmt.Sprintf("kernel %s: %s: %s", t.Kernel, l.text, strings.Join(lists[l.outcome], ", "))})
+		}
+	}
+}
+
+// dropKernel carries out kernel_preinst, before a kernel is replaced, and
+// kernel_prerm, before it goes: the builds for it are dropped.
+func (e *Engine) dropKernel(ctx context.Context, req *Request) (code exit.Code, err error) {
+	targets, err := e.oneKernel(req)
+	if err != nil {
+		return 0, err
+	}
+	t := targets[0]
+	err = e.locking(ctx, req, func() error {
+		subjects, err := e.buildsFor(ctx, t, req.Verb == KernelPreinst)
+		if err != nil || len(subjects) == 0 {
+			return err
+		}
+		r, err := e.carryOut(ctx, req, plan.ForUnbuild(subjects), map[subject]conf.Result{})
+		if err != nil {
+			return err
+		}
+		if r.first(&plan.Plan{}) != exit.OK {
+			code = exit.KernelHookFailed
+		}
+		system.RemoveEmptyDirs(e.kernel(t).ModuleDir(), e.host.Root.InstallTree())
+		return nil
+	})
+	return code, err
+}
+
+// buildsFor lists the versions that have a build for a target; onlyAuto leaves
+// out those that autoinstall would not bring back.
+func (e *Engine) buildsFor(ctx context.Context, t tree.Target, onlyAuto bool) ([]plan.Subject, error) {
+	all, err := e.tree.All()
+	if err != nil {
+		return nil, err
+	}
+	var subjects []subject
+	for _, v := range all {
+		if e.tree.IsBuilt(v.ID, t) {
+			subjects = append(subjects, subject{v.ID, t})
+		}
+	}
+	var confs []conf.Result
+	if onlyAuto {
+		confs = e.confs(ctx, subjects, e.confFile)
+	}
+	var list []plan.Subject
+	for i, s := range subjects {
+		if onlyAuto && (confs[i].Err != nil || !confs[i].Conf.Autoinstall) {
+			continue
+		}
+		list = append(list, e.subjects(s.ID, []tree.Target{t})...)
+	}
+	return list, nil
+}

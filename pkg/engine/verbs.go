@@ -1,0 +1,395 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"dkms/pkg/conf"
+	"dkms/pkg/exit"
+	"dkms/pkg/plan"
+	"dkms/pkg/report"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+)
+
+// add registers a module version.
+func (e *Engine) add(ctx context.Context, req *Request) error {
+	if err := e.importSource(ctx, req); err != nil {
+		return err
+	}
+	id, err := e.id(req)
+	if err != nil {
+		return err
+	}
+	return e.register(ctx, req, id)
+}
+
+// register makes an ID known whose sources are in the source tree.
+func (e *Engine) register(ctx context.Context, req *Request, id tree.ID) error {
+	if e.tree.State(id) == tree.Added {
+		return exit.Errorf(exit.AlreadyAdded, "%s is already added", id)
+	}
+	sources := e.tree.Sources(id)
+	if !system.IsDir(sources) {
+		return exit.Errorf(exit.NoSource, "%s: there is no source directory %s", id, sources)
+	}
+	target, err := e.anyTarget(req)
+	if err != nil {
+		return err
+	}
+	sub := subject{id, target}
+	res := e.confs(ctx, []subject{sub}, func(subject) string {
+		if req.Conf != "" {
+			return e.host.Abs(req.Conf)
+		}
+		return filepath.Join(sources, "dkms.conf")
+	})[0]
+	if res.Err != nil {
+		return fmt.Errorf("%s: %w", id, res.Err)
+	}
+	if err := res.Conf.CheckStrict(); err != nil {
+		return err
+	}
+	for _, w := range append(res.Conf.Deprecated, res.Conf.Warnings...) {
+		e.report.Warnf("%s", w)
+	}
+	if req.DryRun {
+		e.report.Result(fmt.Sprintf("would add %s: %s", id, sources))
+		return nil
+	}
+	if err := e.tree.Add(id, sources); err != nil {
+		return err
+	}
+	e.report.Emit(report.Event{Kind: report.Done, Module: id.String(), Step: "add", Text: fmt.Sprintf("%s: added from %s", id, sources)})
+	return e.postAdd(ctx, sub, res.Conf)
+}
+
+// postAdd runs POST_ADD. The version stays added when it fails, and its status
+// becomes that of the command.
+func (e *Engine) postAdd(ctx context.Context, sub subject, c *conf.Module) error {
+	err := e.script(ctx, sub.ID, "POST_ADD", c.PostAdd, scriptEnv(sub))
+	if err == nil {
+		return nil
+	}
+	code := exit.Usage
+	if status, ok := asStatus(err); ok {
+		code = status
+	}
+	return exit.Errorf(code, "%s: added, but POST_ADD failed: %w", sub.ID, err)
+}
+
+// anyTarget is a kernel to evaluate a dkms.conf for where it does not matter
+// much which: the first given or the running one.
+func (e *Engine) anyTarget(req *Request) (tree.Target, error) {
+	list, err := e.targets(req, e.running)
+	if err != nil {
+		return tree.Target{}, err
+	}
+	return list[0], nil
+}
+
+// importSource copies a source directory given by path into the source tree
+// and makes the request name the module in it.
+func (e *Engine) importSource(ctx context.Context, req *Request) error {
+	if req.Source == "" || req.Name != "" {
+		return nil
+	}
+	dir, err := filepath.EvalSymlinks(e.host.Abs(req.Source))
+	if err != nil {
+		return exit.Errorf(exit.NoConfInDir, "%w", err)
+	}
+	file := filepath.Join(dir, "dkms.conf")
+	if !system.IsFile(file) {
+		return exit.Errorf(exit.NoConfInDir, "%s holds no dkms.conf", dir)
+	}
+	target, err := e.anyTarget(req)
+	if err != nil {
+		return err
+	}
+	res := e.confs(ctx, []subject{{tree.ID{}, target}}, func(subject) string { return file })[0]
+	if res.Err != nil {
+		return res.Err
+	}
+	id := tree.ID{Name: res.Conf.Name, Version: res.Conf.Version}
+	if err := id.Check(); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	req.Name, req.Version = id.Name, id.Version
+	return e.copySource(req, id, dir)
+}
+
+// copySource puts the sources of id into the source tree. What is already
+// registered keeps its sources: replacing them under it needs --force.
+func (e *Engine) copySource(req *Request, id tree.ID, dir string) error {
+	to := e.tree.Sources(id)
+	if real, err := filepath.EvalSymlinks(to); err == nil && real == dir {
+		return nil
+	}
+	if req.DryRun {
+		return nil
+	}
+	if e.tree.State(id) == tree.Added && !req.Force {
+		return exit.Errorf(exit.AlreadyAdded, "%s is already added; its sources stay as they are", id).
+			WithHint("--force replaces %s", to)
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	stage, err := os.MkdirTemp(filepath.Dir(to), system.StagePrefix+"source.")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(stage)
+	if err := system.CopyTree(stage, dir, false); err != nil {
+		return err
+	}
+	if err := os.Chmod(stage, 0o755); err != nil {
+		return err
+	}
+	e.report.Detailf("%s: copying %s to %s", id, dir, to)
+	return replaceDir(to, stage)
+}
+
+// replaceDir puts the directory stage at path, in the place of what is there.
+func replaceDir(path, stage string) error {
+	if _, err := os.Lstat(path); err != nil {
+		return os.Rename(stage, path)
+	}
+	old := stage + ".old"
+	if err := os.Rename(path, old); err != nil {
+		return err
+	}
+	defer os.RemoveAll(old)
+	if err := os.Rename(stage, path); err != nil {
+		os.Rename(old, path)
+		return err
+	}
+	return nil
+}
+
+// subjects are the states of a module version for some kernels.
+func (e *Engine) subjects(id tree.ID, targets []tree.Target) []plan.Subject {
+	list := make([]plan.Subject, len(targets))
+	for i, t := range targets {
+		list[i] = plan.Subject{ID: id, Target: t, Built: e.tree.IsBuilt(id, t), Installed: e.tree.IsInstalled(id, t)}
+	}
+	return list
+}
+
+// buildOrInstall carries out build and install, adding the version first where
+// it is not registered.
+func (e *Engine) buildOrInstall(ctx context.Context, req *Request) (code exit.Code, err error) {
+	err = e.locking(ctx, req, func() error {
+		if req.Source != "" && req.Name == "" {
+			if err := e.importRegistered(ctx, req); err != nil {
+				return err
+			}
+		}
+		id, err := e.id(req)
+		if err != nil {
+			return err
+		}
+		targets, err := e.targets(req, e.discover)
+		if err != nil {
+			return err
+		}
+		switch e.tree.State(id) {
+		case tree.Broken:
+			return e.broken(id)
+		case tree.Absent:
+			if err := e.registerFor(ctx, req, id); err != nil {
+				return err
+			}
+			if req.DryRun {
+				return nil
+			}
+		}
+		p := e.planFor(req, e.subjects(id, targets))
+		r, err := e.carryOut(ctx, req, p, map[subject]conf.Result{})
+		if err != nil {
+			return err
+		}
+		code = r.first(p)
+		return nil
+	})
+	return code, err
+}
+
+// importRegistered is importSource for a version that may be registered
+// already; then its registered sources are what is built.
+func (e *Engine) importRegistered(ctx context.Context, req *Request) error {
+	err := e.importSource(ctx, req)
+	if exit.Status(err) == exit.AlreadyAdded && req.Name != "" {
+		return exit.Errorf(exit.AlreadyAdded, "%w", err).
+			WithHint("dkms %s %s/%s works on the registered sources; --force replaces them", req.Verb, req.Name, req.Version)
+	}
+	return err
+}
+
+// registerFor adds a version because something else was asked for; POST_ADD
+// does not decide about that.
+func (e *Engine) registerFor(ctx context.Context, req *Request, id tree.ID) error {
+	err := e.register(ctx, req, id)
+	if err != nil && e.tree.State(id) == tree.Added {
+		e.report.Warnf("%v", err)
+		return nil
+	}
+	return err
+}
+
+func (e *Engine) planFor(req *Request, subjects []plan.Subject) *plan.Plan {
+	o := plan.Options{Force: req.Force}
+	switch req.Verb {
+	case Build:
+		return plan.ForBuild(subjects, o)
+	case Install:
+		return plan.ForInstall(subjects, o)
+	case Uninstall:
+		return plan.ForUninstall(subjects)
+	}
+	return plan.ForUnbuild(subjects)
+}
+
+// first is the exit status of a run over explicitly named modules: that of the
+// first failure. What needed no step is mentioned.
+func (r *run) first(p *plan.Plan) exit.Code {
+	code := exit.OK
+	for _, s := range r.order {
+		res := r.results[s]
+		if res.err != nil && code == exit.OK {
+			code = exit.Status(res.err)
+		}
+	}
+	for _, n := range p.Notes {
+		if n.Outcome == plan.Ready {
+			text := fmt.Sprintf("%s: %s", n.ID, n.Reason)
+			if n.Target.Kernel != "" {
+				text += " for " + n.Target.String()
+			}
+			r.report.Progressf("%s", text)
+		}
+	}
+	return code
+}
+
+func (e *Engine) broken(id tree.ID) error {
+	return exit.Errorf(exit.Broken, "%s is broken: %s does not lead to its sources", id, e.tree.SourceLink(id)).
+		WithHint("put the sources back to %s and run: dkms add %s\nor forget it: dkms remove %s --all", e.tree.Sources(id), id, id)
+}
+
+// takeOut carries out uninstall, unbuild and remove.
+func (e *Engine) takeOut(ctx context.Context, req *Request) (code exit.Code, err error) {
+	id, err := e.id(req)
+	if err != nil {
+		return 0, err
+	}
+	err = e.locking(ctx, req, func() error {
+		if err := e.mayTakeOut(id); err != nil {
+			return err
+		}
+		targets, err := e.takeOutTargets(req, id)
+		if err != nil {
+			return err
+		}
+		p := e.planTakeOut(req, id, targets)
+		r, err := e.carryOut(ctx, req, p, map[subject]conf.Result{})
+		if err != nil {
+			return err
+		}
+		code = r.first(p)
+		return nil
+	})
+	return code, err
+}
+
+// mayTakeOut: whatever the tree holds of a version can be taken out, also when
+// its sources are lost; the original leaves the reader alone with those.
+func (e *Engine) mayTakeOut(id tree.ID) error {
+	if system.IsDir(e.tree.VersionDir(id)) {
+		return nil
+	}
+	return exit.Errorf(exit.NotAdded, "%s is not registered with dkms", id).
+		WithHint("dkms status lists what is")
+}
+
+// takeOutTargets are the kernels that a version is taken out of.
+func (e *Engine) takeOutTargets(req *Request, id tree.ID) ([]tree.Target, error) {
+	if !req.All {
+		return e.targets(req, e.running)
+	}
+	var list []tree.Target
+	for _, v := range e.tree.Versions(id.Name) {
+		if v.ID != id {
+			continue
+		}
+		for _, b := range v.Builds {
+			list = append(list, b.Target)
+		}
+	}
+	return list, nil
+}
+
+func (e *Engine) planTakeOut(req *Request, id tree.ID, targets []tree.Target) *plan.Plan {
+	subjects := e.subjects(id, targets)
+	if req.Verb != Remove {
+		return e.planFor(req, subjects)
+	}
+	others := false
+	for _, v := range e.tree.Versions(id.Name) {
+		for _, b := range v.Builds {
+			others = others || v.ID == id && !contains(targets, b.Target)
+		}
+	}
+	return plan.ForRemove(id, subjects, others)
+}
+
+func contains(list []tree.Target, t tree.Target) bool {
+	for _, x := range list {
+		if x == t {
+			return true
+		}
+	}
+	return false
+}
+
+// checkDepends makes sure that what a version builds on is installed.
+func (r *run) checkDepends(sub subject, c *conf.Module) error {
+	for _, name := range c.BuildDepends {
+		if r.dependsOn(name, sub.Target) {
+			continue
+		}
+		if r.req.Force {
+			r.report.Warnf("%s: builds on %s, which is not installed for %s; going on because of --force", sub.ID, name, sub.Target)
+			continue
+		}
+		return exit.Errorf(exit.DependsMissing, "%s: kernel %s: builds on %s, which is not installed", sub.ID, sub.Kernel, name).
+			WithHint("install %s first, or use --force", name)
+	}
+	return nil
+}
+
+// dependsOn tells whether a version of a package whose name matches the shell
+// pattern is installed for a target.
+func (e *Engine) dependsOn(pattern string, t tree.Target) bool {
+	names, _ := e.tree.Names()
+	for _, n := range names {
+		if ok, err := filepath.Match(pattern, n); err != nil || !ok {
+			continue
+		}
+		if v := e.tree.Active(n, t); v != "" && e.tree.IsBuilt(tree.ID{Name: n, Version: v}, t) {
+			return true
+		}
+	}
+	return false
+}
+
+// dependsToRecord are the versions that a build was made against, for packages
+// that want to be rebuilt with them.
+func (r *run) dependsToRecord(c *conf.Module) []string {
+	if !c.BuildDependsRebuild || r.req.Force {
+		return nil
+	}
+	return c.BuildDepends
+}

@@ -1,0 +1,150 @@
+// Package hook is the program that package managers and kernel installers
+// call when a kernel comes or goes.
+//
+// It guarantees that it finds out from its own path and arguments who calls
+// it, and that it never wedges that caller: a module that fails to build is
+// said loudly and recorded, and the status is 0 unless the admin has chosen
+// otherwise. It is never 77, which kernel-install and installkernel take as
+// an order to stop.
+package hook
+
+import (
+	"context"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"dkms/pkg/engine"
+	"dkms/pkg/exit"
+	"dkms/pkg/report"
+	"dkms/pkg/system"
+)
+
+// Call is what a hook was called for.
+type Call struct {
+	// Verb is what to do; empty is nothing.
+	Verb engine.Verb
+	// Kernel is the release that comes or goes.
+	Kernel string
+	// Debconf says that standard output belongs to debconf.
+	Debconf bool
+	// Verbose is what the caller thinks of details.
+	Verbose bool
+}
+
+// phases are the protocols by the name that the directory of the hook or the
+// --hook option gives, as Debian's kernel packages have it.
+var phases = map[string]engine.Verb{
+	"postinst": engine.KernelPostinst, "header_postinst": engine.KernelPostinst,
+	"preinst": engine.KernelPreinst, "prerm": engine.KernelPrerm,
+}
+
+// Parse finds out what a hook was called for. argv0 is the path it was started
+// by, args are its arguments.
+//
+//   - /etc/kernel/{postinst,header_postinst,preinst,prerm}.d/dkms VERSION [IMAGE]:
+//     Debian kernel handbook, "Update hooks".
+//   - 40-dkms.install add|remove VERSION ENTRY_DIR [IMAGE]: kernel-install(8).
+//   - preinst.d/40-dkms.install VERSION IMAGE: Gentoo's installkernel(8), whose
+//     preinst means "modules are in place, build now", unlike Debian's.
+func Parse(argv0 string, args []string, env map[string]string) (Call, error) {
+	c := Call{
+		Verbose: env["INSTALLKERNEL_VERBOSE"] == "1" || env["KERNEL_INSTALL_VERBOSE"] == "1",
+		Debconf: env["DEB_MAINT_PARAMS"] != "" || env["DEBIAN_HAS_FRONTEND"] != "" || env["DPKG_MAINTSCRIPT_PACKAGE"] != "",
+	}
+	phase := strings.TrimSuffix(filepath.Base(filepath.Dir(argv0)), ".d")
+	if len(args) > 0 && strings.HasPrefix(args[0], "--hook=") {
+		phase, args = strings.TrimPrefix(args[0], "--hook="), args[1:]
+	}
+	if len(args) == 0 {
+		return c, exit.Errorf(exit.Usage, "no kernel release was given").
+			WithHint("usage: dkms-hook [--hook=postinst|header_postinst|preinst|prerm] RELEASE, or: dkms-hook add|remove RELEASE")
+	}
+	installer := env["INSTALLKERNEL_STAGING_AREA"] != "" || strings.HasSuffix(argv0, ".install") && phase == "preinst"
+	switch verb, known := phases[phase]; {
+	case phase == "install" || !known && isWord(args[0]):
+		return c.kernelInstall(args, env)
+	case installer:
+		c.Verb = engine.KernelPostinst
+	case known:
+		c.Verb = verb
+		c.Debconf = true
+	default:
+		c.Verb = engine.KernelPostinst
+	}
+	c.Kernel = args[0]
+	return c, c.check()
+}
+
+// isWord tells a verb of kernel-install from a kernel release.
+func isWord(s string) bool { return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz-") == "" }
+
+// kernelInstall is the protocol of kernel-install(8). Verbs it may get one day
+// are none of our business, and neither is the removal of one boot entry of a
+// kernel that stays (KERNEL_INSTALL_BOOT_ENTRY_TYPE).
+func (c Call) kernelInstall(args []string, env map[string]string) (Call, error) {
+	switch {
+	case args[0] == "add":
+		c.Verb = engine.KernelPostinst
+	case args[0] == "remove" && env["KERNEL_INSTALL_BOOT_ENTRY_TYPE"] == "":
+		c.Verb = engine.KernelPrerm
+	default:
+		return c, nil
+	}
+	if len(args) < 2 {
+		return c, exit.Errorf(exit.Usage, "%s: no kernel release was given", args[0])
+	}
+	c.Kernel = args[1]
+	return c, c.check()
+}
+
+func (c Call) check() error {
+	if !system.PlainName(c.Kernel) {
+		return exit.Errorf(exit.Usage, "kernel release %q is not a plain name", c.Kernel)
+	}
+	return nil
+}
+
+// Main runs the hook and returns its exit status. argv0 and args are those of
+// the process.
+func Main(ctx context.Context, h system.Host, stdout, stderr io.Writer, argv0 string, args []string) int {
+	lines := &report.Lines{W: stderr}
+	r := report.New(stderr, lines)
+	c, err := Parse(argv0, args, h.Env)
+	if err != nil {
+		r.Error(err)
+		return int(exit.Usage)
+	}
+	if c.Verb == "" {
+		return 0
+	}
+	lines.Verbose = c.Verbose
+	if !c.Debconf {
+		r = report.New(stdout, lines)
+	}
+	e, err := engine.New(ctx, h, system.NewRunner(h), r, engine.Settings{})
+	if err != nil {
+		r.Error(err)
+		return 0 // a broken framework.conf must not keep a kernel from being installed
+	}
+	return status(r, e, c, e.Do(ctx, engine.Request{Verb: c.Verb, Kernels: []string{c.Kernel}}))
+}
+
+// status is what the caller gets to know of a run.
+func status(r *report.Reporter, e *engine.Engine, c Call, code exit.Code) int {
+	switch {
+	case code == exit.OK:
+		return 0
+	case e.Framework().HookErrors == "fail" && code != exit.NoHeaders:
+		if code == exit.Excluded {
+			return int(exit.Usage)
+		}
+		return int(code)
+	case code == exit.NoHeaders:
+		r.Warnf("kernel %s: modules are built once its headers are there", c.Kernel)
+	default:
+		r.Warnf("kernel %s has no working build of the modules above; do not boot it if you need them", c.Kernel)
+		r.Warnf("dkms status shows what is installed; dkms autoinstall -k %s tries again", c.Kernel)
+	}
+	return 0
+}

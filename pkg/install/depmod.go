@@ -1,0 +1,60 @@
+package install
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/kernel"
+	"dkms/pkg/system"
+)
+
+// Depmod brings the module indexes of a kernel up to date. A kernel without
+// modules.dep is not wholly installed, or wholly removed: its package runs
+// depmod itself.
+func (in *Installer) Depmod(ctx context.Context, k *kernel.Kernel) error {
+	dep := filepath.Join(k.ModuleDir(), "modules.dep")
+	if !system.IsFile(dep) {
+		in.Report.Detailf("kernel %s has no modules.dep: depmod is left to its package", k.Release)
+		return nil
+	}
+	base, ok := k.DepmodBase()
+	if !ok {
+		in.Report.Warnf("kernel %s: depmod can only work on a directory named lib/modules; run it on %s yourself", k.Release, k.ModuleDir())
+		return nil
+	}
+	argv := []string{"depmod", "-a", k.Release}
+	if base != "" {
+		argv = append(argv, "-b", base)
+	}
+	if m := k.SystemMap(); m != "" {
+		argv = append(argv, "-F", m)
+	}
+	if err := in.Run.Run(ctx, system.Cmd{Argv: argv}); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		return exit.Errorf(exit.InstallFailed, "kernel %s: the modules are in place, but their index is not: %w", k.Release, err).
+			WithHint("run: depmod -a %s", k.Release)
+	}
+	return cleanEmptyIndex(k.ModuleDir())
+}
+
+// cleanEmptyIndex deletes the indexes of a kernel whose last module is gone,
+// and its directory if that is then empty.
+func cleanEmptyIndex(dir string) error {
+	st, err := os.Stat(filepath.Join(dir, "modules.dep"))
+	if err != nil || st.Size() > 0 {
+		return nil
+	}
+	for _, name := range []string{"alias", "dep", "devname", "softdep", "symbols", "weakdep"} {
+		os.Remove(filepath.Join(dir, "modules."+name))
+	}
+	bins, _ := filepath.Glob(filepath.Join(dir, "modules.*.bin"))
+	for _, b := range bins {
+		os.Remove(b)
+	}
+	os.Remove(dir) // fails, rightly, if anything is left in it
+	return nil
+}

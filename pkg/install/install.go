@@ -1,0 +1,294 @@
+// Package install puts built modules into the install tree and takes them
+// out again.
+//
+// It guarantees that the modules of a package change together: the new files
+// lie beside the old ones before the first is renamed into place, an error on
+// the way restores what was there, and the link that calls a version
+// installed changes only after its files.
+package install
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dkms/pkg/conf"
+	"dkms/pkg/exit"
+	"dkms/pkg/kernel"
+	"dkms/pkg/module"
+	"dkms/pkg/report"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+)
+
+// Installer is what all installations of a run share.
+type Installer struct {
+	Tree         *tree.Tree
+	Report       *report.Reporter
+	Run          *system.Runner
+	Distribution string
+	// Addon is ADDON_MODULES_DIR, which replaces every destination.
+	Addon string
+	// Symlink installs links into the dkms tree instead of copies.
+	Symlink bool
+}
+
+// Set is one built module version to install for one kernel.
+type Set struct {
+	ID     tree.ID
+	Kernel *kernel.Kernel
+	// Conf and Records are its configuration and the records of it that are
+	// meant for the kernel.
+	Conf    *conf.Module
+	Records []conf.Record
+	// Force installs over anything; ForceVersion only ignores versions.
+	Force, ForceVersion bool
+}
+
+func (s *Set) target() tree.Target {
+	return tree.Target{Kernel: s.Kernel.Release, Arch: s.Kernel.Arch}
+}
+
+// part is one module file on its way.
+type part struct {
+	record conf.Record
+	built  string // the file in the dkms tree
+	dest   string // where it goes
+}
+
+// Check says what keeps s from being installed before anything is touched:
+// the kernel's module directory or a built file is missing.
+func (in *Installer) Check(s *Set) error {
+	if !system.IsDir(s.Kernel.ModuleDir()) {
+		return exit.Errorf(exit.InstallFailed, "%s: %s does not exist", s.ID, s.Kernel.ModuleDir()).
+			WithHint("install the kernel %s first", s.Kernel.Release)
+	}
+	_, err := in.parts(s)
+	return err
+}
+
+func (in *Installer) parts(s *Set) ([]part, error) {
+	dir := in.Tree.Modules(s.ID, s.target())
+	var list []part
+	for _, r := range s.Records {
+		file := FindModule(dir, r.DestName)
+		if file == "" {
+			return nil, exit.Errorf(exit.NotBuilt, "%s: %s.ko is missing in %s", s.ID, r.DestName, dir).
+				WithHint("build it again: dkms build --force %s -k %s", s.ID, s.Kernel.Release)
+		}
+		location := filepath.Clean("/" + r.Destination(in.Distribution, in.Addon))
+		list = append(list, part{r, file, filepath.Join(s.Kernel.ModuleDir(), location, filepath.Base(file))})
+	}
+	return list, nil
+}
+
+// FindModule is the file of a module in dir, whatever its suffix; plain .ko
+// comes first, as in the original.
+func FindModule(dir, name string) string {
+	for _, c := range []module.Compression{module.None, module.Gzip, module.XZ, module.Zstd} {
+		if file := filepath.Join(dir, name+".ko"+c.Suffix()); system.IsFile(file) {
+			return file
+		}
+	}
+	return ""
+}
+
+// Install installs s. The caller has run PRE_INSTALL; POST_INSTALL and depmod
+// are up to it too.
+func (in *Installer) Install(ctx context.Context, s *Set) error {
+	parts, err := in.parts(s)
+	if err != nil {
+		return err
+	}
+	present := scan(s.Kernel.ModuleDir())
+	if parts, err = in.acceptable(s, parts, present); err != nil {
+		return err
+	}
+	archived, err := in.archive(s, parts, present)
+	if err != nil {
+		return err
+	}
+	installed, err := in.replace(s, parts)
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.ID, joinRestore(err, archived))
+	}
+	return in.record(s, installed)
+}
+
+// acceptable leaves out what is older than, or the same as, what the kernel
+// already has; refusing everything is an error.
+func (in *Installer) acceptable(s *Set, parts []part, present files) ([]part, error) {
+	var kept []part
+	var refused []string
+	for _, p := range parts {
+		if why := in.refuse(s, p, present); why != "" {
+			refused = append(refused, why)
+			continue
+		}
+		kept = append(kept, p)
+	}
+	if len(parts) > 0 && len(kept) == 0 {
+		return nil, exit.Errorf(exit.InstallFailed, "%s: not installed: %s", s.ID, strings.Join(refused, "\n  ")).
+			WithHint("dkms install --force %s -k %s installs it all the same", s.ID, s.Kernel.Release)
+	}
+	for _, why := range refused {
+		in.Report.Warnf("%s: not everything is installed: %s", s.ID, why)
+	}
+	return kept, nil
+}
+
+// replace puts the parts in place of whatever the package had installed for
+// the kernel before, and makes the version the active one.
+func (in *Installer) replace(s *Set, parts []part) ([]tree.Installed, error) {
+	var t transaction
+	for _, p := range parts {
+		err := t.put(p.dest, p.built)
+		if in.Symlink {
+			err = t.link(p.dest, p.built)
+		}
+		if err != nil {
+			t.rollback()
+			return nil, exit.Errorf(exit.InstallFailed, "%w", err)
+		}
+	}
+	for _, old := range in.outdated(s, parts) {
+		t.remove(old)
+	}
+	if err := t.commit(); err != nil {
+		return nil, exit.Errorf(exit.InstallFailed, "%w", err)
+	}
+	if err := in.Tree.Activate(s.ID, s.target()); err != nil {
+		t.rollback()
+		return nil, err
+	}
+	t.finish()
+	var installed []tree.Installed
+	for _, p := range parts {
+		in.Report.Emit(report.Event{Kind: report.Detail, Module: s.ID.String(), Kernel: s.Kernel.Release, Arch: s.Kernel.Arch,
+			Step: "install", Text: "installed " + p.dest})
+		i, err := describe(p.dest)
+		if err != nil {
+			return nil, err
+		}
+		installed = append(installed, i)
+	}
+	return installed, nil
+}
+
+// outdated lists files of the package's active version, and of s itself under
+// another suffix, that the parts do not overwrite: left alone they would
+// shadow or duplicate the new ones.
+func (in *Installer) outdated(s *Set, parts []part) []string {
+	var list []string
+	active := in.Tree.Active(s.ID.Name, s.target())
+	if active == "" {
+		return nil
+	}
+	if m, _ := in.Tree.Manifest(tree.ID{Name: s.ID.Name, Version: active}, s.target()); m != nil {
+		for _, f := range m.Installed {
+			list = append(list, f.Path)
+		}
+	}
+	for _, p := range parts {
+		for _, c := range []module.Compression{module.None, module.Gzip, module.XZ, module.Zstd} {
+			list = append(list, filepath.Join(filepath.Dir(p.dest), p.record.DestName+".ko"+c.Suffix()))
+		}
+	}
+	slices.Sort(list)
+	list = slices.Compact(list)
+	return slices.DeleteFunc(list, func(path string) bool {
+		if _, err := os.Lstat(path); err != nil {
+			return true
+		}
+		return slices.ContainsFunc(parts, func(p part) bool { return p.dest == path })
+	})
+}
+
+// describe is what the manifest keeps of an installed file.
+func describe(path string) (tree.Installed, error) {
+	st, err := os.Lstat(path)
+	if err != nil {
+		return tree.Installed{}, err
+	}
+	sum, err := digest(path)
+	if err != nil {
+		return tree.Installed{}, err
+	}
+	return tree.Installed{
+		Path: path, SHA256: sum, Size: st.Size(), ModTime: st.ModTime().UnixNano(),
+		Link: !st.Mode().IsRegular(),
+	}, nil
+}
+
+func digest(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// record writes what was installed into the manifest of the build, and takes
+// it out of the manifest of the version that was active before.
+func (in *Installer) record(s *Set, installed []tree.Installed) error {
+	m, err := in.Tree.Manifest(s.ID, s.target())
+	if err != nil {
+		return err
+	}
+	if m == nil { // built by the original
+		m = &tree.Manifest{
+			Module: s.ID.Name, Version: s.ID.Version, Kernel: s.Kernel.Release, Arch: s.Kernel.Arch,
+			PostRemove: s.Conf.PostRemove, NoWeakModules: s.Conf.NoWeakModules,
+		}
+		if m.Files, err = in.builtFiles(s); err != nil {
+			return err
+		}
+	}
+	m.Installed = installed
+	if err := m.Save(in.Tree.BuildDir(s.ID, s.target())); err != nil {
+		return err
+	}
+	for _, v := range in.Tree.Versions(s.ID.Name) {
+		if v.ID == s.ID {
+			continue
+		}
+		if old, _ := in.Tree.Manifest(v.ID, s.target()); old != nil && len(old.Installed) > 0 {
+			old.Installed = nil
+			if err := old.Save(in.Tree.BuildDir(v.ID, s.target())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (in *Installer) builtFiles(s *Set) ([]tree.File, error) {
+	parts, err := in.parts(s)
+	if err != nil {
+		return nil, err
+	}
+	var list []tree.File
+	for _, p := range parts {
+		sum, err := digest(p.built)
+		if err != nil {
+			return nil, err
+		}
+		st, err := os.Stat(p.built)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, tree.File{Name: filepath.Base(p.built), Location: p.record.DestLocation, SHA256: sum, Size: st.Size()})
+	}
+	return list, nil
+}

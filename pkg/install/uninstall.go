@@ -1,0 +1,193 @@
+package install
+
+import (
+	"os"
+	"path/filepath"
+
+	"dkms/pkg/kernel"
+	"dkms/pkg/module"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+)
+
+// Uninstall takes the modules of an installed version out of the kernel's
+// directory, puts back the originals they displaced and makes no version
+// active. Neither the sources nor their dkms.conf are needed: the manifest
+// says what was installed and, for builds of the original, the built files
+// themselves are looked for.
+func (in *Installer) Uninstall(id tree.ID, k *kernel.Kernel) error {
+	target := tree.Target{Kernel: k.Release, Arch: k.Arch}
+	m, err := in.Tree.Manifest(id, target)
+	if err != nil {
+		in.Report.Warnf("%v; the installed files are looked for instead", err)
+	}
+	var t transaction
+	for _, path := range in.installed(id, k, m) {
+		t.remove(path)
+	}
+	if err := t.commit(); err != nil {
+		return err
+	}
+	if err := in.Tree.Deactivate(id.Name, target); err != nil {
+		t.rollback()
+		return err
+	}
+	t.finish()
+	for _, c := range t.changes {
+		system.RemoveEmptyDirs(filepath.Dir(c.path), k.ModuleDir())
+	}
+	in.restore(id, target, k.ModuleDir(), func(name string) string { return legacyHome(m, k, name) })
+	if m == nil || len(m.Installed) == 0 {
+		return nil
+	}
+	m.Installed = nil
+	return m.Save(in.Tree.BuildDir(id, target))
+}
+
+// legacyHome is where archives from before ".origin" files put a module back:
+// the destination that dkms.conf names.
+func legacyHome(m *tree.Manifest, k *kernel.Kernel, name string) string {
+	if m == nil {
+		return ""
+	}
+	for _, f := range m.Files {
+		if n, _, ok := module.ParseSuffix(f.Name); ok && n == name {
+			return filepath.Join(k.ModuleDir(), filepath.Clean("/"+f.Location), f.Name)
+		}
+	}
+	return ""
+}
+
+// installed lists the files of a version in the kernel's directory.
+func (in *Installer) installed(id tree.ID, k *kernel.Kernel, m *tree.Manifest) []string {
+	if m != nil && len(m.Installed) > 0 {
+		return in.recorded(id, m)
+	}
+	return in.lookedFor(id, k)
+}
+
+// recorded lists what the manifest says was installed and is still the same
+// module. A file that somebody replaced is theirs.
+func (in *Installer) recorded(id tree.ID, m *tree.Manifest) []string {
+	var list []string
+	for i, f := range m.Installed {
+		if _, err := os.Lstat(f.Path); err != nil {
+			in.Report.Warnf("%s: %s was already gone", id, f.Path)
+			continue
+		}
+		if !Unchanged(f) && !in.sameVersion(id, m, i) {
+			in.Report.Warnf("%s: %s is no longer the file that was installed; it stays", id, f.Path)
+			continue
+		}
+		list = append(list, f.Path)
+	}
+	return list
+}
+
+// Unchanged tells whether an installed file is still what was put there.
+func Unchanged(f tree.Installed) bool {
+	st, err := os.Lstat(f.Path)
+	if err != nil {
+		return false
+	}
+	if st.Mode().IsRegular() != f.Link && st.Size() == f.Size && st.ModTime().UnixNano() == f.ModTime {
+		return true
+	}
+	sum, err := digest(f.Path)
+	return err == nil && sum == f.SHA256
+}
+
+// sameVersion is the original's test for a file that is not byte for byte the
+// built one: it has the version of the built module, or is damaged.
+func (in *Installer) sameVersion(id tree.ID, m *tree.Manifest, i int) bool {
+	have, err := module.Read(m.Installed[i].Path)
+	if err != nil {
+		return true // a truncated file cannot be loaded; nobody else put it there
+	}
+	built := FindModule(in.Tree.Modules(id, tree.Target{Kernel: m.Kernel, Arch: m.Arch}), have.Name)
+	if built == "" {
+		return false
+	}
+	mine, err := module.Read(built)
+	return err == nil && mine.Version == have.Version
+}
+
+// lookedFor finds the files of a build that has no record: files of the same
+// name anywhere below the kernel's directory that carry the same module, are
+// links to it, or have its version at a place where DKMS installs.
+func (in *Installer) lookedFor(id tree.ID, k *kernel.Kernel) []string {
+	dir := in.Tree.Modules(id, tree.Target{Kernel: k.Release, Arch: k.Arch})
+	built, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	present := scan(k.ModuleDir())
+	var list []string
+	for _, b := range built {
+		name, _, ok := module.ParseSuffix(b.Name())
+		if !ok {
+			continue
+		}
+		file := filepath.Join(dir, b.Name())
+		found := ownCopies(file, present[name])
+		found = append(found, links(k.ModuleDir(), b.Name(), file)...)
+		if len(found) == 0 {
+			in.Report.Warnf("%s: %s is not found below %s", id, b.Name(), k.ModuleDir())
+		}
+		list = append(list, found...)
+	}
+	return list
+}
+
+// ownCopies are the candidates that carry the module of the built file, or
+// failing those the ones with its version outside the kernel's own directory.
+func ownCopies(built string, candidates []string) []string {
+	var same, versioned []string
+	mine, err := module.Read(built)
+	for _, c := range candidates {
+		if ok, err := module.Same(c, built); err == nil && ok {
+			same = append(same, c)
+			continue
+		}
+		have, readErr := module.Read(c)
+		if err == nil && readErr == nil && have.Version == mine.Version {
+			versioned = append(versioned, c)
+		}
+	}
+	if len(same) > 0 {
+		return same
+	}
+	return versioned
+}
+
+// links are installed symbolic links to a built file (symlink_modules).
+func links(moduleDir, name, built string) []string {
+	var list []string
+	for _, sub := range []string{"updates/dkms", "updates", "extra", "kernel/extra"} {
+		path := filepath.Join(moduleDir, sub, name)
+		if target, err := os.Readlink(path); err == nil && target == built {
+			list = append(list, path)
+		}
+	}
+	return list
+}
+
+// HasCopy tells whether a built file is installed byte for byte, or as a link,
+// at a place where DKMS installs.
+func (in *Installer) HasCopy(release, built string) bool {
+	moduleDir := filepath.Join(in.Tree.Root().InstallTree(), release)
+	name, _, ok := module.ParseSuffix(filepath.Base(built))
+	if !ok {
+		return false
+	}
+	want, err := digest(built)
+	if err != nil {
+		return false
+	}
+	for _, path := range scan(moduleDir)[name] {
+		if sum, err := digest(path); err == nil && sum == want {
+			return true
+		}
+	}
+	return len(links(moduleDir, filepath.Base(built), built)) > 0
+}

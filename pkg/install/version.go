@@ -1,0 +1,119 @@
+package install
+
+import (
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+
+	"dkms/pkg/module"
+	"dkms/pkg/tree"
+	"dkms/pkg/version"
+)
+
+// files are the module files of a kernel by module name.
+type files map[string][]string
+
+// scan lists every module file below dir. Links are left out: they are
+// installed by reference, or weak.
+func scan(dir string) files {
+	list := files{}
+	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return nil
+		}
+		if name, _, ok := module.ParseSuffix(d.Name()); ok && !strings.HasPrefix(name, ".") {
+			list[name] = append(list[name], path)
+		}
+		return nil
+	})
+	return list
+}
+
+// refuse says why a module must not be installed over what the kernel has,
+// or returns "". The rules are those of DKMS, but that a file of another
+// version of the same package with the same contents does not count.
+func (in *Installer) refuse(s *Set, p part, present files) string {
+	if why := obsolete(s); why != "" {
+		return why
+	}
+	found := present[p.record.DestName]
+	if len(found) == 0 || s.Force || s.ForceVersion {
+		return ""
+	}
+	old := found[0]
+	for _, f := range found { // what is in the way is the one to compare with
+		if f == p.dest {
+			old = f
+		}
+	}
+	have, err := module.Read(old)
+	if err != nil {
+		in.Report.Warnf("%v; it is replaced", err)
+		return ""
+	}
+	mine, err := module.Read(p.built)
+	if err != nil {
+		return err.Error()
+	}
+	return compare(have, mine, old, p.built, in.isOwn(s, old))
+}
+
+func compare(have, mine *module.Info, old, built string, own bool) string {
+	if have.Version == mine.Version && have.SrcVersion == mine.SrcVersion {
+		if have.Version == "" && have.SrcVersion == "" {
+			if same, err := module.Same(old, built); err == nil && same {
+				return fmt.Sprintf("%s is already there (unversioned) and has the same contents", old)
+			}
+			return ""
+		}
+		if own {
+			return ""
+		}
+		return fmt.Sprintf("%s is already there with the same version %s", old, shown(have))
+	}
+	if version.Compare(have.Version, mine.Version) > 0 {
+		return fmt.Sprintf("%s is newer: version %s, against %s", old, shown(have), shown(mine))
+	}
+	return ""
+}
+
+func shown(i *module.Info) string {
+	if i.Version == "" {
+		return "none (srcversion " + i.SrcVersion + ")"
+	}
+	return i.Version
+}
+
+// isOwn tells whether a version of the package itself installed the file.
+func (in *Installer) isOwn(s *Set, path string) bool {
+	active := in.Tree.Active(s.ID.Name, s.target())
+	if active == "" {
+		return false
+	}
+	if m, _ := in.Tree.Manifest(tree.ID{Name: s.ID.Name, Version: active}, s.target()); m != nil && len(m.Installed) > 0 {
+		for _, f := range m.Installed {
+			if f.Path == path {
+				return true
+			}
+		}
+		return false
+	}
+	built := filepath.Join(in.Tree.Modules(tree.ID{Name: s.ID.Name, Version: active}, s.target()), filepath.Base(path))
+	same, err := module.Same(path, built)
+	return err == nil && same
+}
+
+// obsolete applies OBSOLETE_BY: from that kernel on the module is part of the
+// kernel.
+func obsolete(s *Set) string {
+	by := s.Conf.ObsoleteBy
+	if by == "" || s.Force {
+		return ""
+	}
+	plain := func(v string) string { return strings.ReplaceAll(v, "-", "") }
+	if version.Compare(plain(s.Kernel.Release), plain(by)) >= 0 {
+		return fmt.Sprintf("OBSOLETE_BY=%s: kernel %s has this module itself", by, s.Kernel.Release)
+	}
+	return ""
+}

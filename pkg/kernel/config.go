@@ -1,0 +1,71 @@
+package kernel
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"strings"
+
+	"dkms/pkg/module"
+)
+
+// Config is a kernel configuration: .config or include/config/auto.conf.
+type Config struct {
+	found  bool
+	values map[string]string
+}
+
+// maxConfig bounds a configuration file, in bytes; real ones are 300 KB.
+const maxConfig = 16 << 20
+
+func readConfig(file string) *Config {
+	c := &Config{values: map[string]string{}}
+	f, err := os.Open(file)
+	if err != nil {
+		return c
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return c
+	}
+	c.found = true
+	scan := bufio.NewScanner(io.LimitReader(f, maxConfig))
+	scan.Buffer(nil, 1<<20)
+	for scan.Scan() {
+		name, value, ok := strings.Cut(scan.Text(), "=")
+		if ok && strings.HasPrefix(name, "CONFIG_") {
+			c.values[name] = value
+		}
+	}
+	return c
+}
+
+// Found reports whether there was a configuration file.
+func (c *Config) Found() bool { return c.found }
+
+// Get is the value of a symbol such as CONFIG_MODULES as the file has it,
+// quotes included; unset symbols are empty.
+func (c *Config) Get(symbol string) string { return c.values[symbol] }
+
+// Text is the value of a string symbol without its quotes.
+func (c *Config) Text(symbol string) string { return strings.Trim(c.values[symbol], `"`) }
+
+// Is reports whether a symbol is set to y.
+func (c *Config) Is(symbol string) bool { return c.values[symbol] == "y" }
+
+// Compression is what the configuration says of module files.
+func (c *Config) Compression() module.Compression {
+	switch {
+	case c.Is("CONFIG_MODULE_COMPRESS_ZSTD"):
+		return module.Zstd
+	case c.Is("CONFIG_MODULE_COMPRESS_XZ"):
+		return module.XZ
+	case c.Is("CONFIG_MODULE_COMPRESS_GZIP"):
+		return module.Gzip
+	}
+	return module.None
+}
+
+// SignHash is the digest that module signatures use, or "" where the kernel
+// knows no module signatures.
+func (c *Config) SignHash() string { return c.Text("CONFIG_MODULE_SIG_HASH") }

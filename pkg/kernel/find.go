@@ -1,0 +1,56 @@
+package kernel
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/system"
+	"dkms/pkg/version"
+)
+
+// Installed lists the kernel releases that have a module directory with a
+// build or source link, oldest first. Such a link alone means that somebody
+// wants modules built there, even when it dangles.
+func Installed(root system.Root) []string {
+	dirs, _ := os.ReadDir(root.InstallTree())
+	var list []string
+	for _, d := range dirs {
+		if !system.PlainName(d.Name()) {
+			continue
+		}
+		for _, link := range []string{"build", "source"} {
+			if _, err := os.Lstat(filepath.Join(root.InstallTree(), d.Name(), link)); err == nil {
+				list = append(list, d.Name())
+				break
+			}
+		}
+	}
+	slices.SortFunc(list, version.Natural)
+	return list
+}
+
+// Select is the answer to "for which kernels" when the caller named none: the
+// running one if it has a module directory here, else (in a chroot, container
+// or image) every installed one that has headers. why is a sentence for the
+// reader, empty in the ordinary case.
+func Select(h system.Host) (releases []string, why string, err error) {
+	if h.Release != "" && system.IsDir(filepath.Join(h.Root.InstallTree(), h.Release)) {
+		return []string{h.Release}, "", nil
+	}
+	for _, r := range Installed(h.Root) {
+		if New(h.Root, r, h.Machine, Options{}).HasHeaders() {
+			releases = append(releases, r)
+		}
+	}
+	if len(releases) == 0 {
+		return nil, "", exit.Errorf(exit.NoHeaders, "the running kernel %s has no directory in %s, and no kernel there has headers",
+			h.Release, h.Root.InstallTree()).WithHint("name a kernel with -k, or install the headers of one")
+	}
+	why = fmt.Sprintf("the running kernel %s is not installed here; taking every installed kernel with headers: %s",
+		h.Release, strings.Join(releases, ", "))
+	return releases, why, nil
+}

@@ -1,0 +1,230 @@
+// Package kernel tells what there is to know of a kernel release without
+// running it: its headers, configuration, compiler and module files.
+//
+// It guarantees that nothing about a target kernel is taken from the running
+// one, and that a missing header tree is told apart from a lost link to it.
+package kernel
+
+import (
+	"debug/elf"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/module"
+	"dkms/pkg/system"
+)
+
+// Kernel is one kernel release on one architecture.
+type Kernel struct {
+	Release, Arch string
+	// Headers is the directory that modules are built against.
+	Headers string
+	// ConfigFile is the configuration that was found, or where it would be.
+	ConfigFile string
+
+	root   system.Root
+	config func() *Config
+	suffix func() module.Compression
+}
+
+// Options replace what is otherwise found at the usual places.
+type Options struct {
+	// Headers is the directory to build against (--kernelsourcedir).
+	Headers string
+	// Config is the configuration file (--config).
+	Config string
+}
+
+// New describes a kernel. Nothing is read before it is asked for, and then
+// only once.
+func New(root system.Root, release, arch string, o Options) *Kernel {
+	k := &Kernel{Release: release, Arch: arch, root: root, Headers: o.Headers}
+	if k.Headers == "" {
+		k.Headers = filepath.Join(k.ModuleDir(), "build")
+	}
+	k.ConfigFile = o.Config
+	if k.ConfigFile == "" {
+		k.ConfigFile = findConfig(root, k.Headers, release)
+	}
+	k.config = sync.OnceValue(func() *Config { return readConfig(k.ConfigFile) })
+	k.suffix = sync.OnceValue(k.findSuffix)
+	return k
+}
+
+// findConfig prefers what Kbuild itself reads; newer header packages ship no
+// .config, and the copy in /boot is there for most distributions.
+func findConfig(root system.Root, headers, release string) string {
+	dotConfig := filepath.Join(headers, ".config")
+	for _, file := range []string{
+		filepath.Join(headers, "include/config/auto.conf"),
+		dotConfig,
+		root.Path("/boot/config-" + release),
+	} {
+		if system.IsFile(file) {
+			return file
+		}
+	}
+	return dotConfig
+}
+
+// ModuleDir is the directory of the kernel in the install tree.
+func (k *Kernel) ModuleDir() string { return filepath.Join(k.root.InstallTree(), k.Release) }
+
+// Config is the configuration of the kernel; it is empty but not nil when no
+// file was found.
+func (k *Kernel) Config() *Config { return k.config() }
+
+// HasHeaders reports whether modules can be built for the kernel.
+func (k *Kernel) HasHeaders() bool { return system.IsDir(filepath.Join(k.Headers, "include")) }
+
+// CheckHeaders explains what keeps modules from being built for the kernel,
+// or returns nil. distribution is needed to name the package to install.
+func (k *Kernel) CheckHeaders(distribution string) error {
+	if k.HasHeaders() {
+		return nil
+	}
+	pkg := k.HeadersPackage(distribution)
+	hint := "install the package " + pkg
+	if pkg == "" {
+		hint = "install the headers or the prepared sources of this kernel"
+	}
+	var err *exit.Error
+	switch st, statErr := os.Lstat(k.Headers); {
+	case errors.Is(statErr, fs.ErrNotExist):
+		err = exit.Errorf(exit.NoHeaders, "no headers for kernel %s: %s does not exist", k.Release, k.Headers)
+	case statErr != nil:
+		err = exit.Errorf(exit.NoHeaders, "no headers for kernel %s: %w", k.Release, statErr)
+	case st.Mode()&fs.ModeSymlink != 0 && !system.IsDir(k.Headers):
+		target, _ := os.Readlink(k.Headers)
+		err = exit.Errorf(exit.NoHeaders, "no headers for kernel %s: %s points to %s, which does not exist", k.Release, k.Headers, target)
+	default:
+		err = exit.Errorf(exit.NoHeaders, "no headers for kernel %s: %s has no include directory", k.Release, k.Headers)
+	}
+	return err.WithHint("%s", hint)
+}
+
+// HeadersPackage names the package that brings the headers of the kernel on
+// a distribution, or is empty where there is no such package.
+func (k *Kernel) HeadersPackage(distribution string) string {
+	r := k.Release
+	for _, word := range strings.Fields(distribution) {
+		switch {
+		case word == "debian" || word == "ubuntu":
+			return "linux-headers-" + r
+		case word == "arch":
+			if base := k.packageBase(); base != "" {
+				return base + "-headers"
+			}
+			return "linux-headers"
+		case word == "fedora" || word == "rhel" || word == "centos":
+			return "kernel-devel-" + r
+		case word == "suse" || word == "opensuse" || word == "sles":
+			if i := strings.LastIndexByte(r, '-'); i >= 0 {
+				return "kernel-" + r[i+1:] + "-devel"
+			}
+		case word == "alpine":
+			if i := strings.LastIndexByte(r, '-'); i >= 0 {
+				return "linux-" + r[i+1:] + "-dev"
+			}
+		case word == "void":
+			if parts := strings.SplitN(r, ".", 3); len(parts) == 3 {
+				return "linux" + parts[0] + "." + parts[1] + "-headers"
+			}
+		}
+	}
+	return ""
+}
+
+// packageBase is the pacman package that a kernel on Arch belongs to.
+func (k *Kernel) packageBase() string {
+	data, err := os.ReadFile(filepath.Join(k.ModuleDir(), "pkgbase"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(data))
+}
+
+// Suffix is the compression of the kernel's module files: what its module
+// directory holds decides and, where that holds none, its configuration.
+func (k *Kernel) Suffix() module.Compression { return k.suffix() }
+
+func (k *Kernel) findSuffix() module.Compression {
+	found := map[module.Compression]int{}
+	for _, dir := range []string{filepath.Join(k.ModuleDir(), "kernel"), k.ModuleDir()} {
+		countSuffixes(dir, found)
+		if len(found) > 0 {
+			return most(found)
+		}
+	}
+	return k.Config().Compression()
+}
+
+func countSuffixes(dir string, found map[module.Compression]int) {
+	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil
+		}
+		if _, c, ok := module.ParseSuffix(d.Name()); ok && d.Type().IsRegular() {
+			found[c]++
+		}
+		return nil
+	})
+}
+
+// most is the commonest compression; on a tie the newer format.
+func most(found map[module.Compression]int) module.Compression {
+	best := module.None
+	for _, c := range []module.Compression{module.Gzip, module.XZ, module.Zstd} {
+		if found[c] > 0 && found[c] >= found[best] {
+			best = c
+		}
+	}
+	return best
+}
+
+// SystemMap is the symbol map that depmod checks against, or "".
+func (k *Kernel) SystemMap() string {
+	if file := k.root.Path("/boot/System.map-" + k.Release); system.IsFile(file) {
+		return file
+	}
+	return ""
+}
+
+// Machine is the ELF machine of the architecture, or EM_NONE where this
+// program does not know it.
+func Machine(arch string) elf.Machine {
+	switch {
+	case arch == "x86_64" || arch == "amd64":
+		return elf.EM_X86_64
+	case len(arch) == 4 && arch[0] == 'i' && arch[2:] == "86" || arch == "x86":
+		return elf.EM_386
+	case arch == "aarch64" || arch == "arm64":
+		return elf.EM_AARCH64
+	case strings.HasPrefix(arch, "arm"):
+		return elf.EM_ARM
+	case strings.HasPrefix(arch, "riscv"):
+		return elf.EM_RISCV
+	case arch == "ppc64le" || arch == "ppc64":
+		return elf.EM_PPC64
+	case arch == "s390x":
+		return elf.EM_S390
+	case strings.HasPrefix(arch, "loongarch"):
+		return elf.EM_LOONGARCH
+	}
+	return elf.EM_NONE
+}
+
+// DepmodBase is the directory for depmod -b, empty for the host's own tree. It
+// is not ok where the install tree is none that depmod can work on.
+func (k *Kernel) DepmodBase() (dir string, ok bool) {
+	tree := filepath.Clean(k.root.InstallTree())
+	if tree == "/lib/modules" || tree == "/usr/lib/modules" {
+		return "", true
+	}
+	return strings.CutSuffix(tree, "/lib/modules")
+}

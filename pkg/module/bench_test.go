@@ -1,0 +1,88 @@
+package module
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// BenchmarkCompress runs ours and the tool in the same run; "ratio" is the
+// compressed size in percent.
+func BenchmarkCompress(b *testing.B) {
+	for _, size := range []int{50_000, 1_000_000} {
+		data := machineCode(b, size)
+		for _, bench := range []struct {
+			c    Compression
+			opts string
+		}{
+			{XZ, "--check=crc32 --lzma2=dict=1MiB"}, {Gzip, ""}, {Gzip, "-9"}, {Zstd, "-3"}, {Zstd, "-19"},
+		} {
+			o, err := ParseOptions(bench.c, bench.opts)
+			if err != nil {
+				b.Fatal(err)
+			}
+			tool := o
+			tool.tool = true
+			for who, o := range map[string]Options{"ours": o, "tool": tool} {
+				name := fmt.Sprintf("%v%s/%dk/%s", bench.c, strings.ReplaceAll(bench.opts, " ", ""), size/1000, who)
+				b.Run(name, func(b *testing.B) {
+					need(b, bench.c.String())
+					r := runner()
+					b.SetBytes(int64(size))
+					var out []byte
+					for b.Loop() {
+						if out, err = pack(b.Context(), r, bench.c, o, data); err != nil {
+							b.Fatal(err)
+						}
+					}
+					b.ReportMetric(100*float64(len(out))/float64(size), "ratio")
+				})
+			}
+		}
+	}
+}
+
+// BenchmarkVerify is what the check of a result costs on top.
+func BenchmarkVerify(b *testing.B) {
+	data := machineCode(b, 1_000_000)
+	for _, c := range []Compression{Gzip, XZ, Zstd} {
+		out, err := Compress(b.Context(), nil, c, Options{}, data)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(c.String(), func(b *testing.B) {
+			b.SetBytes(int64(len(data)))
+			for b.Loop() {
+				if err := verify(c, Options{}, out, data); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkRead reads a fresh module as built, plain and compressed.
+func BenchmarkRead(b *testing.B) {
+	m := buildModules(b)
+	data := readFile(b, m.second)
+	for _, c := range []Compression{None, XZ, Zstd} {
+		packed, err := Compress(b.Context(), nil, c, Options{}, data)
+		if err != nil {
+			b.Fatal(err)
+		}
+		path := writeFile(b, filepath.Join(b.TempDir(), "judge-second.ko"+c.Suffix()), packed)
+		b.Run(c.String()+"/ours", func(b *testing.B) {
+			for b.Loop() {
+				if _, err := Read(path); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(c.String()+"/modinfo", func(b *testing.B) {
+			for b.Loop() {
+				output(b, "modinfo", path)
+			}
+		})
+	}
+}

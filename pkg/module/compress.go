@@ -1,0 +1,253 @@
+package module
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+	"github.com/ulikunitz/xz/lzma"
+
+	"dkms/pkg/system"
+)
+
+const (
+	// defaultDict is what the kernel's documentation advises at most.
+	defaultDict = 1 << 20
+	// maxWindow is what a zstd frame may ask the kernel to allocate.
+	maxWindow = 8 << 20
+
+	defaultGzipLevel = 6
+	defaultZstdLevel = 3
+)
+
+// Compress returns data compressed, having decoded the result and found data
+// in it. What comes out is within the limits of the kernel's decoders: xz has
+// a CRC32 (or no check, if so ordered) and one LZMA2 filter, zstd is one frame
+// with its content size and a window of 8 MiB or less, gzip has no name and no
+// time. The same data and options give the same bytes. Only options that
+// cannot be honoured in process start a program; run may be nil without them.
+func Compress(ctx context.Context, run *system.Runner, c Compression, o Options, data []byte) ([]byte, error) {
+	if c == None {
+		return data, nil
+	}
+	if o.format != None && o.format != c {
+		return nil, fmt.Errorf("%s: options are for %s", c, o.format)
+	}
+	out, err := pack(ctx, run, c, o, data)
+	if err == nil {
+		err = verify(c, o, out, data)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c, err)
+	}
+	return out, nil
+}
+
+func pack(ctx context.Context, run *system.Runner, c Compression, o Options, data []byte) ([]byte, error) {
+	if o.tool {
+		return run.Output(ctx, system.Cmd{Argv: toolArgv(c, o, len(data)), Stdin: bytes.NewReader(data)})
+	}
+	switch c {
+	case Gzip:
+		return packGzip(ctx, o, data)
+	case XZ:
+		return packXZ(ctx, o, data)
+	case Zstd:
+		return packZstd(ctx, o, data)
+	default:
+		return nil, errors.New("no such compression")
+	}
+}
+
+// toolArgv is the command line that compresses standard input. One thread
+// makes the result independent of the machine.
+func toolArgv(c Compression, o Options, size int) []string {
+	argv := []string{c.String(), "-c", "-q"}
+	switch c {
+	case Gzip:
+		argv = append(argv, "-n")
+	case XZ:
+		argv = append(argv, "--format=xz", "--check=crc32", "-T1")
+	case Zstd:
+		argv = append(argv, "-T1", "--stream-size="+strconv.Itoa(size))
+	}
+	return append(argv, o.args...)
+}
+
+func packGzip(ctx context.Context, o Options, data []byte) ([]byte, error) {
+	level := o.level
+	if level == 0 {
+		level = defaultGzipLevel
+	}
+	var out bytes.Buffer
+	w, err := gzip.NewWriterLevel(&out, level)
+	if err != nil {
+		return nil, err
+	}
+	w.ModTime = time.Unix(0, 0) // "no time"; the zero Time would be written as one
+	err = writeAll(ctx, w, data)
+	return out.Bytes(), err
+}
+
+func packXZ(ctx context.Context, o Options, data []byte) ([]byte, error) {
+	config := xz.WriterConfig{
+		Properties: o.props,
+		DictCap:    dictFor(o.dict, len(data)),
+		CheckSum:   xz.CRC32,
+		NoCheckSum: o.noCheck,
+		Matcher:    lzma.HashTable4, // the binary tree takes minutes
+	}
+	var out bytes.Buffer
+	w, err := config.NewWriter(&out)
+	if err != nil {
+		return nil, err
+	}
+	err = writeAll(ctx, w, data)
+	return out.Bytes(), err
+}
+
+// dictFor is the dictionary for size bytes of data where the options ask for
+// dict. A large one is no larger than the data fills: the kernel allocates all
+// of it, and so does the encoder, five times over.
+func dictFor(dict, size int) int {
+	if dict == 0 {
+		dict = defaultDict
+	}
+	fits := maxWindow
+	for fits < size {
+		fits *= 2
+	}
+	return min(dict, fits)
+}
+
+// packZstd writes one frame that knows its size. The levels above the default
+// have larger windows of their own.
+func packZstd(ctx context.Context, o Options, data []byte) ([]byte, error) {
+	level := o.level
+	if level == 0 {
+		level = defaultZstdLevel
+	}
+	options := []zstd.EOption{
+		zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)),
+		zstd.WithEncoderConcurrency(1),
+		zstd.WithEncoderCRC(!o.noCheck),
+		zstd.WithZeroFrames(true),
+		// One segment has no window beyond the content, and always its size.
+		zstd.WithSingleSegment(len(data) <= maxWindow),
+	}
+	if level >= defaultZstdLevel {
+		options = append(options, zstd.WithWindowSize(maxWindow))
+	}
+	e, err := zstd.NewWriter(nil, options...)
+	if err != nil {
+		return nil, err
+	}
+	defer e.Close()
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	return e.EncodeAll(data, nil), nil
+}
+
+// chunk is how much is compressed between two looks at the context.
+const chunk = 1 << 20
+
+func writeAll(ctx context.Context, w io.WriteCloser, data []byte) error {
+	for len(data) > 0 {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		n := min(len(data), chunk)
+		if _, err := w.Write(data[:n]); err != nil {
+			return err
+		}
+		data = data[n:]
+	}
+	return w.Close()
+}
+
+// verify decodes out, compares it with data and holds it against what the
+// kernel can decode.
+func verify(c Compression, o Options, out, data []byte) error {
+	var back []byte
+	var err error
+	switch c {
+	case Gzip:
+		back, err = verifyGzip(out, len(data))
+	case XZ:
+		back, err = verifyXZ(o, out, len(data))
+	case Zstd:
+		back, err = verifyZstd(out, len(data))
+	}
+	if err != nil {
+		return fmt.Errorf("checking the result: %w", err)
+	}
+	if !bytes.Equal(back, data) {
+		return errors.New("checking the result: it decodes to something else")
+	}
+	return nil
+}
+
+// verifyGzip wants a header without any extra and a single member.
+func verifyGzip(out []byte, size int) ([]byte, error) {
+	if len(out) < 10 || !bytes.Equal(out[:8], []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0}) {
+		return nil, errors.New("the header has more than the kernel skips")
+	}
+	in := bytes.NewReader(out)
+	r, err := gzip.NewReader(in)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	r.Multistream(false)
+	var back bytes.Buffer
+	if err := readAll(&back, r, size); err != nil {
+		return nil, err
+	}
+	if in.Len() > 0 {
+		return nil, errors.New("more than one member")
+	}
+	return back.Bytes(), nil
+}
+
+func verifyXZ(o Options, out []byte, size int) ([]byte, error) {
+	x, err := unxz(out, size)
+	if err != nil {
+		return nil, err
+	}
+	want := byte(xzCRC32)
+	if o.noCheck {
+		want = xzNoCheck
+	}
+	if x.streams != 1 || x.check != want {
+		return nil, fmt.Errorf("%d streams and check %d; the kernel takes one stream with check %d", x.streams, x.check, want)
+	}
+	return x.out.Bytes(), nil
+}
+
+func verifyZstd(out []byte, size int) ([]byte, error) {
+	var h zstd.Header
+	if err := h.Decode(out); err != nil {
+		return nil, err
+	}
+	window := h.WindowSize
+	if h.SingleSegment {
+		window = h.FrameContentSize
+	}
+	switch {
+	case h.Skippable || h.DictionaryID != 0:
+		return nil, errors.New("not a plain frame")
+	case !h.HasFCS || h.FrameContentSize != uint64(size):
+		return nil, errors.New("the frame does not tell the size of all of the content")
+	case window > maxWindow:
+		return nil, fmt.Errorf("the window of %d bytes is larger than the %d that the kernel should be asked for", window, maxWindow)
+	}
+	return unzstd(out, size)
+}

@@ -1,0 +1,73 @@
+package module
+
+import (
+	"bytes"
+	"errors"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// Decompress returns the content of a compressed module, told by its first
+// bytes; data that is not compressed is returned as it is. More than 512 MiB
+// is refused.
+func Decompress(data []byte) ([]byte, error) {
+	return decompress(data, maxSize)
+}
+
+func decompress(data []byte, limit int) ([]byte, error) {
+	switch Detect(data) {
+	case Gzip:
+		return gunzip(data, limit)
+	case XZ:
+		x, err := unxz(data, limit)
+		if err != nil {
+			return nil, err
+		}
+		return x.out.Bytes(), nil
+	case Zstd:
+		return unzstd(data, limit)
+	}
+	if len(data) > limit {
+		return nil, errTooBig
+	}
+	return data, nil
+}
+
+func gunzip(data []byte, limit int) ([]byte, error) {
+	r, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	var out bytes.Buffer
+	if err := readAll(&out, r, limit); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// maxFrameWindow is the window of zstd --ultra -22, which a frame can have
+// whatever the size of its content.
+const maxFrameWindow = 128 << 20
+
+// unzstd decodes all frames. The window costs nothing: it is the output.
+func unzstd(data []byte, limit int) ([]byte, error) {
+	memory := uint64(max(limit, maxFrameWindow))
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(memory))
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	out, err := d.DecodeAll(data, nil)
+	if errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
+		return nil, errTooBig
+	}
+	if err == nil && len(out) > limit {
+		err = errTooBig
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}

@@ -1,0 +1,158 @@
+// Package module is one kernel module file: what it says about itself, its
+// signature trailer, and how it is stripped and compressed.
+//
+// It guarantees that no file, however damaged, makes it panic or use memory
+// without bound, and that a file it compressed is one that the kernel's own
+// decoder takes and that decodes to the very bytes that went in.
+package module
+
+import (
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxSize is the largest module that is looked at, uncompressed.
+const maxSize = 512 << 20
+
+var errTooBig = fmt.Errorf("more than %d MiB uncompressed", maxSize>>20)
+
+// Info is what a module file says about itself.
+type Info struct {
+	// Name is the module's own name for itself, or that of the file where
+	// there is none.
+	Name, Version, SrcVersion, Vermagic string
+	License                             string
+	Aliases, Depends                    []string
+	Machine                             elf.Machine
+	Class                               elf.Class
+	// Symbols maps each imported symbol to the checksum that the kernel
+	// must export it with. It is empty without CONFIG_MODVERSIONS.
+	Symbols map[string]uint32
+	// Signature is nil when the module is unsigned.
+	Signature *Signature
+	// Size is the uncompressed size in bytes, signature included.
+	Size int64
+}
+
+// Release is the kernel release that the module was built for: the first
+// word of its vermagic.
+func (i *Info) Release() string {
+	release, _, _ := strings.Cut(i.Vermagic, " ")
+	return release
+}
+
+// Read tells about the module file path, compressed or not. Of a plain file
+// only the parts that matter are read.
+func Read(path string) (*Info, error) {
+	f, size, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	c, err := detectFile(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if c == None {
+		return read(path, f, size)
+	}
+	data, err := load(f, size)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return read(path, bytes.NewReader(data), int64(len(data)))
+}
+
+// ReadBytes is [Read] for a module in memory, compressed or not. The name is
+// used in errors and for a module that does not name itself.
+func ReadBytes(name string, data []byte) (*Info, error) {
+	data, err := Decompress(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return read(name, bytes.NewReader(data), int64(len(data)))
+}
+
+// Load returns the decompressed content of the module file path.
+func Load(path string) ([]byte, error) {
+	f, size, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := load(f, size)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return data, nil
+}
+
+// Same reports whether two module files carry the same module: equal once
+// decompressed and without signatures.
+func Same(a, b string) (bool, error) {
+	x, err := Load(a)
+	if err != nil {
+		return false, err
+	}
+	y, err := Load(b)
+	if err != nil {
+		return false, err
+	}
+	return bytes.Equal(unsigned(x), unsigned(y)), nil
+}
+
+// unsigned removes every signature: a module signed twice has two.
+func unsigned(data []byte) []byte {
+	for {
+		payload, _, ok := CutSignature(data)
+		if !ok {
+			return data
+		}
+		data = payload
+	}
+}
+
+// open opens a regular file of acceptable size. A pipe in its place must not
+// hold us up, so the file is opened without blocking and looked at afterwards.
+func open(path string) (*os.File, int64, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = fmt.Errorf("%s: not a regular file", path)
+	}
+	if err == nil && st.Size() > maxSize {
+		err = fmt.Errorf("%s: %w", path, errTooBig)
+	}
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, st.Size(), nil
+}
+
+func detectFile(r io.ReaderAt) (Compression, error) {
+	head := make([]byte, magicLen)
+	n, err := r.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return None, err
+	}
+	return Detect(head[:n]), nil
+}
+
+func load(r io.ReaderAt, size int64) ([]byte, error) {
+	data := make([]byte, size)
+	if _, err := io.ReadFull(io.NewSectionReader(r, 0, size), data); err != nil {
+		return nil, err
+	}
+	return Decompress(data)
+}

@@ -1,0 +1,28 @@
+package module
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"dkms/pkg/system"
+)
+
+// Strip removes debug information from the module file path in place, as
+// strip -g does; llvm takes llvm-strip, for modules that clang made. A
+// signature does not survive, so it comes before signing.
+func Strip(ctx context.Context, run *system.Runner, path string, llvm bool) error {
+	program := "strip"
+	if llvm {
+		program = "llvm-strip"
+	}
+	// Programs run in "/", and a name must not look like an option.
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	if err := run.Run(ctx, system.Cmd{Argv: []string{program, "-g", abs}}); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,139 @@
+// Package report is the one place that prints. Rooms below the doors emit
+// events; sinks turn them into lines for people and records for machines.
+//
+// It guarantees the rules of the screen: results go to standard output;
+// everything else goes to standard error as "dkms: ...", "dkms: warning: ..."
+// or "dkms: hint: ...", in lower case and without a full stop.
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"dkms/pkg/exit"
+)
+
+// Kind is what an event means to its reader.
+type Kind int
+
+// The kinds of events, from talkative to grave.
+const (
+	// Detail is for --verbose only.
+	Detail Kind = iota
+	// Progress says that a step begins or what a run has decided.
+	Progress
+	// Done says that a step has changed something.
+	Done
+	// Warning is something that the reader should know of.
+	Warning
+	// Failure is a step or a run that did not do what was asked.
+	Failure
+)
+
+// Event is one thing that happened, about one module and kernel or about the
+// run as a whole.
+type Event struct {
+	Kind Kind
+	// Module is NAME/VERSION; Kernel and Arch are the target. They are empty
+	// in events about the whole run.
+	Module, Kernel, Arch string
+	// Step is the verb of the step, such as "build".
+	Step string
+	// Text says what happened. It names its subject itself.
+	Text string
+	// Err is why a Failure failed; its exit status and hint come with it.
+	Err error
+	// Elapsed is how long the step took, where that is of interest.
+	Elapsed time.Duration
+}
+
+// Sink receives events. Calls come one at a time.
+type Sink interface{ Event(Event) }
+
+// Reporter hands events to its sinks and results to standard output. It may
+// be used by several goroutines at once.
+type Reporter struct {
+	mu    sync.Mutex
+	out   io.Writer
+	sinks []Sink
+}
+
+// New returns a reporter whose results go to out and events to sinks.
+func New(out io.Writer, sinks ...Sink) *Reporter { return &Reporter{out: out, sinks: sinks} }
+
+// Emit hands e to every sink.
+func (r *Reporter) Emit(e Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.sinks {
+		s.Event(e)
+	}
+}
+
+// Result writes a line that programs may read to standard output.
+func (r *Reporter) Result(line string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fmt.Fprintln(r.out, line)
+}
+
+// Detailf emits a line for --verbose.
+func (r *Reporter) Detailf(format string, args ...any) {
+	r.Emit(Event{Kind: Detail, Text: fmt.Sprintf(format, args...)})
+}
+
+// Progressf emits a line about the run as a whole.
+func (r *Reporter) Progressf(format string, args ...any) {
+	r.Emit(Event{Kind: Progress, Text: fmt.Sprintf(format, args...)})
+}
+
+// Warnf emits a warning about the run as a whole.
+func (r *Reporter) Warnf(format string, args ...any) {
+	r.Emit(Event{Kind: Warning, Text: fmt.Sprintf(format, args...)})
+}
+
+// Error emits the failure of the run as a whole.
+func (r *Reporter) Error(err error) {
+	r.Emit(Event{Kind: Failure, Text: err.Error(), Err: err})
+}
+
+// Lines is the sink for people: one line an event.
+type Lines struct {
+	W io.Writer
+	// Quiet leaves only warnings and failures; Verbose adds details.
+	Quiet, Verbose bool
+	// Prefix begins every line; empty is "dkms".
+	Prefix string
+}
+
+// Event writes e, where the reader wants its kind.
+func (l *Lines) Event(e Event) {
+	if e.Kind == Detail && !l.Verbose || l.Quiet && e.Kind < Warning {
+		return
+	}
+	prefix := l.Prefix
+	if prefix == "" {
+		prefix = "dkms"
+	}
+	label := ""
+	if e.Kind == Warning {
+		label = "warning: "
+	}
+	text := e.Text
+	if e.Elapsed >= time.Second/10 {
+		text += fmt.Sprintf(" (%.1f s)", e.Elapsed.Seconds())
+	}
+	var b strings.Builder
+	for line := range strings.SplitSeq(strings.TrimRight(text, "\n"), "\n") {
+		fmt.Fprintf(&b, "%s: %s%s\n", prefix, label, line)
+	}
+	if hint := exit.Hint(e.Err); hint != "" {
+		for line := range strings.SplitSeq(hint, "\n") {
+			fmt.Fprintf(&b, "%s: hint: %s\n", prefix, line)
+		}
+	}
+	io.WriteString(l.W, b.String())
+}

@@ -1,0 +1,77 @@
+package report
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/coreos/go-systemd/v22/journal"
+
+	"dkms/pkg/exit"
+)
+
+// messageID marks the journal entries of this program that tell of a module,
+// for journalctl MESSAGE_ID=... (journald, systemd.journal-fields(7)).
+const messageID = "5d1b8ab9d9d94a3c8d4f6c3f0b7a2e61"
+
+// Journal is the sink for the systemd journal: the same lines with fields
+// that can be searched for.
+type Journal struct{ Verbose bool }
+
+// UnderJournal reports whether stderr is a stream of the journal, as
+// JOURNAL_STREAM=DEVICE:INODE says (systemd.exec(5)).
+func UnderJournal(env map[string]string, stderr *os.File) bool {
+	dev, ino, ok := strings.Cut(env["JOURNAL_STREAM"], ":")
+	if !ok || stderr == nil {
+		return false
+	}
+	st, err := stderr.Stat()
+	if err != nil {
+		return false
+	}
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	return ok && dev == strconv.FormatUint(sys.Dev, 10) && ino == strconv.FormatUint(sys.Ino, 10) && journal.Enabled()
+}
+
+// Event sends e to the journal.
+func (j *Journal) Event(e Event) {
+	if e.Kind == Detail && !j.Verbose {
+		return
+	}
+	fields := map[string]string{"SYSLOG_IDENTIFIER": "dkms"}
+	for name, value := range map[string]string{"MODULE": e.Module, "KERNEL": e.Kernel, "ARCH": e.Arch, "STEP": e.Step, "HINT": exit.Hint(e.Err)} {
+		if value != "" {
+			fields[name] = value
+		}
+	}
+	if e.Module != "" {
+		fields["MESSAGE_ID"] = messageID
+	}
+	priority := journal.PriInfo
+	switch e.Kind {
+	case Detail:
+		priority = journal.PriDebug
+	case Warning:
+		priority = journal.PriWarning
+	case Failure:
+		priority = journal.PriErr
+	}
+	text := e.Text
+	if hint := exit.Hint(e.Err); hint != "" {
+		text += "; " + hint
+	}
+	journal.Send(text, priority, fields)
+}
+
+// Notify is the sink for the service manager: STATUS= lines that systemctl
+// status shows (sd_notify(3)). Sending may fail; nothing depends on it.
+type Notify struct{}
+
+// Event sends what is being done.
+func (n *Notify) Event(e Event) {
+	if e.Kind == Progress || e.Kind == Failure {
+		daemon.SdNotify(false, "STATUS="+strings.ReplaceAll(e.Text, "\n", " "))
+	}
+}

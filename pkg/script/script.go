@@ -1,0 +1,69 @@
+// Package script runs the hook scripts of a module package: POST_ADD,
+// PRE_BUILD and the others of dkms.conf(5).
+//
+// It guarantees the original's rules: the admin's script in /etc/dkms/MODULE
+// replaces the package's, a script that is not there or not executable is a
+// warning and no failure, and scripts of the build are logged and see the
+// shell, the others neither.
+package script
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"dkms/pkg/system"
+)
+
+// Script is one hook of one package, ready to run.
+type Script struct {
+	// Hook is the directive, such as POST_ADD.
+	Hook string
+	// Line is its value: a file name and arguments.
+	Line string
+	// Dir is where the package keeps its scripts and where they run.
+	Dir string
+	// Override is the admin's directory for this package.
+	Override string
+	// Env is added to the environment.
+	Env map[string]string
+	// Out gets what the script says.
+	Out io.Writer
+	// Shell makes metacharacters of Line live, as they are for the scripts
+	// of a build.
+	Shell bool
+}
+
+// Missing says that a script cannot be run; the original carries on, and so
+// must its callers.
+type Missing struct{ Hook, File string }
+
+func (m *Missing) Error() string {
+	return fmt.Sprintf("%s: %s is missing or not executable", m.Hook, m.File)
+}
+
+// Run runs the script and waits for it. An empty line is nothing to do. The
+// error is a [*Missing], a [*system.ExitError] or what kept it from starting.
+func (s Script) Run(ctx context.Context, run *system.Runner) error {
+	words := strings.Fields(s.Line)
+	if len(words) == 0 {
+		return nil
+	}
+	dir := s.Dir
+	if system.IsExecutable(filepath.Join(s.Override, words[0])) {
+		dir = s.Override
+	}
+	file := filepath.Join(dir, words[0])
+	if !system.IsExecutable(file) {
+		return &Missing{s.Hook, file}
+	}
+	c := system.Cmd{Dir: dir, Env: s.Env, Stdout: s.Out, Stderr: s.Out}
+	if s.Shell {
+		c.Argv = []string{"bash", "-c", dir + "/" + strings.TrimSpace(s.Line), "dkms"}
+	} else {
+		c.Argv = append([]string{file}, words[1:]...)
+	}
+	return run.Run(ctx, c)
+}

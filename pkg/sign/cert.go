@@ -1,0 +1,145 @@
+package sign
+
+import (
+	"bytes"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"time"
+)
+
+// ReadCertificate reads the first certificate of a PEM file, or the one that
+// a DER file is. Of one that the standard library cannot read (an unusual
+// curve, a negative serial number), only the names, the serial number and the
+// dates are set.
+func ReadCertificate(path string) (*x509.Certificate, error) {
+	certs, err := readCertificates(path)
+	if err != nil {
+		return nil, err
+	}
+	return certs[0], nil
+}
+
+func readCertificates(path string) ([]*x509.Certificate, error) {
+	data, err := readSmall(path)
+	if err != nil {
+		return nil, err
+	}
+	certs, err := parseCertificates(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return certs, nil
+}
+
+// parseCertificates returns at least one certificate or an error.
+func parseCertificates(data []byte) ([]*x509.Certificate, error) {
+	var certs []*x509.Certificate
+	for rest := data; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if !isCertificate(block) {
+			continue
+		}
+		c, err := parseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		certs = append(certs, c)
+	}
+	if len(certs) > 0 {
+		return certs, nil
+	}
+	if bytes.Contains(data, []byte("-----BEGIN ")) {
+		return nil, errors.New("no certificate in it")
+	}
+	c, err := parseCertificate(data)
+	return []*x509.Certificate{c}, err
+}
+
+func isCertificate(block *pem.Block) bool {
+	return block.Type == "CERTIFICATE" || block.Type == "X509 CERTIFICATE"
+}
+
+// holdsCertificate reports whether the file at path is PEM with a certificate.
+func holdsCertificate(path string) bool {
+	rest, err := readSmall(path)
+	if err != nil {
+		return false
+	}
+	for {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return false
+		}
+		if isCertificate(block) {
+			return true
+		}
+	}
+}
+
+func parseCertificate(der []byte) (*x509.Certificate, error) {
+	cert, err := x509.ParseCertificate(der)
+	if err == nil {
+		return cert, nil
+	}
+	if cert = foreignCertificate(der); cert == nil {
+		return nil, fmt.Errorf("not a usable certificate: %w", err)
+	}
+	return cert, nil
+}
+
+// foreignCertificate reads what a signature refers to out of a certificate
+// that the standard library refuses; nil where it is none.
+func foreignCertificate(der []byte) *x509.Certificate {
+	var outer struct {
+		TBS       asn1.RawValue
+		Algorithm pkix.AlgorithmIdentifier
+		Signature asn1.BitString
+	}
+	var tbs struct {
+		Version   int `asn1:"optional,explicit,default:0,tag:0"`
+		Serial    *big.Int
+		Algorithm pkix.AlgorithmIdentifier
+		Issuer    asn1.RawValue
+		Validity  struct{ NotBefore, NotAfter time.Time }
+		Subject   asn1.RawValue
+		Key       asn1.RawValue
+	}
+	rest, err := asn1.Unmarshal(der, &outer)
+	if err != nil || len(rest) != 0 {
+		return nil
+	}
+	// What follows the key, the extensions, is of no interest; a structure
+	// may be longer than its Go counterpart.
+	if _, err := asn1.Unmarshal(outer.TBS.FullBytes, &tbs); err != nil {
+		return nil
+	}
+	cert := &x509.Certificate{
+		Raw:                     der,
+		RawTBSCertificate:       outer.TBS.FullBytes,
+		RawIssuer:               tbs.Issuer.FullBytes,
+		RawSubject:              tbs.Subject.FullBytes,
+		RawSubjectPublicKeyInfo: tbs.Key.FullBytes,
+		Version:                 tbs.Version + 1,
+		SerialNumber:            tbs.Serial,
+		NotBefore:               tbs.Validity.NotBefore,
+		NotAfter:                tbs.Validity.NotAfter,
+	}
+	fillName(&cert.Issuer, cert.RawIssuer)
+	fillName(&cert.Subject, cert.RawSubject)
+	return cert
+}
+
+func fillName(name *pkix.Name, raw []byte) {
+	var rdns pkix.RDNSequence
+	if _, err := asn1.Unmarshal(raw, &rdns); err == nil {
+		name.FillFromRDNSequence(&rdns)
+	}
+}

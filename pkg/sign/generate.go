@@ -1,0 +1,243 @@
+package sign
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha1"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/system"
+)
+
+// Ensure generates the pair if both halves are missing and the pair is the
+// default one or that of framework.conf. One half alone is an error: the
+// other may be enrolled in the firmware, and only its owner can tell.
+func (p *Pair) Ensure(now time.Time) error {
+	done, err := p.settled()
+	if done || err != nil {
+		return err
+	}
+	dir := filepath.Dir(p.KeyPath)
+	if p.Origin == originDefault && !system.IsDir(dir) {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		// Whatever the umask: the certificate is there to be read.
+		if err := os.Chmod(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{dir, filepath.Dir(p.CertPath)} {
+		if !system.IsDir(dir) {
+			return exit.Errorf(exit.Usage, "%s: no such directory, so no signing key can be made", dir).
+				WithHint("create it, or correct the paths of the signing key and certificate")
+		}
+	}
+	unlock, err := lockDir(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	// Somebody may have been faster.
+	if done, err = p.settled(); done || err != nil {
+		return err
+	}
+	if err := p.generate(now); err != nil {
+		return err
+	}
+	p.Generated = true
+	return nil
+}
+
+// settled reports whether nothing is left to do for the pair, or why nothing
+// can be done.
+func (p *Pair) settled() (bool, error) {
+	key, cert := p.Exists()
+	switch {
+	case key && cert:
+		return true, nil
+	case isPKCS11(p.KeyPath):
+		return false, exit.Errorf(exit.Usage, "%s: no such file; it is the certificate of the key on the token", p.CertPath).
+			WithHint("write the certificate of %s there", p.KeyPath)
+	case !key && occupied(p.KeyPath):
+		return false, exit.Errorf(exit.Usage, "%s: neither missing nor a file", p.KeyPath)
+	case !cert && occupied(p.CertPath):
+		return false, exit.Errorf(exit.Usage, "%s: neither missing nor a file", p.CertPath)
+	case key:
+		return false, halfMissing(p.CertPath, "certificate", p.KeyPath)
+	case cert:
+		return false, halfMissing(p.KeyPath, "key", p.CertPath)
+	case p.mayGenerate():
+		return false, nil
+	}
+	return false, exit.Errorf(exit.Usage, "%s: no such file (from %s)", p.KeyPath, p.Origin).
+		WithHint("correct the path; only the default key and that of framework.conf are made on demand")
+}
+
+// mayGenerate keeps a wrong path in somebody else's settings from becoming a
+// key that nobody has enrolled.
+func (p *Pair) mayGenerate() bool {
+	switch p.Origin {
+	case originEnv, originConfig, originUbuntu:
+		return false
+	}
+	return !strings.HasPrefix(p.Origin, "/")
+}
+
+func halfMissing(missing, what, there string) error {
+	return exit.Errorf(exit.Usage, "%s: the %s is missing, but %s exists", missing, what, there).
+		WithHint("restore the %s; or, if it is lost, move %s away to have a new pair made, which must be enrolled again", what, there)
+}
+
+func occupied(path string) bool {
+	st, err := os.Lstat(path)
+	return err == nil && !st.Mode().IsRegular()
+}
+
+// lockDir keeps two processes from making the two halves of different pairs.
+func lockDir(dir string) (unlock func(), err error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	return func() { f.Close() }, nil
+}
+
+// generate makes the pair and puts both halves in place.
+func (p *Pair) generate(now time.Time) error {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	cert, err := newCertificate(key, now)
+	if err != nil {
+		return err
+	}
+	if p.KeyPath == p.CertPath {
+		certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
+		return placeNew([]newFile{{p.KeyPath, bytes.Join([][]byte{keyPEM, certPEM}, nil), 0o600}})
+	}
+	return placeNew([]newFile{{p.KeyPath, keyPEM, 0o600}, {p.CertPath, cert, 0o644}})
+}
+
+type newFile struct {
+	path string
+	data []byte
+	mode fs.FileMode
+}
+
+// placeNew puts all files in place or none, and none over an existing one:
+// everything is written and synced before the first name appears, and a link,
+// unlike a rename, fails where there is something.
+func placeNew(files []newFile) (err error) {
+	var placed []string
+	defer func() {
+		if err != nil {
+			for _, path := range placed {
+				os.Remove(path)
+			}
+		}
+	}()
+	staged := make([]string, len(files))
+	for i, f := range files {
+		if staged[i], err = system.StageBytes(f.path, f.data, f.mode); err != nil {
+			return err
+		}
+		defer os.Remove(staged[i])
+	}
+	for i, f := range files {
+		if err = link(staged[i], f.path); err != nil {
+			return err
+		}
+		placed = append(placed, f.path)
+	}
+	for _, f := range files {
+		if err = system.SyncDir(filepath.Dir(f.path)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// link gives the staged file its name. File systems without links can rename
+// without replacing.
+func link(staged, path string) error {
+	err := os.Link(staged, path)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if unix.Renameat2(unix.AT_FDCWD, staged, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE) == nil {
+		return nil
+	}
+	return err
+}
+
+// validity is how long a certificate lasts: the kernel ignores the date, and
+// nobody should have to enrol a key twice.
+const validity = 36500 // days
+
+// newCertificate signs a certificate with its own key. A CA that may sign
+// certificates and nothing else is what a kernel with the CA restriction lets
+// into its .machine keyring (CONFIG_INTEGRITY_CA_MACHINE_KEYRING_MAX).
+func newCertificate(key *rsa.PrivateKey, now time.Time) ([]byte, error) {
+	serial := make([]byte, 20)
+	rand.Read(serial)
+	serial[0] = serial[0]&0x7f | 0x40 // positive, and all of 20 bytes
+	id := sha1.Sum(x509.MarshalPKCS1PublicKey(&key.PublicKey))
+	from := notBefore(now)
+	template := &x509.Certificate{
+		SerialNumber:          new(big.Int).SetBytes(serial),
+		Subject:               pkix.Name{CommonName: "DKMS module signing key"},
+		NotBefore:             from,
+		NotAfter:              from.AddDate(0, 0, validity),
+		SignatureAlgorithm:    x509.SHA256WithRSA,
+		SubjectKeyId:          id[:],
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+		KeyUsage:              x509.KeyUsageCertSign,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
+	}
+	return x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+}
+
+// notBefore brings the clock of a machine that lost it into what the kernel
+// and DER can read: from 1970 to 9999.
+func notBefore(now time.Time) time.Time {
+	now = now.UTC().Truncate(time.Second)
+	if first := time.Unix(0, 0).UTC(); now.Before(first) {
+		return first
+	}
+	if last := time.Date(9899, 1, 1, 0, 0, 0, 0, time.UTC); now.After(last) {
+		return last
+	}
+	return now
+}

@@ -1,0 +1,200 @@
+package sign
+
+import (
+	"path/filepath"
+	"strings"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/system"
+)
+
+// Sources says where to look for the signing pair. Paths that are written in
+// settings are below Root; KernelSource is a path as it is.
+type Sources struct {
+	Root system.Root
+	// Key and Cert are mok_signing_key and mok_certificate of framework.conf,
+	// expanded.
+	Key, Cert string
+	// Env is the caller's environment.
+	Env map[string]string
+	// Distribution is the identity of the system, as in "ubuntu debian".
+	Distribution string
+	// KernelSource is the headers directory of the target kernel.
+	KernelSource string
+	// ConfigKey is CONFIG_MODULE_SIG_KEY of the target kernel, unquoted.
+	ConfigKey string
+}
+
+// The origins of a [Pair] that more than one place refers to.
+const (
+	originFramework = "framework.conf"
+	originEnv       = "environment"
+	originConfig    = "CONFIG_MODULE_SIG_KEY"
+	originUbuntu    = "ubuntu"
+	originDefault   = "default"
+)
+
+// The default pair; it does not follow dkms_tree.
+const (
+	defaultKey  = "/var/lib/dkms/mok.key"
+	defaultCert = "/var/lib/dkms/mok.pub"
+	ubuntuKey   = "/var/lib/shim-signed/mok/MOK.priv"
+	ubuntuCert  = "/var/lib/shim-signed/mok/MOK.der"
+)
+
+// Pair is a key and its certificate and where they came from.
+type Pair struct {
+	// KeyPath is a file or a pkcs11: URI, CertPath is a file; both may be the
+	// same PEM file.
+	KeyPath, CertPath string
+	// Origin is "framework.conf", "environment", the path of a make.conf,
+	// "CONFIG_MODULE_SIG_KEY", "ubuntu" or "default".
+	Origin string
+	// Generated says that Ensure made the pair.
+	Generated bool
+}
+
+// Find chooses the signing pair and changes nothing. The pair need not exist.
+func Find(s Sources) (Pair, error) {
+	if s.Key != "" {
+		return s.configured()
+	}
+	if strings.HasPrefix(s.Distribution, "gentoo") {
+		if p, err := s.gentoo(); err != nil || p.KeyPath != "" {
+			return p, err
+		}
+	}
+	if strings.HasPrefix(s.Distribution, "ubuntu") {
+		p := Pair{KeyPath: s.Root.Path(ubuntuKey), CertPath: s.Root.Path(ubuntuCert), Origin: originUbuntu}
+		// One half alone is not passed over: it may be the enrolled one.
+		if key, cert := p.Exists(); key || cert {
+			return p, nil
+		}
+	}
+	return s.fallback()
+}
+
+// configured is the pair of framework.conf, where a key is given.
+func (s *Sources) configured() (Pair, error) {
+	p := Pair{KeyPath: s.Key, Origin: originFramework}
+	if !isPKCS11(s.Key) {
+		if !filepath.IsAbs(s.Key) {
+			return Pair{}, notAbsolute("mok_signing_key", s.Key)
+		}
+		p.KeyPath = s.Root.Path(s.Key)
+	}
+	switch {
+	case s.Cert == "" && !isPKCS11(s.Key) && holdsCertificate(p.KeyPath):
+		p.CertPath = p.KeyPath
+	case s.Cert == "":
+		p.CertPath = s.Root.Path(defaultCert)
+	case !filepath.IsAbs(s.Cert):
+		return Pair{}, notAbsolute("mok_certificate", s.Cert)
+	default:
+		p.CertPath = s.Root.Path(s.Cert)
+	}
+	return p, nil
+}
+
+// fallback is the pair of our own; a certificate may be configured elsewhere.
+func (s *Sources) fallback() (Pair, error) {
+	p := Pair{KeyPath: s.Root.Path(defaultKey), CertPath: s.Root.Path(defaultCert), Origin: originDefault}
+	if s.Cert != "" {
+		if !filepath.IsAbs(s.Cert) {
+			return Pair{}, notAbsolute("mok_certificate", s.Cert)
+		}
+		p.CertPath = s.Root.Path(s.Cert)
+	}
+	return p, nil
+}
+
+func notAbsolute(option, value string) error {
+	return exit.Errorf(exit.Usage, "%s: %s: not an absolute path", option, value).
+		WithHint("correct /etc/dkms/framework.conf")
+}
+
+// gentoo is the pair that Portage builds modules with, if it has one: each
+// half from the environment or else from make.conf, then the kernel's own.
+func (s *Sources) gentoo() (Pair, error) {
+	key, cert, origin := s.Env["MODULES_SIGN_KEY"], s.Env["MODULES_SIGN_CERT"], originEnv
+	if key == "" || cert == "" {
+		conf, err := readMakeConf(s.Root)
+		if err != nil {
+			return Pair{}, err
+		}
+		if key == "" {
+			key, origin, err = conf.get("MODULES_SIGN_KEY")
+		}
+		if cert == "" && err == nil {
+			cert, _, err = conf.get("MODULES_SIGN_CERT")
+		}
+		if err != nil {
+			return Pair{}, err
+		}
+	}
+	if s.Cert != "" {
+		cert = s.Cert
+	}
+	if key != "" {
+		return s.portage(key, cert, origin)
+	}
+	if s.ConfigKey == "" {
+		return Pair{}, nil
+	}
+	return s.kernelKey(cert)
+}
+
+// kernelKey is the key that the kernel's own modules are signed with. It is
+// often gone: distributions throw it away after the build.
+func (s *Sources) kernelKey(cert string) (Pair, error) {
+	if !filepath.IsAbs(s.ConfigKey) && !isPKCS11(s.ConfigKey) && s.KernelSource == "" {
+		return Pair{}, nil
+	}
+	p, err := s.portage(s.ConfigKey, cert, originConfig)
+	if err != nil {
+		return Pair{}, err
+	}
+	if key, _ := p.Exists(); !key {
+		return Pair{}, nil
+	}
+	return p, nil
+}
+
+// portage makes a pair of paths that may be relative to the kernel source.
+func (s *Sources) portage(key, cert, origin string) (Pair, error) {
+	p := Pair{KeyPath: key, Origin: origin}
+	var err error
+	if !isPKCS11(key) {
+		if p.KeyPath, err = s.beside(key, origin); err != nil {
+			return Pair{}, err
+		}
+		if cert == "" && holdsCertificate(p.KeyPath) {
+			p.CertPath = p.KeyPath
+			return p, nil
+		}
+	}
+	if cert == "" {
+		cert = "certs/signing_key.x509"
+	}
+	p.CertPath, err = s.beside(cert, origin)
+	if err != nil {
+		return Pair{}, err
+	}
+	return p, nil
+}
+
+func (s *Sources) beside(path, origin string) (string, error) {
+	if filepath.IsAbs(path) {
+		return s.Root.Path(path), nil
+	}
+	if s.KernelSource == "" {
+		return "", exit.Errorf(exit.Usage, "%s: %s: relative to the kernel source, which is missing", origin, path).
+			WithHint("give an absolute path")
+	}
+	return filepath.Join(s.KernelSource, path), nil
+}
+
+// Exists reports which halves are there. A key on a token counts as there.
+func (p Pair) Exists() (key, cert bool) {
+	return isPKCS11(p.KeyPath) || system.IsFile(p.KeyPath), system.IsFile(p.CertPath)
+}

@@ -1,0 +1,249 @@
+package system
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// WriteFile puts data at path whole or not at all: a temporary file in the
+// same directory is written, synced and renamed over it, and the directory
+// is synced.
+func WriteFile(path string, data []byte, mode fs.FileMode) error {
+	tmp, err := StageBytes(path, data, mode)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		os.Remove(tmp)
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// StagePrefix begins the name of every temporary file that waits to be
+// renamed; what begins so and is old is ours to delete.
+const StagePrefix = ".dkms-"
+
+// StageBytes writes data to a synced temporary file beside path and returns
+// its name; renaming it to path is up to the caller.
+func StageBytes(path string, data []byte, mode fs.FileMode) (string, error) {
+	return stage(path, mode, func(f *os.File) error {
+		_, err := f.Write(data)
+		return err
+	})
+}
+
+// StageFile copies the file src to a synced temporary file beside path, as
+// [StageBytes] does. File systems that share extents copy nothing.
+func StageFile(path, src string, mode fs.FileMode) (string, error) {
+	in, err := os.Open(src)
+	if err != nil {
+		return "", err
+	}
+	defer in.Close()
+	return stage(path, mode, func(f *os.File) error {
+		if unix.IoctlFileClone(int(f.Fd()), int(in.Fd())) == nil {
+			return nil
+		}
+		_, err := io.Copy(f, in)
+		return err
+	})
+}
+
+func stage(path string, mode fs.FileMode, fill func(*os.File) error) (tmp string, err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), StagePrefix+filepath.Base(path)+".*")
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	if err := fill(f); err != nil {
+		return "", err
+	}
+	if err := f.Chmod(mode); err != nil {
+		return "", err
+	}
+	if err := f.Sync(); err != nil {
+		return "", err
+	}
+	return f.Name(), f.Close()
+}
+
+// ReplaceLink makes path a symbolic link to target in one step: there is no
+// moment without a link.
+func ReplaceLink(path, target string) error {
+	for i := range 100 {
+		tmp := filepath.Join(filepath.Dir(path), StagePrefix+filepath.Base(path)+"."+strconv.Itoa(os.Getpid()+i))
+		err := os.Symlink(target, tmp)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := os.Rename(tmp, path); err != nil {
+			os.Remove(tmp)
+			return err
+		}
+		return SyncDir(filepath.Dir(path))
+	}
+	return &fs.PathError{Op: "symlink", Path: path, Err: fs.ErrExist}
+}
+
+// SyncDir makes the names in dir durable. File systems that cannot sync a
+// directory have nothing to sync.
+func SyncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOTSUP) {
+		return err
+	}
+	return nil
+}
+
+// IsDir reports whether path is a directory, following links.
+func IsDir(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.IsDir()
+}
+
+// IsFile reports whether path is a regular file, following links.
+func IsFile(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode().IsRegular()
+}
+
+// IsExecutable reports whether path is a regular file that can be executed.
+func IsExecutable(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0
+}
+
+// RemoveEmptyDirs deletes dir and then its parents, as long as they are
+// empty and below stop.
+func RemoveEmptyDirs(dir, stop string) {
+	for dir != stop && len(dir) > len(stop) {
+		if os.Remove(dir) != nil {
+			return
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+// CopyTree copies the directory src to dst, which must not exist or be a
+// directory. Links stay links; modes and times are kept; owners are kept only
+// where keepOwner says so, since sources that root builds must not belong to
+// somebody else. Device nodes, sockets and pipes are refused.
+func CopyTree(dst, src string, keepOwner bool) error {
+	type stamp struct {
+		path string
+		mode fs.FileMode
+		time time.Time
+	}
+	var dirs []stamp
+	src, err := filepath.EvalSymlinks(src) // the top may be reached through a link
+	if err != nil {
+		return err
+	}
+	err = filepath.WalkDir(src, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(src, path)
+		if err != nil {
+			return err
+		}
+		st, err := os.Lstat(path)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(dst, rel)
+		if st.IsDir() {
+			dirs = append(dirs, stamp{to, st.Mode().Perm(), st.ModTime()})
+			return os.MkdirAll(to, 0o755)
+		}
+		if err := copyEntry(to, path, st); err != nil {
+			return err
+		}
+		return ownAs(to, st, keepOwner)
+	})
+	if err != nil {
+		return err
+	}
+	for i := len(dirs) - 1; i >= 0; i-- {
+		if err := os.Chmod(dirs[i].path, dirs[i].mode|0o700); err != nil {
+			return err
+		}
+		os.Chtimes(dirs[i].path, dirs[i].time, dirs[i].time)
+	}
+	return nil
+}
+
+func ownAs(path string, st fs.FileInfo, keep bool) error {
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	if !keep || !ok || os.Geteuid() != 0 {
+		return nil
+	}
+	return os.Lchown(path, int(sys.Uid), int(sys.Gid))
+}
+
+func copyEntry(dst, src string, st fs.FileInfo) error {
+	switch mode := st.Mode(); {
+	case mode.IsRegular():
+		return copyFile(dst, src, st)
+	case mode&fs.ModeSymlink != 0:
+		target, err := os.Readlink(src)
+		if err != nil {
+			return err
+		}
+		if err := os.Remove(dst); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return os.Symlink(target, dst)
+	default:
+		return &fs.PathError{Op: "copy", Path: src, Err: errors.New("neither a file, a directory nor a link")}
+	}
+}
+
+func copyFile(dst, src string, st fs.FileInfo) error {
+	in, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	if err := os.Remove(dst); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) != nil {
+		if _, err := io.Copy(out, in); err != nil {
+			return err
+		}
+	}
+	if err := out.Chmod(st.Mode().Perm()); err != nil {
+		return err
+	}
+	if err := out.Close(); err != nil {
+		return err
+	}
+	return os.Chtimes(dst, st.ModTime(), st.ModTime())
+}

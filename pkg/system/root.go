@@ -1,0 +1,142 @@
+// Package system is the machine as the rest of the program sees it: where
+// files are, what the caller's surroundings were, how programs are started
+// and how files are replaced.
+//
+// It guarantees that every path hangs off one [Root], that every program is
+// started by one [Runner] with an environment made from an allow-list, and
+// that a file is replaced whole or not at all.
+package system
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Root locates every path that the program touches. The zero value is the
+// host with the trees where distributions put them.
+type Root struct {
+	// Dir is put before every absolute path; empty is the host.
+	Dir string
+	// State, Source and Install are the dkms, source and install trees;
+	// empty means /var/lib/dkms, /usr/src and /lib/modules below Dir.
+	State, Source, Install string
+}
+
+// Path returns the absolute path p below the root.
+func (r Root) Path(p string) string { return filepath.Join(r.Dir, p) }
+
+// StateTree is the directory of the dkms tree.
+func (r Root) StateTree() string { return r.tree(r.State, "/var/lib/dkms") }
+
+// SourceTree is the directory that holds NAME-VERSION source directories.
+func (r Root) SourceTree() string { return r.tree(r.Source, "/usr/src") }
+
+// InstallTree is the directory that holds one module directory per kernel.
+func (r Root) InstallTree() string { return r.tree(r.Install, "/lib/modules") }
+
+func (r Root) tree(given, def string) string {
+	if given == "" {
+		return r.Path(def)
+	}
+	return given
+}
+
+// Host is what the program was started with. Nothing below the doors asks
+// the operating system for any of it, so a test or an image is just another
+// Host.
+type Host struct {
+	Root Root
+	// Env is the caller's environment. Programs never inherit it.
+	Env map[string]string
+	// Dir is the caller's working directory.
+	Dir string
+	// Release and Machine are uname -r and uname -m.
+	Release, Machine string
+	// UID is the effective user.
+	UID int
+	// CPUs is how many processors this process may use.
+	CPUs int
+	// Now is the clock.
+	Now func() time.Time
+	// Chroot says that the program runs in a chroot or container, whose
+	// running kernel is somebody else's.
+	Chroot bool
+}
+
+// ThisHost describes the machine that the program runs on. env is in the
+// form of [os.Environ].
+func ThisHost(env []string) Host {
+	h := Host{
+		Env:  EnvMap(env),
+		UID:  os.Geteuid(),
+		CPUs: runtime.GOMAXPROCS(0),
+		Now:  time.Now,
+	}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		h.Release = unix.ByteSliceToString(u.Release[:])
+		h.Machine = unix.ByteSliceToString(u.Machine[:])
+	}
+	h.Dir, _ = os.Getwd()
+	h.Chroot = inChroot(h)
+	return h
+}
+
+// EnvMap turns NAME=VALUE strings into a map; a later one wins.
+func EnvMap(env []string) map[string]string {
+	m := make(map[string]string, len(env))
+	for _, kv := range env {
+		if name, value, ok := strings.Cut(kv, "="); ok && name != "" {
+			m[name] = value
+		}
+	}
+	return m
+}
+
+// Abs makes a path that the caller typed absolute.
+func (h Host) Abs(p string) string {
+	if filepath.IsAbs(p) {
+		return filepath.Clean(p)
+	}
+	return filepath.Join(h.Dir, p)
+}
+
+// PlainName reports whether s can be used as one path component that means
+// nothing but itself: not empty, no slash, no leading dot or dash, no blanks
+// or control characters.
+func PlainName(s string) bool {
+	if s == "" || len(s) > 255 || s[0] == '.' || s[0] == '-' {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if c <= ' ' || c == '/' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// inChroot tells a chroot, a container or fakechroot from a whole system: the
+// first process has another root directory or other mounts than this one. A
+// process that may not look cannot tell, and says no.
+func inChroot(h Host) bool {
+	if h.Env["FAKECHROOT"] == "true" && h.Env["FAKECHROOT_BASE"] != "" && strings.Contains(h.Env["LD_PRELOAD"], "libfakechroot.so") {
+		return true
+	}
+	first, errFirst := os.ReadFile("/proc/1/mountinfo")
+	own, errOwn := os.ReadFile("/proc/self/mountinfo")
+	if errFirst == nil && errOwn == nil && string(first) != string(own) {
+		return true
+	}
+	if h.UID != 0 {
+		return false
+	}
+	firstRoot, err := os.Stat("/proc/1/root")
+	ownRoot, ownErr := os.Stat("/")
+	return err != nil || ownErr != nil || !os.SameFile(firstRoot, ownRoot)
+}

@@ -1,0 +1,265 @@
+package system
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Cmd is one program to start.
+type Cmd struct {
+	// Argv is the program and its arguments. A name without a slash is
+	// looked up in the PATH of Env.
+	Argv []string
+	// Dir is the working directory; empty is "/".
+	Dir string
+	// Env is added to the runner's base environment, and wins.
+	Env map[string]string
+	// Stdin is empty and Stdout and Stderr are thrown away unless set.
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	// ExtraFiles are passed on as descriptors 3 and up.
+	ExtraFiles []*os.File
+	// Attr adds credentials or namespaces; the runner sets the process
+	// group itself.
+	Attr *syscall.SysProcAttr
+}
+
+// Runner starts every program. Its zero value is not usable; see [NewRunner].
+type Runner struct {
+	// Trace, if set, gets each command line before it is started.
+	Trace io.Writer
+
+	base map[string]string
+}
+
+// killDelay is how long a program has after SIGTERM before its process group
+// is killed.
+const killDelay = 5 * time.Second
+
+// programPath is where programs are looked for: never where the caller says,
+// since hooks and package scripts run with somebody else's PATH.
+const programPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// passed are the variables that reach programs as the caller had them.
+// Everything else stays outside: one stray sub_make_done makes Kbuild delete
+// files of the kernel headers.
+var passed = []string{
+	"TMPDIR", "LANG", "LC_CTYPE", "TERM", "NO_COLOR",
+	"CCACHE_DIR", "DISTCC_HOSTS", "ICECC_VERSION", "SOURCE_DATE_EPOCH",
+	"FAKECHROOT", "FAKECHROOT_BASE", "LD_PRELOAD", "LD_LIBRARY_PATH",
+}
+
+// NewRunner returns a runner for h. The base environment of its programs is
+// an allow-list: a fixed PATH, root's HOME and the C locale for what is
+// sorted and parsed, and a few harmless variables of the caller's.
+func NewRunner(h Host) *Runner {
+	base := map[string]string{
+		"PATH":    programPath,
+		"HOME":    "/root",
+		"SHELL":   "/bin/sh",
+		"USER":    "root",
+		"LOGNAME": "root",
+		"LC_ALL":  "C",
+	}
+	if h.UID != 0 {
+		for _, name := range []string{"HOME", "USER", "LOGNAME"} {
+			if v := h.Env[name]; v != "" {
+				base[name] = v
+			}
+		}
+	}
+	for _, name := range passed {
+		if name == "LD_PRELOAD" || name == "LD_LIBRARY_PATH" {
+			if h.Env["FAKECHROOT"] != "true" {
+				continue
+			}
+		}
+		if v := h.Env[name]; v != "" {
+			base[name] = v
+		}
+	}
+	return &Runner{base: base}
+}
+
+// ExitError says that a program ended with a status other than 0.
+type ExitError struct {
+	Argv []string
+	// Status is the exit status, or -1 where a signal ended the program.
+	Status int
+	// Signal is the signal that ended it, if one did.
+	Signal syscall.Signal
+	// Stderr is the end of what the program said, where nobody else got it.
+	Stderr string
+}
+
+func (e *ExitError) Error() string {
+	how := fmt.Sprintf("exit status %d", e.Status)
+	if e.Status < 0 {
+		how = "ended by " + e.Signal.String()
+	}
+	msg := filepath.Base(e.Argv[0]) + ": " + how
+	if line := lastLine(e.Stderr); line != "" {
+		msg += ": " + line
+	}
+	return msg
+}
+
+func lastLine(s string) string {
+	s = strings.TrimSpace(s)
+	return s[strings.LastIndexByte(s, '\n')+1:]
+}
+
+// Find returns the path of the program name, or an error that says it is not
+// installed.
+func (r *Runner) Find(name string) (string, error) {
+	return lookPath(name, r.base["PATH"])
+}
+
+// Has reports whether the program name can be started.
+func (r *Runner) Has(name string) bool {
+	_, err := r.Find(name)
+	return err == nil
+}
+
+func lookPath(name, path string) (string, error) {
+	if strings.ContainsRune(name, '/') {
+		return name, nil
+	}
+	for dir := range strings.SplitSeq(path, ":") {
+		file := filepath.Join(dir, name)
+		if st, err := os.Stat(file); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+			return file, nil
+		}
+	}
+	return "", fmt.Errorf("%s: program not found in %s", name, path)
+}
+
+// Run starts c in a process group of its own and waits for it. When ctx ends
+// first, the whole group gets SIGTERM and, after a while, SIGKILL. A status
+// other than 0 is an [*ExitError].
+func (r *Runner) Run(ctx context.Context, c Cmd) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	env := maps.Clone(r.base)
+	maps.Copy(env, c.Env)
+	file, err := lookPath(c.Argv[0], env["PATH"])
+	if err != nil {
+		return err
+	}
+	dir := c.Dir
+	if dir == "" {
+		dir = "/"
+	}
+	env["PWD"] = dir // make's $(PWD) is whatever the environment says
+	cmd := &exec.Cmd{
+		Path:        file,
+		Args:        c.Argv,
+		Dir:         dir,
+		Env:         envList(env),
+		Stdin:       c.Stdin,
+		Stdout:      c.Stdout,
+		Stderr:      c.Stderr,
+		ExtraFiles:  c.ExtraFiles,
+		SysProcAttr: &syscall.SysProcAttr{},
+		WaitDelay:   killDelay,
+	}
+	if c.Attr != nil {
+		*cmd.SysProcAttr = *c.Attr
+	}
+	cmd.SysProcAttr.Setpgid = true
+	var said tail
+	if cmd.Stderr == nil {
+		cmd.Stderr = &said
+	}
+	if r.Trace != nil {
+		fmt.Fprintf(r.Trace, "+ %s\n", strings.Join(c.Argv, " "))
+	}
+	return r.wait(ctx, cmd, &said)
+}
+
+func (r *Runner) wait(ctx context.Context, cmd *exec.Cmd, said *tail) error {
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("%s: %w", cmd.Args[0], err)
+	}
+	done := make(chan struct{})
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		select {
+		case <-ctx.Done():
+			endGroup(cmd.Process.Pid, done)
+		case <-done:
+		}
+	}()
+	err := cmd.Wait()
+	close(done)
+	<-stopped
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var exitErr *exec.ExitError
+	if errors.As(err, &exitErr) {
+		e := &ExitError{Argv: cmd.Args, Status: exitErr.ExitCode(), Stderr: said.String()}
+		if ws, ok := exitErr.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+			e.Signal = ws.Signal()
+		}
+		return e
+	}
+	return err
+}
+
+// endGroup ends the process group of pid, politely first, and leaves nothing
+// of it behind.
+func endGroup(pid int, done <-chan struct{}) {
+	syscall.Kill(-pid, syscall.SIGTERM)
+	timer := time.NewTimer(killDelay)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+	syscall.Kill(-pid, syscall.SIGKILL)
+}
+
+// Output runs c and returns what it wrote to standard output.
+func (r *Runner) Output(ctx context.Context, c Cmd) ([]byte, error) {
+	var out bytes.Buffer
+	c.Stdout = &out
+	err := r.Run(ctx, c)
+	return out.Bytes(), err
+}
+
+func envList(env map[string]string) []string {
+	list := make([]string, 0, len(env))
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		list = append(list, name+"="+env[name])
+	}
+	return list
+}
+
+// tail keeps the last bytes written to it.
+type tail struct{ buf []byte }
+
+const tailSize = 4 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.buf = append(t.buf, p...)
+	if over := len(t.buf) - tailSize; over > 0 {
+		t.buf = append(t.buf[:0], t.buf[over:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string { return string(t.buf) }

@@ -1,0 +1,210 @@
+package tree
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"dkms/pkg/system"
+	vers "dkms/pkg/version"
+)
+
+const errReadOnly = syscall.EROFS
+
+// manifestName is hidden, so that the original neither lists nor counts it;
+// it goes with the build when either program deletes that.
+const manifestName = ".manifest.json"
+
+// Manifest is what this program knows of a build beyond what the layout
+// says. A build that the original made has none.
+type Manifest struct {
+	Schema  int       `json:"schema"`
+	Module  string    `json:"module"`
+	Version string    `json:"version"`
+	Kernel  string    `json:"kernel"`
+	Arch    string    `json:"arch"`
+	Built   time.Time `json:"built"`
+	// Compiler is the compiler that the kernel's headers asked for.
+	Compiler string `json:"compiler,omitempty"`
+	// Signer is the subject of the certificate; empty means unsigned.
+	Signer string `json:"signer,omitempty"`
+	// Files are the modules of the build in the order of their records.
+	Files []File `json:"files"`
+	// PostRemove is the hook that uninstalling runs, kept for the day when
+	// the sources are gone.
+	PostRemove string `json:"post_remove,omitempty"`
+	// NoWeakModules keeps weak-modules away, as the dkms.conf said.
+	NoWeakModules bool `json:"no_weak_modules,omitempty"`
+	// Installed are the files put in the install tree; empty when the build
+	// is not installed or was installed by the original.
+	Installed []Installed `json:"installed,omitempty"`
+}
+
+// File is one built module.
+type File struct {
+	// Name is the file's name in the module directory of the build.
+	Name string `json:"name"`
+	// Location is the raw DEST_MODULE_LOCATION of its record.
+	Location string `json:"location"`
+	// SHA256 is the digest of the built file in hexadecimal.
+	SHA256 string `json:"sha256"`
+	Size   int64  `json:"size"`
+}
+
+// Installed is one file of a build in the install tree.
+type Installed struct {
+	// Path is absolute.
+	Path   string `json:"path"`
+	SHA256 string `json:"sha256"`
+	// Size and ModTime (nanoseconds since 1970) tell without reading the
+	// file that it is still the one that was put there.
+	Size    int64 `json:"size"`
+	ModTime int64 `json:"mtime"`
+	Link    bool  `json:"link,omitempty"`
+}
+
+const manifestSchema = 1
+
+func (t *Tree) manifestPath(id ID, k Target) string {
+	return filepath.Join(t.BuildDir(id, k), manifestName)
+}
+
+// Manifest reads the manifest of a build; nil without an error means that the
+// build has none that this program can use.
+func (t *Tree) Manifest(id ID, k Target) (*Manifest, error) {
+	var m Manifest
+	err := readJSON(t.manifestPath(id, k), &m)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case m.Schema != manifestSchema || m.Module != id.Name || m.Version != id.Version || m.Kernel != k.Kernel || m.Arch != k.Arch:
+		return nil, nil // copied from elsewhere, or from a later program
+	}
+	return &m, nil
+}
+
+// Save writes the manifest into dir, the directory of the build or the stage
+// that will become it.
+func (m *Manifest) Save(dir string) error {
+	m.Schema = manifestSchema
+	return writeJSON(filepath.Join(dir, manifestName), m)
+}
+
+// maxRecord bounds the hidden files that are read back, in bytes.
+const maxRecord = 4 << 20
+
+func readJSON(path string, v any) error {
+	st, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !st.Mode().IsRegular() || st.Size() > maxRecord {
+		return fmt.Errorf("%s: not a record of this program", path)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+func writeJSON(path string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return system.WriteFile(path, append(data, '\n'), 0o644)
+}
+
+// Failure is the durable record of a build or installation that failed.
+type Failure struct {
+	Schema int       `json:"schema"`
+	Time   time.Time `json:"time"`
+	// Code is the exit status of the step, Message what was said of it.
+	Code    int    `json:"code"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+	// Log is the file that holds the whole output, where there is one.
+	Log string `json:"log,omitempty"`
+}
+
+func (t *Tree) failurePath(id ID, k Target) string {
+	return filepath.Join(t.VersionDir(id), ".failure-"+k.Kernel+"-"+k.Arch+".json")
+}
+
+// Failure reads the failure recorded for a version and a target, or nil.
+func (t *Tree) Failure(id ID, k Target) *Failure {
+	var f Failure
+	if readJSON(t.failurePath(id, k), &f) != nil || f.Schema != manifestSchema {
+		return nil
+	}
+	return &f
+}
+
+// RecordFailure keeps f until the version is built, unbuilt or removed.
+func (t *Tree) RecordFailure(id ID, k Target, f Failure) error {
+	if !system.IsDir(t.VersionDir(id)) {
+		return nil
+	}
+	f.Schema = manifestSchema
+	return writeJSON(t.failurePath(id, k), &f)
+}
+
+// ForgetFailure deletes the record of a failure.
+func (t *Tree) ForgetFailure(id ID, k Target) { os.Remove(t.failurePath(id, k)) }
+
+// RecordDepends writes which versions of the packages named depends the tree
+// holds for a target, beside the build made against them: the ".dep_" files of
+// DKMS, which tell whether the build is older than what it depends on.
+func (t *Tree) RecordDepends(id ID, k Target, depends []string) error {
+	for _, name := range depends {
+		built := t.Newest(name, k)
+		if built == "" || !system.PlainName(name) {
+			continue
+		}
+		if err := system.WriteFile(t.dependPath(id, k, name), []byte(built+"\n"), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Tree) dependPath(id ID, k Target, name string) string {
+	return filepath.Join(t.BuildDir(id, k), ".dep_"+name)
+}
+
+// RecordedDepend is the version of the package name that a build was made
+// against, or "".
+func (t *Tree) RecordedDepend(id ID, k Target, name string) string {
+	data, err := os.ReadFile(t.dependPath(id, k, name))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(data))
+}
+
+// Newest is the version of a package that builds for a target see: the
+// installed one, else the newest that is built for it, else "".
+func (t *Tree) Newest(name string, k Target) string {
+	if v := t.Active(name, k); v != "" && t.IsBuilt(ID{name, v}, k) {
+		return v
+	}
+	newest := ""
+	for _, v := range t.Versions(name) {
+		if t.IsBuilt(v.ID, k) && (newest == "" || vers.Natural(v.ID.Version, newest) > 0) {
+			newest = v.ID.Version
+		}
+	}
+	return newest
+}

@@ -1,0 +1,50 @@
+#!/bin/sh
+# Makes sure that what the tests and the demonstration run is installed:
+# setup.sh [demo]. On Debian and Ubuntu root installs it; everybody else is
+# told what is missing.
+set -eu
+what=${1-test}
+
+# program:package as Debian names it
+need="gcc:gcc depmod:kmod patch:patch xz:xz-utils zstd:zstd openssl:openssl strip:binutils"
+if [ "$what" = test ]; then
+	need="$need strace:strace diff:diffutils run-parts:debianutils mandoc:mandoc zsh:zsh fish:fish
+		shellcheck:shellcheck systemd-analyze:systemd kernel-install:systemd sign-file:linux-headers-amd64
+		/usr/include/libelf.h:libelf-dev"
+fi
+missing='' packages=''
+for pair in $need; do
+	program=${pair%%:*}
+	case $program in
+	/*) [ -e "$program" ] && continue ;;
+	sign-file) ls /usr/lib/linux-kbuild-*/scripts/sign-file >/dev/null 2>&1 && continue ;;
+	*) command -v "$program" >/dev/null 2>&1 && continue ;;
+	esac
+	missing="$missing $program" packages="$packages ${pair##*:}"
+done
+# Three real kernels to build for, where Debian has them.
+for flavour in amd64 cloud-amd64 rt-amd64; do
+	[ "$what" = test ] || [ $flavour = amd64 ] || continue
+	ls -d /lib/modules/*-[0-9]*-$flavour/build >/dev/null 2>&1 || headers="${headers-} linux-headers-$flavour"
+done
+
+if [ -n "$missing${headers-}" ]; then
+	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+		[ -z "$missing" ] && exit 0 # the real kernels are optional
+		echo "setup: these programs are missing:$missing" >&2
+		echo "setup: install them with your package manager and try again (on Debian:$packages)" >&2
+		exit 1
+	fi
+	echo "setup: installing$packages${headers-}" >&2
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -qq
+	if [ -n "$packages" ]; then
+		# shellcheck disable=SC2086 # a list of words
+		apt-get install -y -qq --no-install-recommends $packages >&2
+	fi
+	if [ -n "${headers-}" ]; then
+		# shellcheck disable=SC2086
+		apt-get install -y -qq --no-install-recommends $headers >&2 ||
+			echo "setup: no kernel headers can be installed; a fake kernel serves instead" >&2
+	fi
+fi
