@@ -132,7 +132,7 @@ fuzz:
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-demo:
+demo: all
 	sh testscripts/demo.sh
 
 lint: man-check

@@ -56,7 +56,6 @@ var options = []option{
 	{name: "debug"},
 	{name: "jobs", short: "j", value: true},
 	{name: "dry-run", short: "n"},
-	{name: "json"},
 	{name: "help", short: "h"},
 }
 

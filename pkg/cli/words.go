@@ -23,6 +23,8 @@ var actions = []struct {
 	{engine.Remove, "unbuild it and forget it"},
 	{engine.Autoinstall, "install everything that is missing"},
 	{engine.Status, "list modules, builds and installations"},
+	{engine.Match, "install for a kernel what another has"},
+	{engine.GenerateMOK, "make the key that signs modules"},
 	{engine.KernelPreinst, "drop builds before a kernel is replaced"},
 	{engine.KernelPostinst, "autoinstall for a kernel just installed"},
 	{engine.KernelPrerm, "drop builds before a kernel is removed"},
@@ -51,7 +53,8 @@ func isAction(word string) bool {
 func (f *flags) request(h system.Host) (engine.Request, error) {
 	req := engine.Request{
 		Kernels: f.Kernelver, Arches: f.Arch, Conf: f.Conf, All: f.All, Force: f.Force,
-		ForceVersion: f.ForceVersionOverride, NoDepmod: f.NoDepmod, DryRun: f.DryRun, JSON: f.JSON,
+		ForceVersion: f.ForceVersionOverride, NoDepmod: f.NoDepmod, DryRun: f.DryRun,
+		Template: f.Templatekernel, Modprobe: f.ModprobeOnInstall, SafeUpgrade: f.RpmSafeUpgrade,
 	}
 	for _, m := range f.Module {
 		setModule(&req, m)

@@ -64,24 +64,19 @@ __dkms_read() {
 
 # __dkms_query serves the requests about one configuration.
 __dkms_query() {
-    builtin local __dkms_op __dkms_a __dkms_b
-    while IFS= builtin read -r -d '' __dkms_op &&
-        IFS= builtin read -r -d '' __dkms_a &&
-        IFS= builtin read -r -d '' __dkms_b; do
+    builtin local __dkms_op __dkms_path __dkms_text
+    while IFS= builtin read -r -d '' __dkms_op && IFS= builtin read -r -d '' __dkms_path; do
         case $__dkms_op in
-        set)
-            builtin printf -v "$__dkms_a" %s "$__dkms_b"
-            ;;
         read)
-            (__dkms_read "$__dkms_a") </dev/null >/dev/null
+            (__dkms_read "$__dkms_path") </dev/null >/dev/null
             builtin echo ok
             ;;
-        assign) # the second evaluation
+        assign) # the second evaluation, or variables to begin with
             if [[ -r /proc/self/fd/100 ]]; then
                 builtin source /proc/self/fd/100 </dev/null >/dev/null
             else # no /proc
-                IFS= builtin read -r -d '' -u 100 __dkms_b
-                builtin eval "$__dkms_b" </dev/null >/dev/null
+                IFS= builtin read -r -d '' -u 100 __dkms_text
+                builtin eval "$__dkms_text" </dev/null >/dev/null
             fi
             __dkms_dump </dev/null >/dev/null
             builtin echo ok

@@ -94,28 +94,44 @@ func (q *query) explain(err error, limit time.Duration) error {
 
 func (q *query) run(vars map[string]string, next func(values) (source, bool)) error {
 	q.values = values{}
-	request := []string{"begin"}
-	for _, name := range slices.Sorted(maps.Keys(vars)) {
-		request = append(request, "set", name, vars[name])
-	}
+	begun := false
 	for {
 		src, ok := next(q.values)
+		if !ok && !begun {
+			return nil // nothing was asked
+		}
 		if !ok {
 			return q.finish()
 		}
 		q.path = src.path
-		if err := q.file(request, src); err != nil {
+		if !begun {
+			if err := q.begin(vars); err != nil {
+				return err
+			}
+			begun = true
+		}
+		if err := q.file(src); err != nil {
 			return err
 		}
-		request = nil
 	}
 }
 
-func (q *query) finish() error {
-	if q.path == "" {
-		return nil // nothing was asked
+// begin sets the variables, in the way of the second evaluation: bash reads
+// from a file in one go, and requests byte by byte.
+func (q *query) begin(vars map[string]string) error {
+	var b bytes.Buffer
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		b.WriteString(name + "=" + quote(vars[name]) + "\n")
 	}
-	if err := q.proc.send("end", "", ""); err != nil {
+	if err := rewrite(q.proc.text, b.Bytes()); err != nil {
+		return err
+	}
+	_, err := q.ask("begin", "assign", "")
+	return err
+}
+
+func (q *query) finish() error {
+	if err := q.proc.send("end", ""); err != nil {
 		return err
 	}
 	line, err := q.proc.answer(q.deadline)
@@ -126,11 +142,11 @@ func (q *query) finish() error {
 }
 
 // file evaluates one file twice.
-func (q *query) file(request []string, src source) error {
+func (q *query) file(src source) error {
 	if err := rewrite(q.proc.text, src.text); err != nil {
 		return err
 	}
-	rows, err := q.ask(append(request, "read", src.path, "")...)
+	rows, err := q.ask("read", src.path)
 	if err != nil {
 		return err
 	}
@@ -144,7 +160,7 @@ func (q *query) file(request []string, src source) error {
 	if err := rewrite(q.proc.text, text); err != nil {
 		return err
 	}
-	if rows, err = q.ask("assign", "", ""); err != nil {
+	if rows, err = q.ask("assign", ""); err != nil {
 		return err
 	}
 	q.listen(func(line string) note { return assignNote(src.path, owners, line) })

@@ -49,6 +49,8 @@ type process struct {
 	done chan struct{} // closed when bash has ended
 	err  error         // how it ended; valid once done is closed
 
+	contained bool // in a process namespace of its own
+
 	requests *os.File
 	acks     *os.File
 	lines    *bufio.Reader
@@ -98,6 +100,7 @@ func confinements(uid int) []*syscall.SysProcAttr {
 
 func (s *shell) launch(ctx context.Context, attr *syscall.SysProcAttr) (*process, error) {
 	p := &process{done: make(chan struct{})}
+	p.contained = attr != nil && attr.Cloneflags&unix.CLONE_NEWPID != 0
 	inner, err := p.open()
 	if err == nil {
 		err = rewrite(p.text, slices.Concat([]byte("readonly -a __dkms_names=("+strings.Join(s.names, " ")+")\n"), evalScript))
@@ -119,8 +122,8 @@ func (s *shell) launch(ctx context.Context, attr *syscall.SysProcAttr) (*process
 	}
 	go func() {
 		p.err = s.run.Run(ctx, cmd)
+		close(p.done) // before the end of file that the next line causes
 		closeAll(inner)
-		close(p.done)
 		p.acks.SetReadDeadline(time.Unix(1, 0)) // wakes whoever waits for an answer
 	}()
 	line, err := p.answer(time.Now().Add(s.limit))
@@ -248,7 +251,13 @@ func (p *process) send(fields ...string) error {
 
 // end stops bash, whatever it does, and waits for it.
 func (p *process) end() {
-	p.requests.Close()
+	if p.contained {
+		// The first process of a namespace obeys no SIGTERM, but ends with
+		// its input, and everything else in the namespace with it.
+		p.requests.Close()
+	}
+	// Otherwise bash has to live until the signal, for it is the signal that
+	// goes to what configurations have left in the background as well.
 	p.stop()
 	<-p.done
 	p.closeFiles()

@@ -36,6 +36,8 @@ const (
 	Remove         Verb = "remove"
 	Autoinstall    Verb = "autoinstall"
 	Status         Verb = "status"
+	Match          Verb = "match"
+	GenerateMOK    Verb = "generate_mok"
 	KernelPreinst  Verb = "kernel_preinst"
 	KernelPostinst Verb = "kernel_postinst"
 	KernelPrerm    Verb = "kernel_prerm"
@@ -61,8 +63,12 @@ type Request struct {
 	NoDepmod bool
 	// DryRun only shows the plan.
 	DryRun bool
-	// JSON makes status print JSON.
-	JSON bool
+	// Template is the kernel that match takes after.
+	Template string
+	// Modprobe loads what is wanted of the modules just installed.
+	Modprobe bool
+	// SafeUpgrade is --rpm_safe_upgrade.
+	SafeUpgrade bool
 }
 
 // Settings are what the command line sets for the whole run.
@@ -162,6 +168,10 @@ func (e *Engine) do(ctx context.Context, req *Request) (exit.Code, error) {
 		return e.autoinstall(ctx, req)
 	case KernelPreinst, KernelPrerm:
 		return e.dropKernel(ctx, req)
+	case Match:
+		return e.match(ctx, req)
+	case GenerateMOK:
+		return exit.OK, e.generateMOK(ctx, req)
 	case Add:
 		return exit.OK, e.locking(ctx, req, func() error { return e.add(ctx, req) })
 	case Build, Install:
@@ -194,7 +204,7 @@ func (e *Engine) check(req *Request) error {
 			return exit.Errorf(exit.EmptyTarget, "an empty kernel release or architecture was given")
 		}
 	}
-	banned := []Verb{Add, Build, Install, Autoinstall, KernelPreinst, KernelPostinst, KernelPrerm}
+	banned := []Verb{Add, Build, Install, Autoinstall, Match, KernelPreinst, KernelPostinst, KernelPrerm}
 	if req.All && slices.Contains(banned, req.Verb) {
 		return exit.Errorf(exit.AllBanned, "%s does not take --all", req.Verb)
 	}
@@ -205,7 +215,7 @@ func (e *Engine) check(req *Request) error {
 // the dkms tree says so.
 func (e *Engine) needsRoot(req *Request) bool {
 	switch req.Verb {
-	case Add, Build, Unbuild, Remove:
+	case Add, Build, Unbuild, Remove, GenerateMOK:
 		return req.Source != ""
 	}
 	return !req.DryRun

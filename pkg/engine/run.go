@@ -39,7 +39,9 @@ type run struct {
 	// order lists the subjects as they were settled.
 	order   []subject
 	results map[subject]result
-	changed bool
+	// installed lists what was installed, in order.
+	installed []subject
+	changed   bool
 }
 
 // carryOut makes the changes of p one after the other, brings the module
@@ -58,13 +60,16 @@ func (e *Engine) carryOut(ctx context.Context, req *Request, p *plan.Plan, confs
 		return r, nil
 	}
 	e.readConfs(ctx, p, r.confs)
-	for i := range p.Steps {
+	for i := 0; i < len(p.Steps); i++ { // an installation may add steps
 		if err := r.step(ctx, p, i); err != nil {
 			return r, err
 		}
 	}
 	if err := e.runDepmod(ctx, req); err != nil {
 		return r, err
+	}
+	if req.Modprobe || e.framework.ModprobeOnInstall {
+		e.load(ctx, r.installed)
 	}
 	if r.changed && wantsPostTransaction(req.Verb) {
 		e.postTransaction(ctx, p.Steps[0].Target)
@@ -163,6 +168,10 @@ func (r *run) step(ctx context.Context, p *plan.Plan, i int) error {
 		r.changed = true
 		r.results[sub] = r.outcomeOf(sub, result{outcome: plan.Changed})
 		r.done(s, elapsed)
+		if s.Kind == plan.Install {
+			r.installed = append(r.installed, sub)
+			r.rebuildDependents(ctx, p, sub)
+		}
 		return nil
 	}
 	r.failed[i] = true
@@ -300,7 +309,11 @@ func (r *run) install(ctx context.Context, sub subject) error {
 	k := r.kernel(sub.Target)
 	set := &install.Set{
 		ID: sub.ID, Kernel: k, Conf: c, Records: c.Active(build.ConfTarget(k, false), configOf(k)),
-		Force: r.req.Force, ForceVersion: r.req.ForceVersion,
+		Force: r.req.Force || r.req.SafeUpgrade, ForceVersion: r.req.ForceVersion,
+	}
+	if force, version := r.forcedInstall(sub.Name); force || version {
+		r.report.Progressf("%s: installation is forced by a list in /usr/share/dkms/modules_to_force_install", sub.ID)
+		set.Force, set.ForceVersion = set.Force || force, set.ForceVersion || version
 	}
 	if err := r.installer.Check(set); err != nil {
 		return err
@@ -313,6 +326,7 @@ func (r *run) install(ctx context.Context, sub subject) error {
 		return err
 	}
 	r.depmod[sub.Target.String()] = true
+	r.weak(ctx, sub, true)
 	if err := r.script(ctx, sub.ID, "POST_INSTALL", c.PostInstall, env); err != nil {
 		r.report.Warnf("%s: %v; the module is installed all the same", sub.ID, err)
 	}
@@ -322,6 +336,7 @@ func (r *run) install(ctx context.Context, sub subject) error {
 
 func (r *run) uninstall(ctx context.Context, sub subject) error {
 	postRemove := r.postRemove(ctx, sub)
+	r.weak(ctx, sub, false)
 	if err := r.installer.Uninstall(sub.ID, r.kernel(sub.Target)); err != nil {
 		return err
 	}

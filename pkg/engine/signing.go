@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 
+	"dkms/pkg/conf"
 	"dkms/pkg/exit"
+	"dkms/pkg/report"
 	"dkms/pkg/sign"
 	"dkms/pkg/system"
 	"dkms/pkg/tree"
@@ -26,8 +28,11 @@ func (e *Engine) signer(ctx context.Context, t tree.Target) (*sign.Signer, error
 		return s.signer, s.err
 	}
 	s, err := e.openSigner(ctx, t)
-	if err != nil {
-		err = e.unsigned(err)
+	switch {
+	case err != nil:
+		err = e.unsigned(t, err)
+	case s != nil:
+		e.checkTrust(t, s)
 	}
 	e.signers[key] = signing{s, err}
 	return s, err
@@ -35,9 +40,9 @@ func (e *Engine) signer(ctx context.Context, t tree.Target) (*sign.Signer, error
 
 // unsigned decides what it means that modules cannot be signed: where the
 // kernel would refuse them it is an error, elsewhere a warning.
-func (e *Engine) unsigned(err error) error {
-	trust, trustErr := sign.Inspect(e.host.Root, nil, nil)
-	if trustErr == nil && trust.Enforced() {
+func (e *Engine) unsigned(t tree.Target, err error) error {
+	trust, _ := sign.Inspect(e.host.Root, nil, e.kernel(t).Config().Get)
+	if trust.Enforced() {
 		return fmt.Errorf("this machine only loads signed modules: %w", err)
 	}
 	e.report.Warnf("modules are not signed: %v", err)
@@ -45,6 +50,24 @@ func (e *Engine) unsigned(err error) error {
 		e.report.Warnf("%s", hint)
 	}
 	return nil
+}
+
+// checkTrust warns of signatures that the kernel of this machine would not
+// take, where it insists on them.
+func (e *Engine) checkTrust(t tree.Target, s *sign.Signer) {
+	trust, err := sign.Inspect(e.host.Root, s.Certificate(), e.kernel(t).Config().Get)
+	if err != nil {
+		e.report.Detailf("%v", err)
+	}
+	if !trust.Enforced() || trust.Trusted() {
+		return
+	}
+	text := "this machine only loads modules signed with a key it trusts, and it does not trust " + s.Name()
+	if trust.Pending {
+		text += " until the enrolment is confirmed at the next start"
+	}
+	e.report.Emit(report.Event{Kind: report.Warning, Text: text,
+		Err: exit.Errorf(exit.Usage, "untrusted").WithHint("enrol the certificate: mokutil --import %s", s.Pair().CertPath)})
 }
 
 func (e *Engine) openSigner(ctx context.Context, t tree.Target) (*sign.Signer, error) {
@@ -65,22 +88,54 @@ func (e *Engine) openSigner(ctx context.Context, t tree.Target) (*sign.Signer, e
 		e.report.Detailf("modules are not signed: %s has no CONFIG_MODULE_SIG_HASH", k.ConfigFile)
 		return nil, nil
 	}
+	pair, err := e.signingPair(t, options)
+	if err != nil {
+		return nil, err
+	}
+	e.report.Detailf("signing with %s (%s)", pair.KeyPath, pair.Origin)
+	return sign.Open(pair, sign.Options{
+		Run: e.run, Hash: hash, PIN: e.host.Env["KBUILD_SIGN_PIN"], Env: e.host.Env,
+		UseSignFile: options.SignFile != "",
+		SignFile:    sign.FindSignFile(e.host.Root, e.distribution, t.Kernel, k.Headers, options.SignFile),
+	})
+}
+
+// signingPair finds the key and the certificate for a target, or makes them.
+func (e *Engine) signingPair(t tree.Target, options *conf.Framework) (sign.Pair, error) {
+	k := e.kernel(t)
 	pair, err := sign.Find(sign.Sources{
 		Root: e.host.Root, Key: options.SigningKey, Cert: options.Certificate, Env: e.host.Env,
 		Distribution: e.distribution, KernelSource: k.Headers, ConfigKey: k.Config().Text("CONFIG_MODULE_SIG_KEY"),
 	})
 	if err != nil {
-		return nil, err
+		return pair, err
 	}
 	if err := pair.Ensure(e.host.Now()); err != nil {
-		return nil, err
+		return pair, err
 	}
 	if pair.Generated {
 		e.report.Progressf("made a new signing key %s and certificate %s", pair.KeyPath, pair.CertPath)
 	}
-	e.report.Detailf("signing with %s (%s)", pair.KeyPath, pair.Origin)
-	return sign.Open(pair, sign.Options{
-		Run: e.run, Hash: hash, PIN: e.host.Env["KBUILD_SIGN_PIN"],
-		SignFile: sign.FindSignFile(e.host.Root, e.distribution, t.Kernel, k.Headers, options.SignFile),
+	return pair, nil
+}
+
+// generateMOK makes the signing pair, where there is none yet.
+func (e *Engine) generateMOK(ctx context.Context, req *Request) error {
+	return e.locking(ctx, req, func() error {
+		targets, err := e.targets(req, e.running)
+		if err != nil {
+			return err
+		}
+		options, err := e.reader.Signing(ctx, targets[0].Kernel)
+		if err != nil {
+			return err
+		}
+		pair, err := e.signingPair(targets[0], options)
+		if err != nil {
+			return exit.Errorf(exit.Usage, "%w", err).WithHint("%s", exit.Hint(err))
+		}
+		e.report.Result("Signing key: " + pair.KeyPath)
+		e.report.Result("Public certificate (MOK): " + pair.CertPath)
+		return nil
 	})
 }

@@ -63,6 +63,11 @@ func (e *Engine) register(ctx context.Context, req *Request, id tree.ID) error {
 		return err
 	}
 	e.report.Emit(report.Event{Kind: report.Done, Module: id.String(), Step: "add", Text: fmt.Sprintf("%s: added from %s", id, sources)})
+	if req.SafeUpgrade {
+		if err := e.markUpgrade(id); err != nil {
+			e.report.Warnf("%s: --rpm_safe_upgrade has no effect: %v", id, err)
+		}
+	}
 	return e.postAdd(ctx, sub, res.Conf)
 }
 
@@ -289,6 +294,10 @@ func (e *Engine) takeOut(ctx context.Context, req *Request) (code exit.Code, err
 		if err := e.mayTakeOut(id); err != nil {
 			return err
 		}
+		if req.Verb == Remove && req.SafeUpgrade && e.upgrading(id) {
+			e.report.Warnf("%s: not removed: the running transaction has just added it (--rpm_safe_upgrade)", id)
+			return nil
+		}
 		targets, err := e.takeOutTargets(req, id)
 		if err != nil {
 			return err
@@ -352,44 +361,4 @@ func contains(list []tree.Target, t tree.Target) bool {
 		}
 	}
 	return false
-}
-
-// checkDepends makes sure that what a version builds on is installed.
-func (r *run) checkDepends(sub subject, c *conf.Module) error {
-	for _, name := range c.BuildDepends {
-		if r.dependsOn(name, sub.Target) {
-			continue
-		}
-		if r.req.Force {
-			r.report.Warnf("%s: builds on %s, which is not installed for %s; going on because of --force", sub.ID, name, sub.Target)
-			continue
-		}
-		return exit.Errorf(exit.DependsMissing, "%s: kernel %s: builds on %s, which is not installed", sub.ID, sub.Kernel, name).
-			WithHint("install %s first, or use --force", name)
-	}
-	return nil
-}
-
-// dependsOn tells whether a version of a package whose name matches the shell
-// pattern is installed for a target.
-func (e *Engine) dependsOn(pattern string, t tree.Target) bool {
-	names, _ := e.tree.Names()
-	for _, n := range names {
-		if ok, err := filepath.Match(pattern, n); err != nil || !ok {
-			continue
-		}
-		if v := e.tree.Active(n, t); v != "" && e.tree.IsBuilt(tree.ID{Name: n, Version: v}, t) {
-			return true
-		}
-	}
-	return false
-}
-
-// dependsToRecord are the versions that a build was made against, for packages
-// that want to be rebuilt with them.
-func (r *run) dependsToRecord(c *conf.Module) []string {
-	if !c.BuildDependsRebuild || r.req.Force {
-		return nil
-	}
-	return c.BuildDepends
 }

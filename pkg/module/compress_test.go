@@ -282,6 +282,33 @@ func TestUnxzDamage(t *testing.T) {
 	}
 }
 
+// TestUnxzBudget: dictionaries cost memory that no content pays for.
+func TestUnxzBudget(t *testing.T) {
+	need(t, "xz")
+	packed, err := run([]byte("little"), "xz", "-9c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for budget, want := range map[int64]bool{maxDict: true, maxDict - 1: false} {
+		x := &xzReader{in: packed, limit: maxSize, budget: budget}
+		if err := x.stream(); (err == nil) != want {
+			t.Errorf("a dictionary of %d with a budget of %d: %v", int64(maxDict), budget, err)
+		}
+	}
+}
+
+func TestDictFor(t *testing.T) {
+	const miB = 1 << 20
+	for _, test := range []struct{ dict, size, want int }{
+		{0, 0, miB}, {0, 100 * miB, miB}, {8 * miB, 10, 8 * miB}, {64 * miB, 10, 8 * miB},
+		{64 * miB, 9 * miB, 16 * miB}, {64 * miB, 100 * miB, 64 * miB}, {4096, 10, 4096},
+	} {
+		if got := dictFor(test.dict, test.size); got != test.want {
+			t.Errorf("dictFor(%d, %d) = %d; want %d", test.dict, test.size, got, test.want)
+		}
+	}
+}
+
 func FuzzDecompress(f *testing.F) {
 	for _, c := range []Compression{Gzip, XZ, Zstd} {
 		out, err := Compress(f.Context(), nil, c, Options{}, []byte("some data, some data, some data"))

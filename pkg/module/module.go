@@ -2,8 +2,8 @@
 // signature trailer, and how it is stripped and compressed.
 //
 // It guarantees that no file, however damaged, makes it panic or use memory
-// without bound, and that a file it compressed is one that the kernel's own
-// decoder takes and that decodes to the very bytes that went in.
+// without bound, and that a file it compressed stays within the limits of the
+// kernel's decoders and decodes to the very bytes that went in.
 package module
 
 import (

@@ -68,7 +68,7 @@ const (
 
 // option is one command line option of a tool.
 type option struct {
-	name  string // without dashes; one letter is a short option
+	name  string // without dashes; a single letter where there is no long form
 	short byte
 	arg   argument
 	set   func(value string) error // nil: nothing to do
@@ -143,6 +143,9 @@ func (g *grammar) long(word string, rest []string) ([]string, error) {
 func (g *grammar) find(name string) (option, error) {
 	var found []option
 	for _, o := range g.options {
+		if len(o.name) == 1 {
+			continue
+		}
 		if o.name == name {
 			return o, nil
 		}

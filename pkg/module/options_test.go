@@ -126,6 +126,8 @@ func TestParseOptionsErrors(t *testing.T) {
 		{XZ, "--lzma2=foo=1", "foo=1: no such setting"},
 		{XZ, "--lzma2=preset=10", "no such preset"},
 		{Gzip, "-0", "-0"},
+		{Gzip, "--M", "unknown option --M"},
+		{Gzip, "--=x", "ambiguous"},
 		{Gzip, "--wrong", "unknown option --wrong"},
 		{Gzip, "-S .x", "-S"},
 		{Gzip, "-9T0", "unknown option -T"},

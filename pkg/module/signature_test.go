@@ -2,7 +2,9 @@ package module
 
 import (
 	"bytes"
+	"encoding/asn1"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -32,7 +34,8 @@ func TestSignature(t *testing.T) {
 		{"/CN=DKMS module signing key", "0x1a2b3c", "sha256", rsa},
 		{"/O=Org/OU=Unit/CN=W\u00fcrde \u03a9/emailAddress=a@b.c", "0x80ffee00112233445566778899aabbccddeeff01", "sha512", rsa},
 		{"/CN=384", "0", "sha384", rsa},
-		{"/O=no common name", "0x7f", "sha1", rsa},
+		{"/O=no common name/OU=unit", "0x7f", "sha1", rsa},
+		{"/CN=one/CN=two", "0x80", "sha256", rsa},
 		{"/CN=elliptic", "0x0102", "sha384", []string{"-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"}},
 	} {
 		t.Run(test.subject, func(t *testing.T) {
@@ -136,6 +139,45 @@ func TestCutSignature(t *testing.T) {
 		marked := bytes.HasSuffix(test.data, []byte(signatureMagic)) && len(test.data) >= trailerSize
 		if err != nil || (sig != nil) != marked || sig != nil && string(sig.PKCS7) != test.descriptor {
 			t.Errorf("%s: signatureOf = %+v, %v", name, sig, err)
+		}
+	}
+}
+
+// TestNames covers what neither openssl nor sign-file makes willingly.
+func TestNames(t *testing.T) {
+	for _, test := range []struct {
+		tag   int
+		value string
+		want  string
+	}{
+		{asn1.TagUTF8String, "W\u00fcrde", "W\u00fcrde"},
+		{asn1.TagT61String, "W\xfcrde", "W\ufffdrde"},
+		{asn1.TagBMPString, "\x00W\x03\xa9\xd8\x3d\xde\x00", "W\u03a9\U0001f600"},
+		{asn1.TagBMPString, "\x00W\x03", "W"},
+	} {
+		if got := text(asn1.RawValue{Tag: test.tag, Bytes: []byte(test.value)}); got != test.want {
+			t.Errorf("text(%d, %q) = %q; want %q", test.tag, test.value, got, test.want)
+		}
+	}
+	for dotted, want := range map[string]string{
+		"1.2.840.113549.2.5": "md5", "1.2.156.10197.1.401": "sm3", "1.2.3.4": "1.2.3.4",
+		"2.16.840.1.101.3.4.2.4": "sha224", "2.16.840.1.101.3.4.2.8": "sha3-256",
+		"2.16.840.1.101.3.4.2.9": "sha3-384", "2.16.840.1.101.3.4.2.10": "sha3-512",
+	} {
+		var oid asn1.ObjectIdentifier
+		for part := range strings.SplitSeq(dotted, ".") {
+			n, err := strconv.Atoi(part)
+			if err != nil {
+				t.Fatal(err)
+			}
+			oid = append(oid, n)
+		}
+		der, err := asn1.Marshal(oid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := hashName(der); got != want {
+			t.Errorf("hashName(%s) = %q; want %q", dotted, got, want)
 		}
 	}
 }

@@ -77,7 +77,8 @@ type Plan struct {
 	Notes []Note
 }
 
-func (p *Plan) step(s Step) int {
+// Add appends a step and returns its index.
+func (p *Plan) Add(s Step) int {
 	p.Steps = append(p.Steps, s)
 	return len(p.Steps) - 1
 }
@@ -103,9 +104,9 @@ func ForBuild(subjects []Subject, o Options) *Plan {
 	for _, s := range subjects {
 		switch {
 		case !s.Built:
-			p.step(Step{Kind: Build, ID: s.ID, Target: s.Target, Reason: "not built"})
+			p.Add(Step{Kind: Build, ID: s.ID, Target: s.Target, Reason: "not built"})
 		case o.Force:
-			p.step(Step{Kind: Build, ID: s.ID, Target: s.Target, Reason: "built, but --force was given"})
+			p.Add(Step{Kind: Build, ID: s.ID, Target: s.Target, Reason: "built, but --force was given"})
 		default:
 			p.note(Note{ID: s.ID, Target: s.Target, Outcome: Ready, Reason: "already built"})
 		}
@@ -134,9 +135,9 @@ func ForInstall(subjects []Subject, o Options) *Plan {
 // the last.
 func (p *Plan) install(s Subject, reason string, auto bool, needs []int) int {
 	if !s.Built {
-		needs = append(needs, p.step(Step{Kind: Build, ID: s.ID, Target: s.Target, Reason: "not built", Needs: needs, Auto: auto}))
+		needs = append(needs, p.Add(Step{Kind: Build, ID: s.ID, Target: s.Target, Reason: "not built", Needs: needs, Auto: auto}))
 	}
-	return p.step(Step{Kind: Install, ID: s.ID, Target: s.Target, Reason: reason, Needs: needs, Auto: auto})
+	return p.Add(Step{Kind: Install, ID: s.ID, Target: s.Target, Reason: reason, Needs: needs, Auto: auto})
 }
 
 // ForUninstall plans dkms uninstall.
@@ -153,7 +154,7 @@ func (p *Plan) uninstall(s Subject) []int {
 		p.note(Note{ID: s.ID, Target: s.Target, Outcome: Ready, Reason: "not installed"})
 		return nil
 	}
-	return []int{p.step(Step{Kind: Uninstall, ID: s.ID, Target: s.Target, Reason: "installed"})}
+	return []int{p.Add(Step{Kind: Uninstall, ID: s.ID, Target: s.Target, Reason: "installed"})}
 }
 
 // ForUnbuild plans dkms unbuild, which uninstalls first.
@@ -171,7 +172,7 @@ func (p *Plan) unbuild(s Subject) []int {
 		p.note(Note{ID: s.ID, Target: s.Target, Outcome: Ready, Reason: "not built"})
 		return needs
 	}
-	return []int{p.step(Step{Kind: Unbuild, ID: s.ID, Target: s.Target, Reason: "built", Needs: needs})}
+	return []int{p.Add(Step{Kind: Unbuild, ID: s.ID, Target: s.Target, Reason: "built", Needs: needs})}
 }
 
 // ForRemove plans dkms remove: unbuild, and forget the version if no build of
@@ -187,7 +188,7 @@ func ForRemove(id tree.ID, subjects []Subject, others bool) *Plan {
 		p.note(Note{ID: id, Outcome: Ready, Reason: "still built for other kernels"})
 		return p
 	}
-	p.step(Step{Kind: Forget, ID: id, Reason: "no build is left", Needs: needs})
+	p.Add(Step{Kind: Forget, ID: id, Reason: "no build is left", Needs: needs})
 	return p
 }
 

@@ -148,6 +148,9 @@ func (s *Signer) Sign(ctx context.Context, payload []byte) ([]byte, error) {
 // Certificate is the certificate that the signatures refer to.
 func (s *Signer) Certificate() *x509.Certificate { return s.cert }
 
+// Pair is where the key and the certificate lie.
+func (s *Signer) Pair() Pair { return s.pair }
+
 // Name is the common name of the certificate's subject.
 func (s *Signer) Name() string { return s.cert.Subject.CommonName }
 

@@ -1,0 +1,261 @@
+//go:build differential
+
+package differential
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// defaultCount is the number of sequences; DIFFERENTIAL_COUNT asks for
+// another, and DIFFERENTIAL_FIRST for another start.
+const defaultCount = 300
+
+// TestDifferential gives random sequences of commands to both programs and
+// compares after every command how it ended, what status says and what files
+// there are.
+func TestDifferential(t *testing.T) {
+	first, count := number(t, "DIFFERENTIAL_FIRST", 0), number(t, "DIFFERENTIAL_COUNT", defaultCount)
+	c := prepare(t)
+	queue := make(chan int, count)
+	for i := range count {
+		queue <- first + i
+	}
+	close(queue)
+	l := &ledger{used: map[string]int{}, seen: map[string]bool{}}
+	var wait sync.WaitGroup
+	for range min(runtime.NumCPU(), count) {
+		p := pair{boot(t, "theirs", c.theirs), boot(t, "ours", c.ours)}
+		wait.Go(func() {
+			for n := range queue {
+				p.judge(t, l, n)
+			}
+		})
+	}
+	wait.Wait()
+	for _, d := range differences {
+		if l.used[d.name] == 0 && count >= defaultCount {
+			t.Errorf("difference %q was not met: it is not needed", d.name)
+		}
+		t.Logf("%5d times: %s", l.used[d.name], d.name)
+	}
+	t.Logf("%d commands were compared", l.commands)
+}
+
+func number(t *testing.T, name string, otherwise int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		t.Fatalf("%s=%s: not a number", name, text)
+	}
+	return n
+}
+
+// ledger is what all workers write down.
+type ledger struct {
+	sync.Mutex
+	used     map[string]int
+	seen     map[string]bool
+	commands int
+}
+
+// maxReports bounds how many different failures are made small and shown.
+const maxReports = 12
+
+// judge runs the sequence with number n. A failure that was not met before is
+// reduced to the commands it needs.
+func (p pair) judge(t *testing.T, l *ledger, n int) {
+	steps := sequence(n)
+	o, err := p.play(steps)
+	if err != nil {
+		t.Errorf("sequence %d: %v", n, err)
+		return
+	}
+	l.Lock()
+	for _, name := range o.excused {
+		l.used[name]++
+	}
+	l.commands += o.done
+	known := l.seen[o.class()] || len(l.seen) >= maxReports
+	l.seen[o.class()] = true
+	l.Unlock()
+	if len(o.left) == 0 {
+		return
+	}
+	if known {
+		t.Errorf("sequence %d: the same again: %s", n, o.class())
+		return
+	}
+	steps, o = p.reduce(steps[:o.done], o)
+	t.Errorf("sequence %d, reduced:\n%s%s", n, lines(steps), o)
+}
+
+// pair are the two machines that one worker drives.
+type pair struct{ theirs, ours *machine }
+
+// both runs a line on both machines at once.
+func (p pair) both(line string) (theirs, ours result, err error) {
+	var oursErr error
+	var wait sync.WaitGroup
+	wait.Go(func() { ours, oursErr = p.ours.exec(line) })
+	theirs, err = p.theirs.exec(line)
+	wait.Wait()
+	if err == nil {
+		err = oursErr
+	}
+	return theirs, ours, err
+}
+
+// outcome is how a sequence went.
+type outcome struct {
+	done         int // commands compared
+	last         step
+	theirs, ours result
+	left         []item // the differences that are not known
+	excused      []string
+}
+
+// class is equal for failures that are likely one.
+func (o *outcome) class() string {
+	if len(o.left) == 0 {
+		return ""
+	}
+	it := o.left[0]
+	detail := it.path
+	if it.kind == exitStatus {
+		detail = it.theirs + "/" + it.ours
+	}
+	if it.kind == files {
+		parts := strings.Split(it.path, "/")
+		detail = strings.Join(parts[:min(3, len(parts))], "/") + " " + parts[len(parts)-1]
+	}
+	return fmt.Sprintf("%s: %s %s", o.last.verb, it.kind, detail)
+}
+
+func (o *outcome) String() string {
+	var b strings.Builder
+	for i, it := range o.left {
+		if i == 8 {
+			fmt.Fprintf(&b, "  and %d more\n", len(o.left)-i)
+			break
+		}
+		fmt.Fprintf(&b, "  %s %s\n    theirs: %s\n    ours:   %s\n", it.kind, it.path, it.theirs, it.ours)
+	}
+	fmt.Fprintf(&b, "  theirs said: %s\n  ours said: %s", indent(o.theirs), indent(o.ours))
+	return b.String()
+}
+
+func indent(r result) string {
+	text := strings.TrimSpace(r.stdout + r.stderr)
+	return strings.ReplaceAll(text[:min(len(text), 1500)], "\n", "\n    ")
+}
+
+// play resets the machines and runs the steps until they are all done, the
+// machines differ in a way that is not known, or hold different files.
+func (p pair) play(steps []step) (*outcome, error) {
+	o := &outcome{}
+	if _, _, err := p.both(reset); err != nil {
+		return nil, err
+	}
+	for i, s := range steps {
+		items, err := p.compare(o, s)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s, err)
+		}
+		o.done, o.last = i+1, s
+		apart := false
+		for _, it := range items {
+			d := excuse(steps[:i+1], o, it)
+			if d == nil {
+				o.left = append(o.left, it)
+				continue
+			}
+			o.excused = append(o.excused, d.name)
+			apart = apart || it.kind != exitStatus
+		}
+		if apart || len(o.left) > 0 {
+			break
+		}
+	}
+	slices.Sort(o.excused)
+	o.excused = slices.Compact(o.excused)
+	return o, nil
+}
+
+// item is one difference.
+type item struct {
+	kind         kind
+	path         string
+	theirs, ours string
+}
+
+type kind string
+
+const (
+	exitStatus kind = "exit status"
+	status     kind = "dkms status"
+	files      kind = "files"
+)
+
+// compare runs a step on both machines and looks at what it did.
+func (p pair) compare(o *outcome, s step) (items []item, err error) {
+	if o.theirs, o.ours, err = p.both(s.line); err != nil {
+		return nil, err
+	}
+	if o.theirs.exit != o.ours.exit {
+		items = append(items, item{exitStatus, "", strconv.Itoa(o.theirs.exit), strconv.Itoa(o.ours.exit)})
+	}
+	if s.verb == "status" && o.theirs.stdout != o.ours.stdout {
+		items = append(items, item{status, "", o.theirs.stdout, o.ours.stdout})
+	}
+	theirs, ours, err := p.both("dkms status")
+	if err != nil {
+		return nil, err
+	}
+	if theirs.stdout != ours.stdout || theirs.exit != ours.exit {
+		items = append(items, item{status, "", theirs.stdout, ours.stdout})
+	}
+	before, err := p.theirs.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	after, err := p.ours.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	return append(items, diff(before, after)...), nil
+}
+
+// diff lists the paths that two snapshots differ in.
+func diff(theirs, ours snapshot) (items []item) {
+	paths := maps.Clone(theirs)
+	maps.Copy(paths, ours)
+	for _, path := range slices.Sorted(maps.Keys(paths)) {
+		if theirs[path] != ours[path] {
+			items = append(items, item{files, path, theirs[path], ours[path]})
+		}
+	}
+	return items
+}
+
+// reduce leaves out commands as long as the failure stays of its class.
+func (p pair) reduce(steps []step, o *outcome) ([]step, *outcome) {
+	for i := len(steps) - 2; i >= 0; i-- {
+		fewer := slices.Delete(slices.Clone(steps), i, i+1)
+		if again, err := p.play(fewer); err == nil && again.done == len(fewer) && again.class() == o.class() {
+			steps, o = fewer, again
+		}
+	}
+	return steps, o
+}

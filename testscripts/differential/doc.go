@@ -1,0 +1,7 @@
+// Package differential holds the test that runs our dkms and Debian's dkms
+// 3.0.10 side by side, in two chroots that are equal but for that program.
+//
+// It guarantees that every difference it meets, in exit status, in what status
+// says and in the files left behind, is either listed with its reason or fails
+// the test. The tests have the build tag "differential" and need root.
+package differential

@@ -1,0 +1,161 @@
+//go:build differential
+
+package differential
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/ulikunitz/xz"
+)
+
+// snapshot is what a machine holds, by path: a word or two that are equal on
+// both machines if the files are.
+type snapshot map[string]string
+
+// watched are the directories that commands change.
+var watched = []string{"var/lib/dkms", "usr/lib/modules", "usr/src", "var/tmp"}
+
+func (m *machine) snapshot() (snapshot, error) {
+	s := snapshot{}
+	for _, dir := range watched {
+		err := filepath.WalkDir(filepath.Join(m.root, dir), func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			name, err := filepath.Rel(m.root, path)
+			switch {
+			case err != nil:
+				return err
+			case ours(d):
+				return nil
+			case strings.HasPrefix(d.Name(), "linux-headers-"):
+				return fs.SkipDir
+			}
+			s[name], err = describe(path, d)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// ours tells the hidden files that our dkms adds and the original passes over.
+func ours(d fs.DirEntry) bool {
+	return d.Name() == ".manifest.json" || d.Name() == ".lock" || strings.HasPrefix(d.Name(), ".failure-")
+}
+
+func describe(path string, d fs.DirEntry) (string, error) {
+	info, err := d.Info()
+	if err != nil {
+		return "", err
+	}
+	mode := fmt.Sprintf("%v %v", d.Type(), info.Mode().Perm())
+	switch {
+	case d.IsDir():
+		return mode, nil
+	case d.Type()&fs.ModeSymlink != 0:
+		target, err := os.Readlink(path)
+		return "-> " + target, err
+	case !d.Type().IsRegular():
+		return mode, nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	text, err := content(d.Name(), data)
+	if err != nil {
+		text = err.Error()
+	}
+	return mode + " " + text, nil
+}
+
+// content is what counts of a file.
+func content(name string, data []byte) (string, error) {
+	switch {
+	case strings.HasSuffix(name, ".xz"):
+		r, err := xz.NewReader(bytes.NewReader(data))
+		if err != nil {
+			return "", err
+		}
+		data, err = io.ReadAll(r)
+		return sum(data), err
+	case name == "make.log":
+		return sum([]byte(compiled(data))), nil
+	case strings.HasPrefix(name, "modules.") && strings.HasSuffix(name, ".bin"):
+		return "an index", nil // its text form is compared
+	case strings.HasPrefix(name, "modules."):
+		return fmt.Sprintf("%q", sorted(data)), nil
+	case strings.HasSuffix(name, ".tar.gz"):
+		return archive(data)
+	case name == "hooks":
+		return fmt.Sprintf("%q", data), nil
+	}
+	return sum(data), nil
+}
+
+func sum(data []byte) string { return fmt.Sprintf("%x", sha256.Sum256(data))[:16] }
+
+// compiled are the lines of a build log in which Kbuild says what it made;
+// what stands around them has another form in every version of DKMS.
+func compiled(log []byte) string {
+	var b strings.Builder
+	for line := range bytes.Lines(log) {
+		if bytes.HasPrefix(line, []byte("  CC ")) || bytes.HasPrefix(line, []byte("  LD ")) {
+			b.Write(line)
+		}
+	}
+	return b.String()
+}
+
+// sorted are the lines of an index, whose order is that of the directories.
+func sorted(data []byte) []string {
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	slices.Sort(lines)
+	return lines
+}
+
+// archive lists what a tarball holds.
+func archive(data []byte) (string, error) {
+	z, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return "", err
+	}
+	var list []string
+	for r := tar.NewReader(z); ; {
+		h, err := r.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			slices.Sort(list)
+			return fmt.Sprintf("%q", list), nil
+		case err != nil:
+			return "", err
+		}
+		base := filepath.Base(h.Name)
+		if base == ".manifest.json" {
+			continue
+		}
+		member, err := io.ReadAll(r)
+		if err != nil {
+			return "", err
+		}
+		text, err := content(base, member)
+		if err != nil {
+			return "", err
+		}
+		list = append(list, fmt.Sprintf("%s %c %o %s %s", filepath.Clean(h.Name), h.Typeflag, h.Mode&0o7777, h.Linkname, text))
+	}
+}
