@@ -1,89 +1,103 @@
 #!/bin/sh
 # Shows the main job: a small driver is registered, then built and installed
-# by the kernel hook for one kernel and by the boot service for another. It all
-# happens in private copies of the trees (a mount namespace); this machine's
-# own are not touched.
+# by the kernel hook for one kernel and by the boot service for another. Where
+# mounts of our own are allowed it all happens in private copies of the trees;
+# elsewhere (in a chroot) in this machine's, which are cleaned up afterwards.
 set -eu
 cd "$(dirname "$0")/.."
 top=$(pwd)
 
-if [ "${1-}" != inside ]; then
+if [ $# = 0 ]; then
 	sh testscripts/setup.sh demo
-	if [ "$(id -u)" = 0 ]; then
-		exec unshare --mount sh "$0" inside
+	if [ "$(id -u)" != 0 ]; then
+		exec unshare --map-root-user --mount sh "$0" private
+	elif unshare --mount true 2>/dev/null; then
+		exec unshare --mount sh "$0" private
 	fi
-	exec unshare --map-root-user --mount sh "$0" inside
+	exec sh "$0" shared
 fi
 
-# shell DESCRIPTION COMMAND...: what a reader would have typed
+exec 2>&1 # progress and results in the order in which they come
+say() { printf '\n# %s\n' "$*"; }
+# what a reader would have typed
 run() {
-	printf '\n# %s\n' "$*"
+	say "$@"
 	"$@"
 }
 
-exec 2>&1
 tmp=$(mktemp -d)
-trap 'umount -R "$tmp" 2>/dev/null; rm -rf "$tmp" 2>/dev/null' EXIT
-mount -t tmpfs dkms-demo "$tmp"
-mkdir -p "$tmp/src" "$tmp/modules" "$tmp/state" "$tmp/etc" "$tmp/postinst.d" /var/lib/dkms /etc/dkms 2>/dev/null || true
-
-# Real headers, if there are any, or a fake kernel.
-kernels=''
-for build in /lib/modules/*/build; do
-	if [ -d "$build/include" ]; then
-		release=${build%/build}
-		kernels="$kernels ${release##*/}"
-		mkdir -p "$tmp/modules/${release##*/}"
-		cp -P "$build" "$tmp/modules/${release##*/}/build"
-		: >"$tmp/modules/${release##*/}/modules.order"
-		: >"$tmp/modules/${release##*/}/modules.builtin"
+clean() {
+	if [ "$1" = private ]; then
+		umount -l "$tmp" 2>/dev/null || true
+		rmdir "$tmp"
+		return
 	fi
-done
-if [ -z "$kernels" ]; then
-	kernels="6.9.1-fake 6.9.2-fake"
-	for release in $kernels; do
-		sh testscripts/fakekernel/install.sh "$tmp/fake" "$release"
-		mv "$tmp/fake/lib/modules/$release" "$tmp/modules/"
+	dkms remove dkms-demo/1.0 --all --quiet
+	rm -rf "$tmp" /usr/src/dkms-demo-1.0
+	for release in $fake; do
+		rm -rf "/lib/modules/$release" "/usr/src/linux-headers-$release"
 	done
-	echo "no kernel headers here: using fake kernels $kernels"
+}
+trap 'clean "$1"' EXIT
+
+# Private trees over this machine's own; the headers stay visible.
+if [ "$1" = private ]; then
+	mount -t tmpfs dkms-demo "$tmp"
+	mkdir "$tmp/src" "$tmp/modules" "$tmp/state" "$tmp/etc"
+	for dir in /usr/src/linux-*/; do
+		[ -d "$dir" ] || continue
+		name=$(basename "$dir")
+		mkdir "$tmp/src/$name"
+		mount --rbind "$dir" "$tmp/src/$name"
+	done
+	for link in /lib/modules/*/build; do
+		[ -d "$link/include" ] || continue
+		release=$(basename "${link%/build}")
+		mkdir "$tmp/modules/$release"
+		cp -P "$link" "$tmp/modules/$release/build"
+		: >"$tmp/modules/$release/modules.order"
+		: >"$tmp/modules/$release/modules.builtin"
+	done
+	mkdir -p /var/lib/dkms /etc/dkms
+	mount --rbind "$tmp/src" /usr/src
+	mount --rbind "$tmp/modules" /lib/modules
+	mount --rbind "$tmp/state" /var/lib/dkms
+	mount --rbind "$tmp/etc" /etc/dkms
+	# A mount namespace looks like a container, where nothing is signed.
+	echo 'try_sign_modules="true"' >/etc/dkms/framework.conf
 fi
 
-# Private trees over this machine's own; headers stay visible.
-for dir in /usr/src/*/; do
-	[ -d "$dir" ] || continue
-	name=$(basename "$dir")
-	case $name in linux-*) mkdir "$tmp/src/$name" && mount --rbind "$dir" "$tmp/src/$name" ;; esac
+kernels='' fake=''
+for link in /lib/modules/*/build; do
+	if [ -d "$link/include" ]; then kernels="$kernels $(basename "${link%/build}")"; fi
 done
-mount --rbind "$tmp/src" /usr/src
-mount --rbind "$tmp/modules" /lib/modules
-mount --rbind "$tmp/state" /var/lib/dkms
-mount --rbind "$tmp/etc" /etc/dkms
-# A namespace looks like a container, where modules are not signed by default.
-echo 'try_sign_modules="true"' >/etc/dkms/framework.conf
+if [ -z "$kernels" ]; then
+	kernels="6.9.1-fake 6.9.2-fake" fake=$kernels
+	say "no kernel headers here: fake kernels $kernels stand in"
+	for release in $fake; do
+		sh testscripts/fakekernel/install.sh / "$release"
+	done
+fi
 for release in $kernels; do
 	depmod "$release" 2>/dev/null
 done
 
-# An own name on the path, as after "make install".
-mkdir -p "$tmp/bin"
+# The programs under the names that "make install" gives them.
+mkdir "$tmp/bin" "$tmp/postinst.d"
 ln -s "$top/bin/dkms" "$tmp/bin/dkms"
 ln -s "$top/bin/dkms-hook" "$tmp/postinst.d/dkms"
 PATH=$tmp/bin:$PATH
-export PATH
 
-# shellcheck disable=SC2086 # a list of words
-set -- $kernels
-first=$1
-last=$1
-for release; do last=$release; done
-
+first='' last=''
+for release in $kernels; do
+	first=${first:-$release} last=$release
+done
 run dkms add testscripts/demo/dkms-demo-1.0
-printf '\n# a kernel package installs %s and calls its hooks\n' "$first"
+say "a package installs kernel $first and calls its hooks"
 run "$tmp/postinst.d/dkms" "$first" "/boot/vmlinuz-$first"
-printf '\n# the machine boots %s and its service builds what is missing\n' "$last"
+say "the machine boots kernel $last and its service builds what is missing"
 run dkms autoinstall --kernelver "$last"
 run dkms autoinstall --kernelver "$last"
 run dkms status
-module=$(find "/lib/modules/$first/" -name 'dkms_demo.ko*')
-run modinfo "$module"
-printf '\ndemo: done; nothing of it is left on this machine\n'
+run modinfo "$(find "/lib/modules/$first/" -name 'dkms_demo.ko*')"
+say "done; nothing of it stays on this machine"

@@ -25,7 +25,7 @@ done
 # Three real kernels to build for, where Debian has them.
 for flavour in amd64 cloud-amd64 rt-amd64; do
 	[ "$what" = test ] || [ $flavour = amd64 ] || continue
-	ls -d /lib/modules/*-[0-9]*-$flavour/build >/dev/null 2>&1 || headers="${headers-} linux-headers-$flavour"
+	ls -d /lib/modules/*[0-9]-$flavour/build >/dev/null 2>&1 || headers="${headers-} linux-headers-$flavour"
 done
 
 if [ -n "$missing${headers-}" ]; then

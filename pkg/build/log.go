@@ -60,7 +60,7 @@ func (l *buildLog) step(what, command string, do func(io.Writer) error) error {
 func (l *buildLog) shell(ctx context.Context, run *system.Runner, what, command, dir string, env map[string]string) error {
 	return l.step(what, command, func(w io.Writer) error {
 		return run.Run(ctx, system.Cmd{
-			Argv: []string{"bash", "-c", command, "dkms"}, Dir: dir, Env: env, Stdout: w, Stderr: w,
+			Argv: []string{"bash", "-c", command, "dkms"}, Dir: dir, Env: env, Stdout: w, Stderr: w, EndGroup: true,
 		})
 	})
 }

@@ -91,10 +91,12 @@ func (b *builder) module(notes []note) (*Module, error) {
 	b.arrays()
 	b.patterns()
 	said := make([]string, len(notes))
+	lost := false // bash leaves out everything behind a syntax error
 	for i, n := range notes {
 		said[i] = n.String()
+		lost = lost || n.syntax()
 	}
-	if len(b.problems) > 0 {
+	if len(b.problems) > 0 || lost {
 		return nil, badConf(append(said, b.problems...))
 	}
 	b.m.Warnings = append(b.m.Warnings, said...)

@@ -119,6 +119,7 @@ func (s *shell) launch(ctx context.Context, attr *syscall.SysProcAttr) (*process
 		Stderr:     p.stderr,
 		ExtraFiles: []*os.File{p.text, p.values},
 		Attr:       attr,
+		EndGroup:   true,
 	}
 	go func() {
 		p.err = s.run.Run(ctx, cmd)

@@ -30,6 +30,8 @@ type Cmd struct {
 	Stdout, Stderr io.Writer
 	// ExtraFiles are passed on as descriptors 3 and up.
 	ExtraFiles []*os.File
+	// EndGroup ends what the program leaves running in its process group.
+	EndGroup bool
 	// Attr adds credentials or namespaces; the runner sets the process
 	// group itself.
 	Attr *syscall.SysProcAttr
@@ -186,10 +188,10 @@ func (r *Runner) Run(ctx context.Context, c Cmd) error {
 	if r.Trace != nil {
 		fmt.Fprintf(r.Trace, "+ %s\n", strings.Join(c.Argv, " "))
 	}
-	return r.wait(ctx, cmd, &said)
+	return r.wait(ctx, cmd, &said, c.EndGroup)
 }
 
-func (r *Runner) wait(ctx context.Context, cmd *exec.Cmd, said *tail) error {
+func (r *Runner) wait(ctx context.Context, cmd *exec.Cmd, said *tail, endGroupToo bool) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("%s: %w", cmd.Args[0], err)
 	}
@@ -206,6 +208,9 @@ func (r *Runner) wait(ctx context.Context, cmd *exec.Cmd, said *tail) error {
 	err := cmd.Wait()
 	close(done)
 	<-stopped
+	if endGroupToo {
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

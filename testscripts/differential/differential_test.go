@@ -182,7 +182,7 @@ func (p pair) play(steps []step) (*outcome, error) {
 				continue
 			}
 			o.excused = append(o.excused, d.name)
-			apart = apart || it.kind != exitStatus
+			apart = apart || it.kind != exitStatus && !d.lasting
 		}
 		if apart || len(o.left) > 0 {
 			break
