@@ -153,7 +153,6 @@ type meter struct {
 	ctx   context.Context
 	in    io.Reader
 	left  int64
-	limit int64 // what left was, for the message
 	err   error
 	zeros int // bytes of 0 at the end of what was passed on, up to blockSize
 }

@@ -43,7 +43,7 @@ func Write(ctx context.Context, run *system.Runner, path string, c Content) erro
 	defer os.Remove(f.Name()) // in vain after the rename
 	defer f.Close()
 	if err := fill(ctx, run, f, kind, c); err != nil {
-		if exit.Status(err) != exit.Usage {
+		if _, ok := errors.AsType[*exit.Error](err); ok {
 			return err
 		}
 		return exit.Errorf(writeFailed, "%s: %w", path, err)
@@ -309,7 +309,7 @@ func (w *writer) file(root *os.Root, rel string, h *tar.Header) error {
 	if err := w.header(h); err != nil {
 		return err
 	}
-	_, err = io.CopyN(w.tar, &meter{ctx: w.ctx, in: f, left: h.Size, limit: h.Size}, h.Size)
+	_, err = io.CopyN(w.tar, &meter{ctx: w.ctx, in: f, left: h.Size}, h.Size)
 	if errors.Is(err, io.EOF) {
 		return errors.New("shrank while it was being archived")
 	}

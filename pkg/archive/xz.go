@@ -11,6 +11,7 @@ import (
 	"hash/crc32"
 	"hash/crc64"
 	"io"
+	"slices"
 
 	"github.com/ulikunitz/xz/lzma"
 )
@@ -191,7 +192,7 @@ func (x *xzReader) endBlock() error {
 	}
 	want := b.sum.Sum(nil)
 	if x.flags[1] == xzCRC32 || x.flags[1] == xzCRC64 {
-		reverse(want) // hash gives these big-endian
+		slices.Reverse(want) // package hash sums to big-endian bytes
 	}
 	got, err := x.in.take(len(want))
 	if err != nil {

@@ -199,7 +199,7 @@ func (w *work) compile(ctx context.Context, target conf.Target) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		return w.failed(exit.MakeFailed, fmt.Errorf("make failed: %w", err))
+		return w.failed(exit.MakeFailed, fmt.Errorf("make failed: %s", how(err)))
 	}
 	for _, r := range w.records {
 		if err := w.check(w.built(r)); err != nil {
@@ -243,6 +243,15 @@ func (w *work) check(file string) error {
 	return wrong
 }
 
+// how a command line of the package ended; that a shell ran it is of no
+// interest.
+func how(err error) string {
+	if e, ok := errors.AsType[*system.ExitError](err); ok {
+		return e.How()
+	}
+	return err.Error()
+}
+
 func (w *work) patch(ctx context.Context) error {
 	for _, p := range w.Conf.Patches(w.Kernel.Release) {
 		file := filepath.Join(w.dir, "patches", p)
@@ -255,7 +264,7 @@ func (w *work) patch(ctx context.Context) error {
 		// The file is named by argument: its name never meets a shell.
 		err := w.log.shell(ctx, w.Run, "Applying patch "+p, "patch -p1 < ./patches/"+shellQuote(p), w.dir, w.env)
 		if err != nil {
-			return w.failed(exit.PatchFailed, fmt.Errorf("patch %s does not apply: %w", p, err))
+			return w.failed(exit.PatchFailed, fmt.Errorf("patch %s does not apply: %s", p, how(err)))
 		}
 	}
 	return nil
@@ -292,9 +301,9 @@ func (w *work) hook(ctx context.Context, name, line string) error {
 		w.Report.Warnf("%s: %v", w.ID, missing)
 		return nil
 	case errors.As(err, &status) && status.Status > 0:
-		return w.failed(exit.Code(status.Status), fmt.Errorf("%s failed: %w", name, err))
+		return w.failed(exit.Code(status.Status), fmt.Errorf("%s failed: %s", name, how(err)))
 	}
-	return w.failed(exit.Usage, fmt.Errorf("%s failed: %w", name, err))
+	return w.failed(exit.Usage, fmt.Errorf("%s failed: %s", name, how(err)))
 }
 
 // failed makes the error of a step of the build: what failed, the first error

@@ -105,12 +105,16 @@ type ExitError struct {
 	Stderr string
 }
 
-func (e *ExitError) Error() string {
-	how := fmt.Sprintf("exit status %d", e.Status)
+// How says how the program ended, without its name.
+func (e *ExitError) How() string {
 	if e.Status < 0 {
-		how = "ended by " + e.Signal.String()
+		return "ended by signal: " + e.Signal.String()
 	}
-	msg := filepath.Base(e.Argv[0]) + ": " + how
+	return fmt.Sprintf("exit status %d", e.Status)
+}
+
+func (e *ExitError) Error() string {
+	msg := filepath.Base(e.Argv[0]) + ": " + e.How()
 	if line := lastLine(e.Stderr); line != "" {
 		msg += ": " + line
 	}

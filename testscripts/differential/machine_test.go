@@ -58,12 +58,15 @@ func boot(t *testing.T, name, chroot string) *machine {
 }
 
 // furnish makes the kernels and puts a copy of everything aside. The original
-// wants the kernel's .config as well.
+// wants the kernel's .config as well. One kernel has a module that is in the
+// way of the package "manual".
 var furnish = `set -e
 printf 'try_sign_modules="false"\nsign_file="/nonexistent"\n' >/etc/dkms/framework.conf
 sh /tmp/fakekernel/install.sh / ` + plainKernel + `
 sh /tmp/fakekernel/install.sh / ` + xzKernel + ` .xz
 for headers in /usr/src/linux-headers-*; do cp "$headers/include/config/auto.conf" "$headers/.config"; done
+install -D -m 644 /lib/modules/` + plainKernel + `/kernel/fs/fakefs.ko /lib/modules/` + plainKernel + `/extra/manual.ko
+depmod ` + plainKernel + `
 mkdir /tmp/pristine
 cp -a /usr/src /usr/lib/modules /tmp/pristine`
 

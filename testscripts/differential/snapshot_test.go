@@ -94,7 +94,7 @@ func content(name string, data []byte) (string, error) {
 		data, err = io.ReadAll(r)
 		return sum(data), err
 	case name == "make.log":
-		return sum([]byte(compiled(data))), nil
+		return fmt.Sprintf("%q", compiled(data)), nil
 	case strings.HasPrefix(name, "modules.") && strings.HasSuffix(name, ".bin"):
 		return "an index", nil // its text form is compared
 	case strings.HasPrefix(name, "modules."):
@@ -109,21 +109,18 @@ func content(name string, data []byte) (string, error) {
 
 func sum(data []byte) string { return fmt.Sprintf("%x", sha256.Sum256(data))[:16] }
 
-// compiled are the lines of a build log in which Kbuild says what it made;
-// what stands around them has another form in every version of DKMS.
-func compiled(log []byte) string {
-	var b strings.Builder
-	for line := range bytes.Lines(log) {
-		if bytes.HasPrefix(line, []byte("  CC ")) || bytes.HasPrefix(line, []byte("  LD ")) {
-			b.Write(line)
-		}
-	}
-	return b.String()
+// compiled are the lines of a build log in which Kbuild says what it made, in
+// the order of neither job; what stands around them has another form in every
+// version of DKMS.
+func compiled(log []byte) []string {
+	return slices.DeleteFunc(sorted(log), func(line string) bool {
+		return !strings.HasPrefix(line, "  CC ") && !strings.HasPrefix(line, "  LD ")
+	})
 }
 
 // sorted are the lines of an index, whose order is that of the directories.
 func sorted(data []byte) []string {
-	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	lines := strings.Split(strings.Trim(string(data), "\n"), "\n")
 	slices.Sort(lines)
 	return lines
 }

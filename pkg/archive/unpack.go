@@ -1,0 +1,406 @@
+package archive
+
+import (
+	"archive/tar"
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/system"
+)
+
+// limits bound what an archive may make.
+type limits struct {
+	members int   // members, and directories that they imply
+	bytes   int64 // of all files together
+	name    int   // bytes in the name of a member
+	depth   int   // directories above a member
+}
+
+func defaultLimits() limits {
+	return limits{members: 100_000, bytes: 4 << 30, name: 1024, depth: 100}
+}
+
+// streamBytes is how long the archive itself may be, compressed or not: the
+// files and what tar puts around them.
+func (l limits) streamBytes() int64 { return l.bytes + 4096*int64(l.members) }
+
+// Unpack extracts the archive path, or r when path is "-", into the new
+// directory dir, which must not exist or be empty. Files, directories and
+// symbolic links are made, owned by the caller and writable for nobody else;
+// an archive with a member of any other kind, or with one that leaves dir, is
+// refused. When anything fails dir is gone.
+func Unpack(ctx context.Context, run *system.Runner, path string, r io.Reader, dir string) error {
+	u := &unpacker{limits: defaultLimits(), run: run}
+	return u.unpack(ctx, path, r, dir)
+}
+
+// unpacker extracts one archive.
+type unpacker struct {
+	limits
+	run    *system.Runner
+	root   *os.Root
+	in     *meter // the archive without its compression
+	made   int    // members and implied directories
+	used   int64  // bytes of files
+	parent string // a directory that is known to be one, not a link
+	dirs   []stamp
+}
+
+// stamp is the time that a directory gets in the end.
+type stamp struct {
+	name string
+	time time.Time
+}
+
+func (u *unpacker) unpack(ctx context.Context, path string, r io.Reader, dir string) error {
+	label := path
+	if path == "-" {
+		label = "standard input"
+	} else {
+		f, err := openArchive(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		r = f
+	}
+	if err := emptyDir(dir); err != nil {
+		return err
+	}
+	err := u.into(ctx, r, dir)
+	if err == nil {
+		return nil
+	}
+	os.RemoveAll(dir)
+	return fmt.Errorf("%s: %w", label, err)
+}
+
+func openArchive(path string) (*os.File, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, exit.Errorf(exit.NoSource, "archive: %w", err)
+	}
+	if st.IsDir() {
+		return nil, exit.Errorf(exit.NoSource, "%s: is a directory, not an archive", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, exit.Errorf(exit.NoSource, "archive: %w", err)
+	}
+	return f, nil
+}
+
+// emptyDir makes dir, or accepts it when nothing is in it. Until the archive
+// is found good nobody else has a business there.
+func emptyDir(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("%s: exists and is not empty", dir)
+	}
+	return nil
+}
+
+// into extracts the stream r. What is wrong with the archive itself has the
+// exit status for that; what is wrong with this machine has not.
+func (u *unpacker) into(ctx context.Context, r io.Reader, dir string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	u.root = root
+	raw := &meter{ctx: ctx, in: r, left: u.streamBytes()}
+	z, err := decompressor(ctx, u.run, bufio.NewReaderSize(raw, 64<<10))
+	if err != nil {
+		return u.bad(ctx, err)
+	}
+	defer z.Close()
+	u.in = &meter{ctx: ctx, in: z, left: u.streamBytes()}
+	err = u.members(tar.NewReader(u.in))
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case u.in.err != nil && !errors.Is(u.in.err, io.EOF):
+		return u.bad(ctx, u.in.err)
+	case err != nil:
+		return err
+	}
+	return u.finish()
+}
+
+// bad is an error of the archive.
+func (u *unpacker) bad(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, errTooLong):
+		return exit.Errorf(exit.BadArchive, "holds more than %d bytes", u.bytes)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return exit.Errorf(exit.BadArchive, "the archive is cut off")
+	}
+	return exit.Errorf(exit.BadArchive, "%w", err)
+}
+
+// refuse is an error of a member.
+func refuse(name, format string, args ...any) error {
+	return exit.Errorf(exit.BadArchive, "member %q: %w", name, fmt.Errorf(format, args...))
+}
+
+// members extracts all members and reads the rest of the stream, for the sums
+// that compressors put at the end.
+func (u *unpacker) members(t *tar.Reader) error {
+	for {
+		h, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return u.bad(u.in.ctx, err)
+		}
+		if err := u.member(h, t); err != nil {
+			return err
+		}
+	}
+	if u.in.zeros < blockSize {
+		return u.bad(u.in.ctx, io.ErrUnexpectedEOF)
+	}
+	_, err := io.Copy(io.Discard, u.in)
+	return err
+}
+
+// member extracts one member.
+func (u *unpacker) member(h *tar.Header, data io.Reader) error {
+	if err := u.count(); err != nil {
+		return err
+	}
+	if h.Typeflag == tar.TypeXGlobalHeader {
+		return nil // git-archive begins with one
+	}
+	name, err := u.memberName(h.Name)
+	if err != nil {
+		return refuse(h.Name, "%w", err)
+	}
+	if name == "." {
+		if h.Typeflag != tar.TypeDir {
+			return refuse(h.Name, "stands in the place of the whole directory")
+		}
+		return nil
+	}
+	if err := u.parents(name); err != nil {
+		return err
+	}
+	switch h.Typeflag {
+	case tar.TypeReg, tar.TypeGNUSparse:
+		return u.file(name, h, data, h.Size)
+	case tar.TypeDir:
+		return u.dir(name, h)
+	case tar.TypeSymlink:
+		return u.symlink(name, h.Linkname)
+	case tar.TypeLink:
+		return u.hardLink(name, h)
+	default:
+		return refuse(name, "neither a file, a directory nor a link (type %q)", h.Typeflag)
+	}
+}
+
+// count counts something that is made.
+func (u *unpacker) count() error {
+	u.made++
+	if u.made > u.limits.members {
+		return exit.Errorf(exit.BadArchive, "holds more than %d members", u.limits.members)
+	}
+	return nil
+}
+
+// memberName is the name of a member, cleaned, below the top.
+func (u *unpacker) memberName(name string) (string, error) {
+	switch {
+	case name == "":
+		return "", errors.New("no name")
+	case path.IsAbs(name):
+		return "", errors.New("absolute name")
+	case len(name) > u.name:
+		return "", fmt.Errorf("name longer than %d bytes", u.name)
+	case strings.Count(name, "/") > u.depth:
+		return "", fmt.Errorf("more than %d directories deep", u.depth)
+	case strings.ContainsRune(name, 0):
+		return "", errors.New("name with a NUL")
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == ".." {
+			return "", errors.New("name that goes up with ..")
+		}
+	}
+	return path.Clean(name), nil
+}
+
+// parents makes the directories above name that are missing. All of them are
+// real directories: nothing is written through a link. What was once found to
+// be a directory stays one, since only files are ever replaced.
+func (u *unpacker) parents(name string) error {
+	parent := path.Dir(name)
+	if parent == "." || parent == u.parent {
+		return nil
+	}
+	for i := range len(parent) + 1 {
+		if i < len(parent) && parent[i] != '/' {
+			continue
+		}
+		made, err := u.mkdir(parent[:i])
+		if err != nil {
+			return fmt.Errorf("%q: %w", name, err)
+		}
+		if !made {
+			continue
+		}
+		if err := u.count(); err != nil {
+			return err
+		}
+	}
+	u.parent = parent
+	return nil
+}
+
+// mkdir makes the directory name unless there is one.
+func (u *unpacker) mkdir(name string) (made bool, err error) {
+	st, err := u.root.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return true, u.root.Mkdir(name, 0o755)
+	case err != nil:
+		return false, err
+	case !st.IsDir():
+		return false, refuse(name, "is taken for a directory but is none")
+	}
+	return false, nil
+}
+
+// modeMask are the permissions that members keep.
+const modeMask = 0o755
+
+func (u *unpacker) dir(name string, h *tar.Header) error {
+	if _, err := u.mkdir(name); err != nil {
+		return err
+	}
+	u.dirs = append(u.dirs, stamp{name, h.ModTime})
+	return u.root.Chmod(name, fs.FileMode(h.Mode)&modeMask|0o700)
+}
+
+// file makes a regular file of size bytes from data. A file of that name goes
+// first; anything else of that name is in the way.
+func (u *unpacker) file(name string, h *tar.Header, data io.Reader, size int64) error {
+	if size < 0 || size > u.bytes-u.used {
+		return refuse(name, "%d bytes make the archive larger than %d", size, u.bytes)
+	}
+	u.used += size
+	if err := u.makeRoom(name); err != nil {
+		return err
+	}
+	f, err := u.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	n, err := io.Copy(f, io.LimitReader(data, size))
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF), err == nil && n != size:
+		return u.bad(u.in.ctx, io.ErrUnexpectedEOF)
+	case err != nil:
+		return fmt.Errorf("%q: %w", name, err)
+	}
+	if err := f.Chmod(fs.FileMode(h.Mode)&modeMask | 0o400); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return u.setTime(name, h.ModTime)
+}
+
+// makeRoom deletes an earlier file of this name.
+func (u *unpacker) makeRoom(name string) error {
+	st, err := u.root.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !st.Mode().IsRegular():
+		return refuse(name, "would replace something that is no file")
+	}
+	return u.root.Remove(name)
+}
+
+func (u *unpacker) symlink(name, target string) error {
+	if err := localLink(name, target); err != nil {
+		return refuse(name, "%w", err)
+	}
+	err := u.root.Symlink(target, name)
+	if errors.Is(err, fs.ErrExist) {
+		return refuse(name, "occurs twice")
+	}
+	return err
+}
+
+// hardLink copies an earlier file: two names for one file would let a later
+// member change both.
+func (u *unpacker) hardLink(name string, h *tar.Header) error {
+	from, err := u.memberName(h.Linkname)
+	if err != nil {
+		return refuse(name, "link to %q: %w", h.Linkname, err)
+	}
+	if from == name {
+		return refuse(name, "link to itself")
+	}
+	for dir := path.Dir(from); dir != "."; dir = path.Dir(dir) {
+		if st, err := u.root.Lstat(dir); err != nil || !st.IsDir() {
+			return refuse(name, "link to %q, which is not an earlier file", h.Linkname)
+		}
+	}
+	st, err := u.root.Lstat(from)
+	if err != nil || !st.Mode().IsRegular() {
+		return refuse(name, "link to %q, which is not an earlier file", h.Linkname)
+	}
+	f, err := u.root.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return u.file(name, &tar.Header{Mode: int64(st.Mode().Perm()), ModTime: st.ModTime()}, f, st.Size())
+}
+
+// setTime sets a modification time, unless it is one that file systems do not
+// know.
+func (u *unpacker) setTime(name string, t time.Time) error {
+	if t.Unix() < 0 || t.Unix() >= 1<<33 {
+		return nil
+	}
+	return u.root.Chtimes(name, t, t)
+}
+
+// finish gives the directories their times, now that nothing changes in them
+// any more.
+func (u *unpacker) finish() error {
+	for _, d := range u.dirs {
+		if err := u.setTime(d.name, d.time); err != nil {
+			return err
+		}
+	}
+	return nil
+}
