@@ -18,6 +18,6 @@ func run() int {
 	syscall.Umask(0o022)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	streams := cli.Streams{Out: os.Stdout, Err: os.Stderr, ErrFile: os.Stderr}
+	streams := cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, ErrFile: os.Stderr}
 	return cli.Main(ctx, system.ThisHost(os.Environ()), streams, os.Args[1:])
 }

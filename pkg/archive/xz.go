@@ -59,7 +59,7 @@ type xzReader struct {
 // xzBlock is the block that is being decoded.
 type xzBlock struct {
 	data         io.Reader
-	start, coded int64 // where the block and its compressed data begin
+	coded        int64 // where its compressed data begin, from the block on
 	packed, size uint64
 	done         uint64
 	sum          hash.Hash

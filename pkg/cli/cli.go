@@ -57,8 +57,9 @@ type flags struct {
 	RpmSafeUpgrade       bool     `help:"Guard against rpm removing what it has just upgraded." name:"rpm_safe_upgrade"`
 }
 
-// Streams are where the program writes.
+// Streams are what the program reads and where it writes.
 type Streams struct {
+	In       io.Reader
 	Out, Err io.Writer
 	// ErrFile is Err where that is a file, for the journal.
 	ErrFile *os.File
@@ -115,7 +116,7 @@ func (f *flags) reporter(h system.Host, s Streams) *report.Reporter {
 }
 
 func (f *flags) run(ctx context.Context, h system.Host, s Streams, r *report.Reporter) exit.Code {
-	req, err := f.request(h)
+	req, err := f.request(h, s.In)
 	if err != nil {
 		r.Error(err)
 		return exit.Status(err)

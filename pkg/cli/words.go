@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,6 +25,8 @@ var actions = []struct {
 	{engine.Autoinstall, "install everything that is missing"},
 	{engine.Status, "list modules, builds and installations"},
 	{engine.Match, "install for a kernel what another has"},
+	{engine.Mktarball, "write sources and builds into an archive"},
+	{engine.Ldtarball, "load such an archive, or one of sources"},
 	{engine.GenerateMOK, "make the key that signs modules"},
 	{engine.KernelPreinst, "drop builds before a kernel is replaced"},
 	{engine.KernelPostinst, "autoinstall for a kernel just installed"},
@@ -50,11 +53,12 @@ func isAction(word string) bool {
 
 // request sorts the positional words as the original does: actions, source
 // directories, archives, the module.
-func (f *flags) request(h system.Host) (engine.Request, error) {
+func (f *flags) request(h system.Host, in io.Reader) (engine.Request, error) {
 	req := engine.Request{
 		Kernels: f.Kernelver, Arches: f.Arch, Conf: f.Conf, All: f.All, Force: f.Force,
 		ForceVersion: f.ForceVersionOverride, NoDepmod: f.NoDepmod, DryRun: f.DryRun,
 		Template: f.Templatekernel, Modprobe: f.ModprobeOnInstall, SafeUpgrade: f.RpmSafeUpgrade,
+		Archive: f.Archive, Input: in, BinariesOnly: f.BinariesOnly, SourceOnly: f.SourceOnly,
 	}
 	for _, m := range f.Module {
 		setModule(&req, m)
@@ -92,6 +96,8 @@ func classify(h system.Host, req *engine.Request, word string) error {
 		req.Source = filepath.Dir(path)
 	case system.IsFile(filepath.Join(path, "dkms.conf")):
 		req.Source = path
+	case word == "-" || isArchive(word) && system.IsFile(path):
+		req.Archive = word
 	case req.Name == "":
 		setModule(req, word)
 	default:
@@ -99,4 +105,12 @@ func classify(h system.Host, req *engine.Request, word string) error {
 			WithHint("%s was already named", req.Name)
 	}
 	return nil
+}
+
+// isArchive tells words that can only be meant as a file. The original takes
+// any file for an archive, also one that happens to be called like a module.
+func isArchive(word string) bool {
+	ext := filepath.Ext(word)
+	return strings.HasPrefix(word, "/") || strings.HasPrefix(word, "./") || strings.Contains(word, ".tar.") ||
+		slices.Contains([]string{".tar", ".tgz", ".txz", ".tbz2", ".tzst", ".rpm"}, ext)
 }

@@ -9,6 +9,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -38,6 +39,8 @@ const (
 	Status         Verb = "status"
 	Match          Verb = "match"
 	GenerateMOK    Verb = "generate_mok"
+	Mktarball      Verb = "mktarball"
+	Ldtarball      Verb = "ldtarball"
 	KernelPreinst  Verb = "kernel_preinst"
 	KernelPostinst Verb = "kernel_postinst"
 	KernelPrerm    Verb = "kernel_prerm"
@@ -65,6 +68,11 @@ type Request struct {
 	DryRun bool
 	// Template is the kernel that match takes after.
 	Template string
+	// Archive is the tarball to write or load; Input is what "-" reads.
+	Archive string
+	Input   io.Reader
+	// BinariesOnly and SourceOnly limit what mktarball takes.
+	BinariesOnly, SourceOnly bool
 	// Modprobe loads what is wanted of the modules just installed.
 	Modprobe bool
 	// SafeUpgrade is --rpm_safe_upgrade.
@@ -172,6 +180,10 @@ func (e *Engine) do(ctx context.Context, req *Request) (exit.Code, error) {
 		return e.match(ctx, req)
 	case GenerateMOK:
 		return exit.OK, e.generateMOK(ctx, req)
+	case Mktarball:
+		return exit.OK, e.locking(ctx, req, func() error { return e.mktarball(ctx, req) })
+	case Ldtarball:
+		return exit.OK, e.locking(ctx, req, func() error { return e.ldtarball(ctx, req) })
 	case Add:
 		return exit.OK, e.locking(ctx, req, func() error { return e.add(ctx, req) })
 	case Build, Install:
@@ -185,6 +197,8 @@ func (e *Engine) do(ctx context.Context, req *Request) (exit.Code, error) {
 // check refuses what no verb can do anything with.
 func (e *Engine) check(req *Request) error {
 	switch {
+	case req.BinariesOnly && req.SourceOnly:
+		return exit.Errorf(exit.OnlyConflict, "--binaries-only and --source-only exclude each other")
 	case len(req.Arches) > 1 && len(req.Arches) != len(req.Kernels):
 		return exit.Errorf(exit.Usage, "%d architectures were given for %d kernels", len(req.Arches), len(req.Kernels))
 	case len(req.Kernels) > 0 && req.All:
@@ -215,8 +229,10 @@ func (e *Engine) check(req *Request) error {
 // the dkms tree says so.
 func (e *Engine) needsRoot(req *Request) bool {
 	switch req.Verb {
-	case Add, Build, Unbuild, Remove, GenerateMOK:
+	case Add, Build, Unbuild, Remove, GenerateMOK, Mktarball:
 		return req.Source != ""
+	case Ldtarball:
+		return true
 	}
 	return !req.DryRun
 }

@@ -16,6 +16,9 @@ import (
 
 // add registers a module version.
 func (e *Engine) add(ctx context.Context, req *Request) error {
+	if req.Archive != "" && req.Name == "" {
+		return e.ldtarball(ctx, req)
+	}
 	if err := e.importSource(ctx, req); err != nil {
 		return err
 	}
@@ -109,20 +112,30 @@ func (e *Engine) importSource(ctx context.Context, req *Request) error {
 	if !system.IsFile(file) {
 		return exit.Errorf(exit.NoConfInDir, "%s holds no dkms.conf", dir)
 	}
-	target, err := e.anyTarget(req)
+	id, err := e.identify(ctx, req, dir)
 	if err != nil {
 		return err
 	}
+	req.Name, req.Version = id.Name, id.Version
+	return e.copySource(req, id, dir)
+}
+
+// identify reads the module and version that the dkms.conf in dir names.
+func (e *Engine) identify(ctx context.Context, req *Request, dir string) (tree.ID, error) {
+	target, err := e.anyTarget(req)
+	if err != nil {
+		return tree.ID{}, err
+	}
+	file := filepath.Join(dir, "dkms.conf")
 	res := e.confs(ctx, []subject{{tree.ID{}, target}}, func(subject) string { return file })[0]
 	if res.Err != nil {
-		return res.Err
+		return tree.ID{}, res.Err
 	}
 	id := tree.ID{Name: res.Conf.Name, Version: res.Conf.Version}
 	if err := id.Check(); err != nil {
-		return fmt.Errorf("%s: %w", file, err)
+		return id, fmt.Errorf("%s: %w", file, err)
 	}
-	req.Name, req.Version = id.Name, id.Version
-	return e.copySource(req, id, dir)
+	return id, nil
 }
 
 // copySource puts the sources of id into the source tree. What is already
@@ -187,10 +200,8 @@ func (e *Engine) subjects(id tree.ID, targets []tree.Target) []plan.Subject {
 // it is not registered.
 func (e *Engine) buildOrInstall(ctx context.Context, req *Request) (code exit.Code, err error) {
 	err = e.locking(ctx, req, func() error {
-		if req.Source != "" && req.Name == "" {
-			if err := e.importRegistered(ctx, req); err != nil {
-				return err
-			}
+		if err := e.bringIn(ctx, req); err != nil {
+			return err
 		}
 		id, err := e.id(req)
 		if err != nil {
@@ -222,9 +233,15 @@ func (e *Engine) buildOrInstall(ctx context.Context, req *Request) (code exit.Co
 	return code, err
 }
 
-// importRegistered is importSource for a version that may be registered
-// already; then its registered sources are what is built.
-func (e *Engine) importRegistered(ctx context.Context, req *Request) error {
+// bringIn makes the request name a module where it names a source directory or
+// an archive, whose sources it copies.
+func (e *Engine) bringIn(ctx context.Context, req *Request) error {
+	if req.Name != "" {
+		return nil
+	}
+	if req.Archive != "" {
+		return e.ldtarball(ctx, req)
+	}
 	err := e.importSource(ctx, req)
 	if exit.Status(err) == exit.AlreadyAdded && req.Name != "" {
 		return exit.Errorf(exit.AlreadyAdded, "%w", err).
