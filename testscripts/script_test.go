@@ -66,6 +66,8 @@ func TestScripts(t *testing.T) {
 			"exit":     wantExit,
 			"unlocked": unlocked,
 			"same":     sameTree,
+			"state":    wantState,
+			"compat":   compatScript,
 		},
 	})
 }
@@ -177,5 +179,37 @@ func sameTree(ts *testscript.TestScript, neg bool, args []string) {
 	out, err := exec.Command("diff", "-r", "--no-dereference", ts.MkAbs(args[0]), ts.MkAbs(args[1])).CombinedOutput()
 	if (err != nil) != neg {
 		ts.Fatalf("same %v: %s", args, out)
+	}
+}
+
+// wantState is "state LINE...": dkms status must print these lines and no
+// others.
+func wantState(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Check(ts.Exec("dkms", "status"))
+	want := ""
+	for _, line := range args {
+		want += line + "\n"
+	}
+	if got := ts.ReadFile("stdout"); got != want {
+		ts.Fatalf("dkms status = %q; want %q", got, want)
+	}
+}
+
+// compatScript is "compat SCRIPT...": shell scripts that are shipped in dist
+// come to $WORK, changed to work on the machine below $ROOT.
+func compatScript(ts *testscript.TestScript, neg bool, args []string) {
+	dkms, err := exec.LookPath("dkms")
+	ts.Check(err)
+	root := ts.Getenv("ROOT")
+	paths := strings.NewReplacer(
+		"/usr/sbin/dkms", dkms, "$(uname -r)", "$RELEASE", "depmod -a", "depmod -b "+root+" -a",
+		"=/usr/src", "="+root+"/usr/src", "=/lib/modules", "="+root+"/lib/modules",
+		" /var/lib/dkms)", " "+root+"/var/lib/dkms)", " /usr/src)", " "+root+"/usr/src)", " /lib/modules)", " "+root+"/lib/modules)",
+		"/etc/dkms/", root+"/etc/dkms/", "/boot/", root+"/boot/", `"/lib/modules/`, `"`+root+"/lib/modules/",
+	)
+	for _, script := range args {
+		text, err := os.ReadFile(filepath.Join(ts.Getenv("FAKEKERNEL"), "../../dist", script))
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(filepath.Base(script)), []byte(paths.Replace(string(text))), 0o755))
 	}
 }

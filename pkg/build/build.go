@@ -35,12 +35,14 @@ const Release = "dkms-3.4.3"
 
 // Builder is what all builds of a run share.
 type Builder struct {
-	Host         system.Host
-	Tree         *tree.Tree
-	Run          *system.Runner
-	Report       *report.Reporter
-	Framework    *conf.Framework
-	Distribution string
+	Host      system.Host
+	Tree      *tree.Tree
+	Run       *system.Runner
+	Report    *report.Reporter
+	Framework *conf.Framework
+	// Environment is the file that build_environment names; what it exports
+	// is added to the environment of the build.
+	Environment string
 	// Jobs is the -j of make; empty is without limit.
 	Jobs string
 	// Directives are the names and values of --directive, which the scripts
@@ -159,11 +161,10 @@ func (w *work) environment(ctx context.Context) error {
 			w.env[name] = value
 		}
 	}
-	file := w.Framework.BuildEnvironment
-	if file == "" || !system.IsFile(file) {
+	if w.Environment == "" || !system.IsFile(w.Environment) {
 		return nil
 	}
-	added, err := sourceEnvironment(ctx, w.Run, file, w.env)
+	added, err := sourceEnvironment(ctx, w.Run, w.Environment, w.env)
 	if err != nil {
 		return fmt.Errorf("build_environment: %w", err)
 	}

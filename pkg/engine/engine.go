@@ -134,6 +134,7 @@ func New(ctx context.Context, h system.Host, run *system.Runner, r *report.Repor
 	root.State = e.treeDir(s.State, e.framework.DKMSTree)
 	root.Source = e.treeDir(s.Source, e.framework.SourceTree)
 	root.Install = e.treeDir(s.Install, e.framework.InstallTree)
+	e.framework.ParallelJobs = e.jobs() // a dkms.conf may use what make is told
 	e.reader.Host, e.reader.Framework = e.host, e.framework
 	e.tree = tree.Open(*root)
 	e.installer = &install.Installer{

@@ -273,9 +273,13 @@ func (r *run) build(ctx context.Context, sub subject) error {
 	}
 	r.report.Emit(report.Event{Kind: report.Progress, Module: sub.ID.String(), Kernel: sub.Kernel, Arch: sub.Arch, Step: "build",
 		Text: fmt.Sprintf("%s: building for %s", sub.ID, sub.Target)})
+	environment, err := r.reader.BuildEnvironment(ctx)
+	if err != nil {
+		return err
+	}
 	b := build.Builder{
 		Host: r.host, Tree: r.tree, Run: r.Engine.run, Report: r.report, Framework: r.framework,
-		Distribution: r.distribution, Jobs: r.jobs(), Directives: r.directives(), Force: r.req.Force,
+		Environment: environment, Jobs: r.framework.ParallelJobs, Directives: r.directives(), Force: r.req.Force,
 	}
 	if _, err := b.Build(ctx, build.Job{ID: sub.ID, Kernel: k, Conf: c, Signer: signer}); err != nil {
 		return err

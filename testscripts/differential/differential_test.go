@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"runtime"
 	"slices"
 	"strconv"
@@ -77,7 +78,7 @@ const maxReports = 12
 // reduced to the commands it needs.
 func (p pair) judge(t *testing.T, l *ledger, n int) {
 	steps := sequence(n)
-	o, err := p.play(steps)
+	o, err := p.play(distribution(n), steps)
 	if err != nil {
 		t.Errorf("sequence %d: %v", n, err)
 		return
@@ -98,18 +99,18 @@ func (p pair) judge(t *testing.T, l *ledger, n int) {
 		return
 	}
 	steps, o = p.reduce(steps[:o.done], o)
-	t.Errorf("sequence %d, reduced:\n%s%s", n, lines(steps), o)
+	t.Errorf("sequence %d, reduced, on %s:\n%s%s", n, o.distribution, lines(steps), o)
 }
 
 // pair are the two machines that one worker drives.
 type pair struct{ theirs, ours *machine }
 
 // both runs a line on both machines at once.
-func (p pair) both(line string) (theirs, ours result, err error) {
+func (p pair) both(line string, args ...string) (theirs, ours result, err error) {
 	var oursErr error
 	var wait sync.WaitGroup
-	wait.Go(func() { ours, oursErr = p.ours.exec(line) })
-	theirs, err = p.theirs.exec(line)
+	wait.Go(func() { ours, oursErr = p.ours.exec(line, args...) })
+	theirs, err = p.theirs.exec(line, args...)
 	wait.Wait()
 	if err == nil {
 		err = oursErr
@@ -119,6 +120,7 @@ func (p pair) both(line string) (theirs, ours result, err error) {
 
 // outcome is how a sequence went.
 type outcome struct {
+	distribution string
 	done         int // commands compared
 	last         step
 	theirs, ours result
@@ -138,7 +140,7 @@ func (o *outcome) class() string {
 	}
 	if it.kind == files {
 		parts := strings.Split(it.path, "/")
-		detail = strings.Join(parts[:min(3, len(parts))], "/") + " " + parts[len(parts)-1]
+		detail = strings.Join(parts[:min(3, len(parts))], "/") + " " + path.Ext(it.path)
 	}
 	return fmt.Sprintf("%s: %s %s", o.last.verb, it.kind, detail)
 }
@@ -163,10 +165,11 @@ func indent(r result) string {
 
 // play resets the machines and runs the steps until they are all done, the
 // machines differ in a way that is not known, or hold different files.
-func (p pair) play(steps []step) (*outcome, error) {
-	o := &outcome{}
-	if _, _, err := p.both(reset); err != nil {
-		return nil, err
+func (p pair) play(distribution string, steps []step) (*outcome, error) {
+	o := &outcome{distribution: distribution}
+	theirs, ours, err := p.both(reset, distribution)
+	if err != nil || theirs.exit != 0 || ours.exit != 0 {
+		return nil, fmt.Errorf("reset: %w\n%s%s", err, theirs.stderr, ours.stderr)
 	}
 	for i, s := range steps {
 		items, err := p.compare(o, s)
@@ -239,11 +242,11 @@ func (p pair) compare(o *outcome, s step) (items []item, err error) {
 
 // diff lists the paths that two snapshots differ in.
 func diff(theirs, ours snapshot) (items []item) {
-	paths := maps.Clone(theirs)
-	maps.Copy(paths, ours)
-	for _, path := range slices.Sorted(maps.Keys(paths)) {
-		if theirs[path] != ours[path] {
-			items = append(items, item{files, path, theirs[path], ours[path]})
+	all := maps.Clone(theirs)
+	maps.Copy(all, ours)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if theirs[name] != ours[name] {
+			items = append(items, item{files, name, theirs[name], ours[name]})
 		}
 	}
 	return items
@@ -253,7 +256,7 @@ func diff(theirs, ours snapshot) (items []item) {
 func (p pair) reduce(steps []step, o *outcome) ([]step, *outcome) {
 	for i := len(steps) - 2; i >= 0; i-- {
 		fewer := slices.Delete(slices.Clone(steps), i, i+1)
-		if again, err := p.play(fewer); err == nil && again.done == len(fewer) && again.class() == o.class() {
+		if again, err := p.play(o.distribution, fewer); err == nil && again.done == len(fewer) && again.class() == o.class() {
 			steps, o = fewer, again
 		}
 	}

@@ -24,6 +24,18 @@ type generator struct {
 	packs []pack
 }
 
+// distribution is that of the sequence with the number: mostly Debian, and
+// others because they have modules elsewhere and put originals aside.
+func distribution(number int) string {
+	switch number % 8 {
+	case 3:
+		return "arch"
+	case 6:
+		return "fedora"
+	}
+	return "debian"
+}
+
 // sequence is the one with that number: three to eight commands about one to
 // three packages, so that they get into each other's way.
 func sequence(number int) []step {
@@ -60,6 +72,13 @@ var verbs = []struct {
 	{"unbuild", 8, func(g *generator) string { return g.module() + g.scope() }},
 	{"remove", 10, func(g *generator) string { return g.module() + g.scope() }},
 	{"status", 6, (*generator).query},
+	{"mktarball", 5, func(g *generator) string {
+		return g.module() + g.scope() + g.option("--source-only", 4) + g.option("--binaries-only", 6) + g.option("--archive /var/tmp/a.tar.gz", 3)
+	}},
+	{"ldtarball", 4, (*generator).tarball},
+	{"match", 2, func(g *generator) string {
+		return " --templatekernel " + g.pick(kernels...) + g.kernel(0)
+	}},
 	{"", 7, (*generator).mishap},
 }
 
@@ -137,6 +156,15 @@ func (g *generator) source() string {
 		words = g.pick(" /usr/src/plain-1.0", " /root/plain-1.0", " /root/plain-1.0/dkms.conf", " /root")
 	}
 	return words + " -k " + g.pick(kernels...)
+}
+
+// tarball is one that mktarball may have made before.
+func (g *generator) tarball() string {
+	p := g.pack()
+	name := fmt.Sprintf("/var/lib/dkms/%s/tarball/%s-%s-", p.id(), p.name, p.version)
+	words := g.pick(" /var/tmp/a.tar.gz", " --archive /var/tmp/a.tar.gz", " /var/tmp/none.tar.gz",
+		" "+name+"source-only.dkms.tar.gz", " "+name+"kernel"+plainKernel+"-x86_64.dkms.tar.gz")
+	return words + " -k " + g.pick(kernels...) + g.option("--force", 4)
 }
 
 func (g *generator) query() string {

@@ -53,9 +53,10 @@ var differences = []difference{
 	},
 	{
 		name:   "no headers",
-		reason: "3.0.10 ends with 1, 3.4.3 with 21",
+		reason: "3.0.10 ends with 1, or 11 for autoinstall, 3.4.3 with 21",
 		is: func(_ []step, o *outcome, it item) bool {
-			return it.kind == exitStatus && it.theirs == "1" && it.ours == "21"
+			return it.kind == exitStatus && (it.theirs == "1" || it.theirs == "11") && it.ours == "21" &&
+				strings.Contains(o.theirs.stderr, "Your kernel headers for kernel")
 		},
 	},
 	{
@@ -74,13 +75,66 @@ var differences = []difference{
 		},
 	},
 	{
-		name:   "originals anywhere",
-		reason: "3.0.10 looks for modules to put aside in two directories, 3.4.3 in all",
+		name:   "originals",
+		reason: "3.0.10 leaves them in place on Debian, 3.4.3 puts them aside there too",
 		is: func(_ []step, o *outcome, it item) bool {
-			return strings.Contains(o.ours.stderr, "kept the original /lib/modules/") && strings.Contains(o.ours.stderr, "/kernel/fs/") &&
-				(strings.Contains(it.path, "original_module") || strings.Contains(it.path, "fakefs.ko") || strings.Contains(it.ours, "(Original modules exist)"))
+			return o.distribution == "debian" && strings.Contains(o.ours.stderr, "kept the original /lib/modules/") && (it.kind == status ||
+				strings.Contains(it.path, "original_module") || strings.HasPrefix(it.path, "usr/lib/modules/") && it.ours == "")
+		},
+	},
+	{
+		name:    "where originals came from",
+		reason:  "3.4.3 writes it down, 3.0.10 does not",
+		lasting: true,
+		is: func(_ []step, _ *outcome, it item) bool {
+			return it.kind == files && strings.HasSuffix(it.path, ".origin") && it.theirs == ""
+		},
+	},
+	{
+		name:    "words of status",
+		reason:  "3.4.3 has others than 3.0.10 for what it finds wrong",
+		lasting: true,
+		is: func(_ []step, _ *outcome, it item) bool {
+			return it.kind == status && words.Replace(it.theirs) == it.ours
+		},
+	},
+	{
+		name:   "an older version over a newer one",
+		reason: "Debian made 3.0.10 say that a module that stands back is installed; 3.4.3 ends with 6 and leaves it be",
+		is: func(_ []step, o *outcome, _ item) bool {
+			return strings.Contains(o.theirs.stderr, "is not newer than what is already found in kernel") &&
+				strings.Contains(o.ours.stderr, "not installed: ")
+		},
+	},
+	{
+		name:   "where originals go back to",
+		reason: "3.0.10 puts them where dkms.conf wants the module, 3.4.3 where they came from",
+		is: func(_ []step, o *outcome, it item) bool {
+			return it.kind == files && strings.HasPrefix(it.path, "usr/lib/modules/") &&
+				strings.Contains(o.theirs.stdout, "Archived original module found in the DKMS tree")
+		},
+	},
+	{
+		name:   "a lost source link",
+		reason: "3.0.10 does not show such a module, 3.4.3 calls it broken",
+		is: func(_ []step, _ *outcome, it item) bool {
+			return it.kind == status && strings.Contains(it.ours, ": broken\n")
+		},
+	},
+	{
+		name:   "the status of several kernels",
+		reason: "the original's is that of the last kernel, ours that of the first failure (differences.md, 12)",
+		is: func(steps []step, _ *outcome, it item) bool {
+			return it.kind == exitStatus && strings.Count(last(steps).line, " -k ") > 1
 		},
 	},
 }
+
+// words turns those of 3.0.10 into those of 3.4.3.
+var words = strings.NewReplacer(
+	"(original_module exists)", "(Original modules exist)",
+	"(WARNING! Missing some built modules!)", "(Built modules are missing in the kernel modules folder)",
+	"(WARNING! Diff between built and installed module!)", "(Differences between built and installed modules)",
+)
 
 func last(steps []step) step { return steps[len(steps)-1] }

@@ -32,6 +32,8 @@ mkdir -p "$0/usr/lib/modules"
 mount -t proc proc "$0/proc"
 for dir in ` + volatile + `; do mount -t tmpfs tmpfs "$0/$dir"; done
 cd "$0"
+cp usr/lib/os-release tmp/os-release
+mount --bind tmp/os-release usr/lib/os-release
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 chroot . bash`
 
 // boot starts a machine and lays down the kernels and packages. It ends with
@@ -70,8 +72,9 @@ depmod ` + plainKernel + `
 mkdir /tmp/pristine
 cp -a /usr/src /usr/lib/modules /tmp/pristine`
 
-// reset makes the machine as it was after furnish.
+// reset makes the machine as it was after furnish, with the distribution $1.
 const reset = `set -e
+echo "ID=$1" >/usr/lib/os-release
 find /var/lib/dkms /usr/lib/modules /usr/src /root /var/tmp -mindepth 1 -maxdepth 1 -exec rm -rf {} +
 cp -a /tmp/pristine/src/. /usr/src
 cp -a /tmp/pristine/modules/. /usr/lib/modules
@@ -81,8 +84,12 @@ cp -a /usr/src/plain-1.0 /root/plain-1.0`
 const limit = 60
 
 // exec runs a line of shell and returns its exit status and what it wrote.
-func (m *machine) exec(line string) (result, error) {
-	script := fmt.Sprintf("timeout %d bash -c %s </dev/null >/tmp/stdout 2>/tmp/stderr; echo $?\n", limit, quote(line))
+func (m *machine) exec(line string, args ...string) (result, error) {
+	words := ""
+	for _, arg := range append([]string{line, "sh"}, args...) {
+		words += " " + quote(arg)
+	}
+	script := fmt.Sprintf("timeout %d bash -c%s </dev/null >/tmp/stdout 2>/tmp/stderr; echo $?\n", limit, words)
 	if _, err := io.WriteString(m.stdin, script); err != nil {
 		return result{}, fmt.Errorf("%s: %w", m.name, err)
 	}

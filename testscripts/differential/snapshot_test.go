@@ -42,7 +42,9 @@ func (m *machine) snapshot() (snapshot, error) {
 			case strings.HasPrefix(d.Name(), "linux-headers-"):
 				return fs.SkipDir
 			}
-			s[name], err = describe(path, d)
+			if s[name], err = describe(path, d); err == nil && strings.HasSuffix(name, ".tar.gz") {
+				err = s.unpack(name, path)
+			}
 			return err
 		})
 		if err != nil {
@@ -100,7 +102,7 @@ func content(name string, data []byte) (string, error) {
 	case strings.HasPrefix(name, "modules."):
 		return fmt.Sprintf("%q", sorted(data)), nil
 	case strings.HasSuffix(name, ".tar.gz"):
-		return archive(data)
+		return "an archive", nil // its members are listed by themselves
 	case name == "hooks":
 		return fmt.Sprintf("%q", data), nil
 	}
@@ -125,34 +127,37 @@ func sorted(data []byte) []string {
 	return lines
 }
 
-// archive lists what a tarball holds.
-func archive(data []byte) (string, error) {
-	z, err := gzip.NewReader(bytes.NewReader(data))
+// unpack adds the members of the archive at path, without its root directory.
+func (s snapshot) unpack(name, path string) error {
+	f, err := os.Open(path)
 	if err != nil {
-		return "", err
+		return err
 	}
-	var list []string
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		return err
+	}
 	for r := tar.NewReader(z); ; {
 		h, err := r.Next()
-		switch {
-		case errors.Is(err, io.EOF):
-			slices.Sort(list)
-			return fmt.Sprintf("%q", list), nil
-		case err != nil:
-			return "", err
+		if errors.Is(err, io.EOF) {
+			return nil
 		}
-		base := filepath.Base(h.Name)
-		if base == ".manifest.json" {
+		if err != nil {
+			return err
+		}
+		member := filepath.Clean(h.Name)
+		if info := fs.FileInfoToDirEntry(h.FileInfo()); member == "." || ours(info) {
 			continue
 		}
-		member, err := io.ReadAll(r)
+		data, err := io.ReadAll(r)
 		if err != nil {
-			return "", err
+			return err
 		}
-		text, err := content(base, member)
+		text, err := content(filepath.Base(member), data)
 		if err != nil {
-			return "", err
+			return err
 		}
-		list = append(list, fmt.Sprintf("%s %c %o %s %s", filepath.Clean(h.Name), h.Typeflag, h.Mode&0o7777, h.Linkname, text))
+		s[name+"!"+member] = fmt.Sprintf("%c %o %s %s", h.Typeflag, h.Mode&0o7777, h.Linkname, text)
 	}
 }

@@ -1,7 +1,7 @@
 # The two evaluations of a configuration, as plainly as they can be written:
 # to compare eval.bash with, of which this script shares nothing.
 #
-# usage: bash oracle.bash NAMES FILE...
+# usage: VARIABLE=... bash oracle.bash NAMES FILE...
 # For each file, from the directory /, all elements of the variables NAMES are
 # printed as NAME NUL INDEX NUL VALUE NUL, and a line feed and NUL at the end.
 
@@ -9,8 +9,6 @@ read -ra names <<<"$1"
 shift
 shopt -s extglob
 cd /
-kernelver=6.1.0-56-amd64
-arch=x86_64
 tmp=$(mktemp -d)
 trap 'rm -r "$tmp"' EXIT
 
