@@ -9,6 +9,7 @@ import (
 	"dkms/pkg/build"
 	"dkms/pkg/conf"
 	"dkms/pkg/exit"
+	"dkms/pkg/install"
 	"dkms/pkg/plan"
 	"dkms/pkg/report"
 	"dkms/pkg/system"
@@ -72,8 +73,12 @@ func (e *Engine) newest() (list []tree.ID, broken []tree.ID, err error) {
 	return list, broken, nil
 }
 
-// idle reports whether every package is installed for every target.
+// idle reports whether every package is installed for every target, and no
+// interrupted run has left anything to do.
 func (e *Engine) idle(targets []tree.Target) (bool, error) {
+	if install.Unfinished(e.tree) || len(e.tree.Pending()) > 0 {
+		return false, nil
+	}
 	list, broken, err := e.newest()
 	if err != nil || len(broken) > 0 {
 		return false, err

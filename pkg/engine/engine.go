@@ -254,7 +254,30 @@ func (e *Engine) locking(ctx context.Context, req *Request, do func() error) err
 		e.locked = false
 		unlock()
 	}()
+	if err := e.recover(); err != nil {
+		return err
+	}
 	return do()
+}
+
+// recover finishes or undoes what an interrupted run has left, before anything
+// else is changed.
+func (e *Engine) recover() error {
+	if install.Unfinished(e.tree) {
+		if _, _, err := e.installer.Recover(); err != nil {
+			return fmt.Errorf("an interrupted run could not be cleaned up: %w", err)
+		}
+	}
+	for _, t := range e.tree.Pending() {
+		e.stale(t)
+	}
+	return nil
+}
+
+// stale notes that the module index of a target is out of date.
+func (e *Engine) stale(t tree.Target) {
+	e.kernel(t)
+	e.depmod[t.String()] = true
 }
 
 // kernel describes a target; asking twice reads nothing twice.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -57,7 +58,7 @@ func (e *Engine) carryOut(ctx context.Context, req *Request, p *plan.Plan, confs
 		return r, nil
 	}
 	if len(p.Steps) == 0 {
-		return r, nil
+		return r, e.runDepmod(ctx, req)
 	}
 	e.readConfs(ctx, p, r.confs)
 	for i := 0; i < len(p.Steps); i++ { // an installation may add steps
@@ -326,10 +327,13 @@ func (r *run) install(ctx context.Context, sub subject) error {
 	if err := r.script(ctx, sub.ID, "PRE_INSTALL", c.PreInstall, env); err != nil && !r.req.Force {
 		return exit.Errorf(exit.PreInstallFailed, "%s: PRE_INSTALL refused: %w", sub.ID, err)
 	}
+	if err := r.tree.MarkPending(sub.Target); err != nil {
+		return err
+	}
+	r.stale(sub.Target)
 	if err := r.installer.Install(ctx, set); err != nil {
 		return err
 	}
-	r.depmod[sub.Target.String()] = true
 	r.weak(ctx, sub, true)
 	if err := r.script(ctx, sub.ID, "POST_INSTALL", c.PostInstall, env); err != nil {
 		r.report.Warnf("%s: %v; the module is installed all the same", sub.ID, err)
@@ -341,10 +345,13 @@ func (r *run) install(ctx context.Context, sub subject) error {
 func (r *run) uninstall(ctx context.Context, sub subject) error {
 	postRemove := r.postRemove(ctx, sub)
 	r.weak(ctx, sub, false)
+	if err := r.tree.MarkPending(sub.Target); err != nil {
+		return err
+	}
+	r.stale(sub.Target)
 	if err := r.installer.Uninstall(sub.ID, r.kernel(sub.Target)); err != nil {
 		return err
 	}
-	r.depmod[sub.Target.String()] = true
 	if err := r.script(ctx, sub.ID, "POST_REMOVE", postRemove, scriptEnv(sub)); err != nil {
 		r.report.Warnf("%s: %v; the module is uninstalled all the same", sub.ID, err)
 	}
@@ -368,18 +375,22 @@ func (r *run) postRemove(ctx context.Context, sub subject) string {
 // runDepmod brings the index of every kernel that changed up to date, once.
 func (e *Engine) runDepmod(ctx context.Context, req *Request) error {
 	var errs []error
-	done := map[string]bool{}
-	for key := range e.depmod {
+	done := map[string]error{}
+	for _, key := range slices.Sorted(maps.Keys(e.depmod)) {
 		k := e.kernels[key]
-		if done[k.Release] {
-			continue
-		}
-		done[k.Release] = true
-		if req.NoDepmod {
+		err, again := done[k.Release]
+		switch {
+		case again:
+		case req.NoDepmod:
 			e.report.Detailf("kernel %s: depmod is left to the caller (--no-depmod)", k.Release)
-			continue
+		default:
+			err = e.installer.Depmod(ctx, k)
+			errs = append(errs, err)
 		}
-		errs = append(errs, e.installer.Depmod(ctx, k))
+		done[k.Release] = err
+		if err == nil {
+			errs = append(errs, e.tree.ClearPending(tree.Target{Kernel: k.Release, Arch: k.Arch}))
+		}
 	}
 	clear(e.depmod)
 	return errors.Join(errs...)

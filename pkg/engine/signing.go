@@ -30,7 +30,7 @@ func (e *Engine) signer(ctx context.Context, t tree.Target) (*sign.Signer, error
 	s, err := e.openSigner(ctx, t)
 	switch {
 	case err != nil:
-		err = e.unsigned(t, err)
+		s, err = nil, e.unsigned(t, err)
 	case s != nil:
 		e.checkTrust(t, s)
 	}
@@ -93,11 +93,16 @@ func (e *Engine) openSigner(ctx context.Context, t tree.Target) (*sign.Signer, e
 		return nil, err
 	}
 	e.report.Detailf("signing with %s (%s)", pair.KeyPath, pair.Origin)
-	return sign.Open(pair, sign.Options{
+	s, err := sign.Open(pair, sign.Options{
 		Run: e.run, Hash: hash, PIN: e.host.Env["KBUILD_SIGN_PIN"], Env: e.host.Env,
 		UseSignFile: options.SignFile != "",
 		SignFile:    sign.FindSignFile(e.host.Root, e.distribution, t.Kernel, k.Headers, options.SignFile),
 	})
+	if err == nil && !s.InProcess() {
+		// A program that cannot sign is better known before anything is built.
+		_, err = s.Sign(ctx, []byte(t.String()))
+	}
+	return s, err
 }
 
 // signingPair finds the key and the certificate for a target, or makes them.

@@ -38,7 +38,28 @@ func (in *Installer) Depmod(ctx context.Context, k *kernel.Kernel) error {
 		return exit.Errorf(exit.InstallFailed, "kernel %s: the modules are in place, but their index is not: %w", k.Release, err).
 			WithHint("run: depmod -a %s", k.Release)
 	}
+	if err := syncIndex(k.ModuleDir()); err != nil {
+		return err
+	}
 	return cleanEmptyIndex(k.ModuleDir())
+}
+
+// syncIndex makes durable what depmod wrote: it does not do so itself, and a
+// power cut would leave empty files.
+func syncIndex(dir string) error {
+	files, _ := filepath.Glob(filepath.Join(dir, "modules.*"))
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		err = f.Sync()
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return system.SyncDir(dir)
 }
 
 // cleanEmptyIndex deletes the indexes of a kernel whose last module is gone,

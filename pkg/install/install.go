@@ -3,15 +3,15 @@
 //
 // It guarantees that the modules of a package change together: the new files
 // lie beside the old ones before the first is renamed into place, an error on
-// the way restores what was there, and the link that calls a version
-// installed changes only after its files.
+// the way restores what was there, the link that calls a version installed
+// changes only after its files, and what a crash interrupts is finished or
+// undone by whoever comes next.
 package install
 
 import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -110,15 +110,43 @@ func (in *Installer) Install(ctx context.Context, s *Set) error {
 	if parts, err = in.acceptable(s, parts, present); err != nil {
 		return err
 	}
-	archived, err := in.archive(s, parts, present)
-	if err != nil {
+	t := newTransaction(in.Tree, s.ID, s.target(), s.ID.Version)
+	if err := in.stage(s, t, parts, present); err != nil {
+		t.abandon()
+		return exit.Errorf(exit.InstallFailed, "%s: %w", s.ID, err)
+	}
+	if err := t.commit(func() error { return in.Tree.Activate(s.ID, s.target()) }); err != nil {
+		return exit.Errorf(exit.InstallFailed, "%s: %w", s.ID, err)
+	}
+	if err := in.record(s, parts); err != nil {
 		return err
 	}
-	installed, err := in.replace(s, parts)
-	if err != nil {
-		return fmt.Errorf("%s: %w", s.ID, joinRestore(err, archived))
+	return t.finish()
+}
+
+// stage puts the parts of s beside their places, and notes which originals are
+// to be archived and which files of an earlier installation are to go.
+func (in *Installer) stage(s *Set, t *transaction, parts []part, present files) error {
+	if err := in.archive(s, t, parts, present); err != nil {
+		return err
 	}
-	return in.record(s, installed)
+	for _, p := range parts {
+		var err error
+		if in.Symlink {
+			err = t.link(p.dest, p.built)
+		} else {
+			err = t.put(p.dest, p.built)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, old := range in.outdated(s, parts) {
+		if err := t.remove(old); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // acceptable leaves out what is older than, or the same as, what the kernel
@@ -141,44 +169,6 @@ func (in *Installer) acceptable(s *Set, parts []part, present files) ([]part, er
 		in.Report.Warnf("%s: not everything is installed: %s", s.ID, why)
 	}
 	return kept, nil
-}
-
-// replace puts the parts in place of whatever the package had installed for
-// the kernel before, and makes the version the active one.
-func (in *Installer) replace(s *Set, parts []part) ([]tree.Installed, error) {
-	var t transaction
-	for _, p := range parts {
-		err := t.put(p.dest, p.built)
-		if in.Symlink {
-			err = t.link(p.dest, p.built)
-		}
-		if err != nil {
-			t.rollback()
-			return nil, exit.Errorf(exit.InstallFailed, "%w", err)
-		}
-	}
-	for _, old := range in.outdated(s, parts) {
-		t.remove(old)
-	}
-	if err := t.commit(); err != nil {
-		return nil, exit.Errorf(exit.InstallFailed, "%w", err)
-	}
-	if err := in.Tree.Activate(s.ID, s.target()); err != nil {
-		t.rollback()
-		return nil, err
-	}
-	t.finish()
-	var installed []tree.Installed
-	for _, p := range parts {
-		in.Report.Emit(report.Event{Kind: report.Detail, Module: s.ID.String(), Kernel: s.Kernel.Release, Arch: s.Kernel.Arch,
-			Step: "install", Text: "installed " + p.dest})
-		i, err := describe(p.dest)
-		if err != nil {
-			return nil, err
-		}
-		installed = append(installed, i)
-	}
-	return installed, nil
 }
 
 // outdated lists files of the package's active version, and of s itself under
@@ -241,7 +231,17 @@ func digest(path string) (string, error) {
 
 // record writes what was installed into the manifest of the build, and takes
 // it out of the manifest of the version that was active before.
-func (in *Installer) record(s *Set, installed []tree.Installed) error {
+func (in *Installer) record(s *Set, parts []part) error {
+	var installed []tree.Installed
+	for _, p := range parts {
+		in.Report.Emit(report.Event{Kind: report.Detail, Module: s.ID.String(), Kernel: s.Kernel.Release, Arch: s.Kernel.Arch,
+			Step: "install", Text: "installed " + p.dest})
+		i, err := describe(p.dest)
+		if err != nil {
+			return err
+		}
+		installed = append(installed, i)
+	}
 	m, err := in.Tree.Manifest(s.ID, s.target())
 	if err != nil {
 		return err

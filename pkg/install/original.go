@@ -11,36 +11,29 @@ import (
 
 	"dkms/pkg/module"
 	"dkms/pkg/system"
-	"dkms/pkg/tree"
 )
 
-// moved is a module of the kernel that was put aside.
-type moved struct{ from, to string }
-
-// archive puts aside the modules of the kernel that the parts replace, once
-// per package and kernel: as long as a version is active, what lies in the
-// kernel's directories is its own. Preference and layout are the original's.
-func (in *Installer) archive(s *Set, parts []part, present files) ([]moved, error) {
-	if in.Tree.Active(s.ID.Name, s.target()) != "" {
-		return nil, nil
+// archive notes which modules of the kernel the parts replace, to be put aside
+// once per package and kernel: as long as a version is active, what lies in
+// the kernel's directories is its own. Preference and layout are the
+// original's.
+func (in *Installer) archive(s *Set, t *transaction, parts []part, present files) error {
+	if exists(in.Tree.ActiveLink(s.ID.Name, s.target())) {
+		return nil // also when it dangles: an installation that lost its build
 	}
-	if _, err := os.Lstat(in.Tree.ActiveLink(s.ID.Name, s.target())); err == nil {
-		return nil, nil // dangling: an installation that lost its build
-	}
-	var list []moved
 	for _, p := range parts {
 		file := original(s.Kernel.ModuleDir(), p, present)
 		if file == "" {
 			continue
 		}
 		to := filepath.Join(in.Tree.Originals(s.ID.Name, s.target()), filepath.Base(file))
-		if err := putAside(file, to); err != nil {
-			return nil, joinRestore(err, list)
+		if err := noteOrigin(file, to); err != nil {
+			return err
 		}
-		list = append(list, moved{file, to})
-		in.Report.Progressf("%s: kept the original %s for the day this module is uninstalled", s.ID, file)
+		t.Moves = append(t.Moves, move{From: file, To: to})
+		in.Report.Progressf("%s: keeping the original %s for the day this module is uninstalled", s.ID, file)
 	}
-	return list, nil
+	return nil
 }
 
 // original is the file of the kernel that p displaces.
@@ -58,16 +51,13 @@ func original(dir string, p part, present files) string {
 
 const originSuffix = ".origin"
 
-// putAside moves a file into the archive. Where it came from is written
-// first: an archived file without that cannot be put back.
-func putAside(file, to string) error {
+// noteOrigin writes where an archived file comes from. It is written first: an
+// archived file without it cannot be put back.
+func noteOrigin(file, to string) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err
 	}
-	if err := system.WriteFile(to+originSuffix, []byte(file+"\n"), 0o644); err != nil {
-		return err
-	}
-	return moveFile(file, to)
+	return system.WriteFile(to+originSuffix, []byte(file+"\n"), 0o644)
 }
 
 // moveFile renames a file, or copies it to another file system and deletes it
@@ -90,39 +80,31 @@ func moveFile(from, to string) error {
 	return os.Remove(from)
 }
 
-// joinRestore puts archived files back because of err.
-func joinRestore(err error, list []moved) error {
-	for _, m := range list {
-		if backErr := moveFile(m.to, m.from); backErr != nil {
-			err = errors.Join(err, backErr)
-			continue
-		}
-		os.Remove(m.to + originSuffix)
-	}
-	return err
-}
-
-// restore puts back the originals that a package displaced. What cannot be
-// put back stays in the archive, with a warning.
-func (in *Installer) restore(id tree.ID, k tree.Target, moduleDir string, legacy func(name string) string) {
-	archive := in.Tree.Originals(id.Name, k)
-	filepath.WalkDir(archive, func(path string, d fs.DirEntry, err error) error {
+// restore notes the originals that a package displaced, to be put back. What
+// cannot be stays in the archive, with a warning.
+func (in *Installer) restore(t *transaction, moduleDir string, legacy func(name string) string) {
+	filepath.WalkDir(in.Tree.Originals(t.ID.Name, t.Target), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || strings.HasSuffix(path, originSuffix) {
 			return nil
 		}
-		to := in.origin(path, moduleDir, legacy)
-		if to == "" {
-			in.Report.Warnf("%s: %s is not put back: where it came from is not known", id, path)
+		if to := in.origin(path, moduleDir, legacy); to != "" {
+			t.Moves = append(t.Moves, move{From: path, To: to})
 			return nil
 		}
-		if err := in.putBack(path, to); err != nil {
-			in.Report.Warnf("%s: %s is not put back: %v", id, path, err)
-			return nil
-		}
-		in.Report.Progressf("%s: restored the original %s", id, to)
+		in.Report.Warnf("%s: %s is not put back: where it came from is not known", t.ID, path)
 		return nil
 	})
-	system.RemoveEmptyDirs(archive, in.Tree.ModuleDir(id.Name))
+}
+
+// forgetOrigins deletes what was written beside originals that are back in
+// their places.
+func (in *Installer) forgetOrigins(t *transaction) {
+	for _, m := range t.Moves {
+		os.Remove(m.From + originSuffix)
+		in.Report.Progressf("%s: restored the original %s", t.ID, m.To)
+	}
+	archive := in.Tree.Originals(t.ID.Name, t.Target)
+	system.RemoveEmptyDirs(archive, in.Tree.ModuleDir(t.ID.Name))
 }
 
 // origin is where an archived file belongs: what is written beside it, if
@@ -142,17 +124,4 @@ func (in *Installer) origin(path, moduleDir string, legacy func(name string) str
 		return ""
 	}
 	return to
-}
-
-func (in *Installer) putBack(path, to string) error {
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
-	}
-	if err := moveFile(path, to); err != nil {
-		return err
-	}
-	if err := os.Remove(path + originSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }

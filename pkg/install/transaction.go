@@ -1,26 +1,58 @@
 package install
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"dkms/pkg/system"
+	"dkms/pkg/tree"
 )
 
-// transaction is a set of changes to the install tree that happen together:
-// all files are staged and synced beside their targets first, then renamed,
-// and what is replaced or deleted stays at hand until the end.
+// transaction is a set of changes to the install tree that happen together.
+// All new files are staged and synced beside their places, then the journal
+// is written, then the changes are made; the link that calls a version
+// installed changes last and decides, after a crash, which way to go: with
+// the link changed all that is left is to tidy up, without it everything is
+// put back.
 type transaction struct {
-	changes []change
-	applied int
+	Schema int         `json:"schema"`
+	ID     tree.ID     `json:"id"`
+	Target tree.Target `json:"target"`
+	// Active is the version that the link names when all is done, or "".
+	Active string `json:"active"`
+	// Moves are originals on their way into the archive or back.
+	Moves []move `json:"moves,omitempty"`
+	// Changes are the files that come, go or are replaced.
+	Changes []change `json:"changes,omitempty"`
+
+	journal string
 }
 
-// change is one path: staged is what it becomes, "" to delete it; backup
-// keeps what it was.
+type move struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+// change is one path: Staged is what it becomes, "" to delete it; Backup is
+// where what it was waits for the end, "" if it was not there.
 type change struct {
-	path, staged, backup string
+	Path   string `json:"path"`
+	Staged string `json:"staged,omitempty"`
+	Backup string `json:"backup,omitempty"`
+}
+
+const journalSchema = 1
+
+// journalPath is hidden: the original passes over it.
+func journalPath(t *tree.Tree) string { return filepath.Join(t.Dir(), ".journal.json") }
+
+func newTransaction(t *tree.Tree, id tree.ID, k tree.Target, active string) *transaction {
+	return &transaction{Schema: journalSchema, ID: id, Target: k, Active: active, journal: journalPath(t)}
 }
 
 // put stages a copy of the file src for path.
@@ -32,8 +64,7 @@ func (t *transaction) put(path, src string) error {
 	if err != nil {
 		return err
 	}
-	t.changes = append(t.changes, change{path: path, staged: staged})
-	return nil
+	return t.change(path, staged)
 }
 
 // link stages a symbolic link to target for path.
@@ -48,18 +79,30 @@ func (t *transaction) link(path, target string) error {
 	if err := os.Symlink(target, staged); err != nil {
 		return err
 	}
-	t.changes = append(t.changes, change{path: path, staged: staged})
-	return nil
+	return t.change(path, staged)
 }
 
 // remove notes that path is to go. A path that is also put stays.
-func (t *transaction) remove(path string) {
-	for _, c := range t.changes {
-		if c.path == path {
-			return
+func (t *transaction) remove(path string) error {
+	for _, c := range t.Changes {
+		if c.Path == path {
+			return nil
 		}
 	}
-	t.changes = append(t.changes, change{path: path})
+	return t.change(path, "")
+}
+
+func (t *transaction) change(path, staged string) error {
+	c := change{Path: path, Staged: staged}
+	archived := slices.ContainsFunc(t.Moves, func(m move) bool { return m.From == path })
+	if exists(path) && !archived {
+		var err error
+		if c.Backup, err = freeName(path); err != nil {
+			return err
+		}
+	}
+	t.Changes = append(t.Changes, c)
+	return nil
 }
 
 // freeName is a name beside path that does not exist yet.
@@ -72,90 +115,248 @@ func freeName(path string) (string, error) {
 	return f.Name(), os.Remove(f.Name())
 }
 
-// commit makes the changes. On an error everything is as it was before.
-func (t *transaction) commit() error {
-	for i := range t.changes {
-		if err := t.changes[i].apply(); err != nil {
-			return errors.Join(err, t.rollback())
-		}
-		t.applied++
+// commit makes the changes; flip then changes the link. On an error
+// everything is as it was before.
+func (t *transaction) commit(flip func() error) error {
+	err := t.write()
+	if err == nil {
+		err = t.apply()
 	}
-	return t.sync()
-}
-
-func (c *change) apply() error {
-	if _, err := os.Lstat(c.path); err == nil {
-		backup, err := freeName(c.path)
-		if err != nil {
-			return err
-		}
-		if c.staged == "" {
-			err = os.Rename(c.path, backup)
-		} else {
-			err = os.Link(c.path, backup) // path never ceases to exist
-		}
-		if err != nil {
-			return err
-		}
-		c.backup = backup
+	if err == nil {
+		err = t.sync()
 	}
-	if c.staged == "" {
-		return nil
+	if err == nil {
+		err = flip()
 	}
-	return os.Rename(c.staged, c.path)
-}
-
-func (c *change) undo() error {
-	if c.backup != "" {
-		return os.Rename(c.backup, c.path)
-	}
-	if err := os.Remove(c.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if err != nil {
+		return errors.Join(err, t.undo())
 	}
 	return nil
 }
 
-// rollback undoes what was applied and deletes what was staged.
-func (t *transaction) rollback() error {
-	var errs []error
-	for i := len(t.changes) - 1; i >= 0; i-- {
-		c := &t.changes[i]
-		switch {
-		case i < t.applied:
-			errs = append(errs, c.undo())
-		default:
-			if c.staged != "" {
-				os.Remove(c.staged)
-			}
-			if c.backup != "" {
-				errs = append(errs, os.Rename(c.backup, c.path))
-			}
-		}
+func (t *transaction) write() error {
+	data, err := json.MarshalIndent(t, "", "  ")
+	if err != nil {
+		return err
 	}
-	t.changes, t.applied = nil, 0
-	return errors.Join(errs...)
+	return system.WriteFile(t.journal, data, 0o644)
 }
 
-// finish deletes what the changes replaced.
-func (t *transaction) finish() {
-	for _, c := range t.changes {
-		if c.backup != "" {
-			os.Remove(c.backup)
+// reversible is a move or a change.
+type reversible interface {
+	apply() error
+	undo() error
+}
+
+// steps are the moves and changes in their order: originals make room for new
+// files, and come back when those are gone.
+func (t *transaction) steps() []reversible {
+	var moves, changes []reversible
+	for _, m := range t.Moves {
+		moves = append(moves, m)
+	}
+	for _, c := range t.Changes {
+		changes = append(changes, c)
+	}
+	if t.Active == "" {
+		return append(changes, moves...)
+	}
+	return append(moves, changes...)
+}
+
+func (t *transaction) apply() error {
+	for _, s := range t.steps() {
+		if err := s.apply(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m move) apply() error {
+	if err := os.MkdirAll(filepath.Dir(m.To), 0o755); err != nil {
+		return err
+	}
+	return moveFile(m.From, m.To)
+}
+
+// apply changes one path. While a file is replaced its path never ceases to
+// exist.
+func (c change) apply() error {
+	if c.Staged == "" {
+		return os.Rename(c.Path, c.Backup)
+	}
+	if c.Backup != "" {
+		if err := os.Link(c.Path, c.Backup); err != nil {
+			return err
+		}
+	}
+	return os.Rename(c.Staged, c.Path)
+}
+
+// undo puts back everything, however far apply got, and drops the journal.
+func (t *transaction) undo() error {
+	var errs []error
+	for _, s := range slices.Backward(t.steps()) {
+		errs = append(errs, s.undo())
+	}
+	if err := errors.Join(append(errs, t.sync())...); err != nil {
+		return fmt.Errorf("%w; %s says what is to be put back", err, t.journal)
+	}
+	return t.drop()
+}
+
+func (c change) undo() error {
+	waiting := c.Staged != "" && exists(c.Staged)
+	switch {
+	case c.Backup != "" && exists(c.Backup):
+		if err := os.Rename(c.Backup, c.Path); err != nil {
+			return err
+		}
+		// Two names of one file are not renamed.
+		if err := removeFile(c.Backup); err != nil {
+			return err
+		}
+	case c.Backup == "" && !waiting:
+		if err := removeFile(c.Path); err != nil {
+			return err
+		}
+	}
+	if waiting {
+		return removeFile(c.Staged)
+	}
+	return nil
+}
+
+func (m move) undo() error {
+	switch {
+	case !exists(m.To):
+		return nil
+	case exists(m.From): // it was being copied to another file system
+		return removeFile(m.To)
+	}
+	if err := os.MkdirAll(filepath.Dir(m.From), 0o755); err != nil {
+		return err
+	}
+	return moveFile(m.To, m.From)
+}
+
+// finish deletes what the changes replaced, and the journal.
+func (t *transaction) finish() error {
+	var errs []error
+	for _, c := range t.Changes {
+		if c.Backup != "" {
+			errs = append(errs, removeFile(c.Backup))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return t.drop()
+}
+
+func (t *transaction) drop() error {
+	if err := removeFile(t.journal); err != nil {
+		return err
+	}
+	return system.SyncDir(filepath.Dir(t.journal))
+}
+
+// abandon deletes what was staged for changes that were never begun.
+func (t *transaction) abandon() {
+	for _, c := range t.Changes {
+		if c.Staged != "" {
+			os.Remove(c.Staged)
 		}
 	}
 }
 
 func (t *transaction) sync() error {
-	synced := map[string]bool{}
-	for _, c := range t.changes {
-		dir := filepath.Dir(c.path)
-		if synced[dir] || !system.IsDir(dir) {
+	dirs := map[string]bool{}
+	for _, c := range t.Changes {
+		dirs[filepath.Dir(c.Path)] = true
+	}
+	for _, m := range t.Moves {
+		dirs[filepath.Dir(m.From)], dirs[filepath.Dir(m.To)] = true, true
+	}
+	for dir := range dirs {
+		if !system.IsDir(dir) {
 			continue
 		}
 		if err := system.SyncDir(dir); err != nil {
 			return err
 		}
-		synced[dir] = true
 	}
 	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func removeFile(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// maxJournal bounds the journal that is read back, in bytes.
+const maxJournal = 16 << 20
+
+// Unfinished tells whether an interrupted run has left its journal.
+func Unfinished(t *tree.Tree) bool { return exists(journalPath(t)) }
+
+// Recover finishes or undoes what an interrupted run was doing, and returns
+// what that was. The caller holds the lock of the tree.
+func (in *Installer) Recover() (id tree.ID, k tree.Target, err error) {
+	path := journalPath(in.Tree)
+	st, err := os.Lstat(path)
+	if err != nil {
+		return id, k, err
+	}
+	if !st.Mode().IsRegular() || st.Size() > maxJournal {
+		return id, k, fmt.Errorf("%s: not a journal of this program", path)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return id, k, err
+	}
+	t := &transaction{journal: path}
+	if err := json.Unmarshal(data, t); err != nil || t.Schema != journalSchema {
+		return id, k, fmt.Errorf("%s: not a journal that this program understands", path)
+	}
+	if in.Tree.Active(t.ID.Name, t.Target) != t.Active {
+		in.Report.Warnf("%s: an interrupted change for %s is undone", t.ID, t.Target)
+		return t.ID, t.Target, t.undo()
+	}
+	in.Report.Warnf("%s: an interrupted change for %s is finished", t.ID, t.Target)
+	if t.Active == "" {
+		in.forgetOrigins(t)
+	} else if err := in.recordAgain(t); err != nil {
+		return t.ID, t.Target, err
+	}
+	return t.ID, t.Target, t.finish()
+}
+
+// recordAgain writes the installed files into the manifest, which may have
+// been what the interruption prevented.
+func (in *Installer) recordAgain(t *transaction) error {
+	m, err := in.Tree.Manifest(t.ID, t.Target)
+	if err != nil || m == nil {
+		return err
+	}
+	m.Installed = nil
+	for _, c := range t.Changes {
+		if c.Staged == "" {
+			continue
+		}
+		i, err := describe(c.Path)
+		if err != nil {
+			return err
+		}
+		m.Installed = append(m.Installed, i)
+	}
+	return m.Save(in.Tree.BuildDir(t.ID, t.Target))
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"dkms/pkg/exit"
 	"dkms/pkg/kernel"
 	"dkms/pkg/module"
 	"dkms/pkg/system"
@@ -21,27 +22,30 @@ func (in *Installer) Uninstall(id tree.ID, k *kernel.Kernel) error {
 	if err != nil {
 		in.Report.Warnf("%v; the installed files are looked for instead", err)
 	}
-	var t transaction
+	t := newTransaction(in.Tree, id, target, "")
 	for _, path := range in.installed(id, k, m) {
-		t.remove(path)
+		if err := t.remove(path); err != nil {
+			return err
+		}
 	}
-	if err := t.commit(); err != nil {
+	in.restore(t, k.ModuleDir(), func(name string) string { return legacyHome(m, k, name) })
+	if err := t.commit(func() error { return in.Tree.Deactivate(id.Name, target) }); err != nil {
+		return exit.Errorf(exit.InstallFailed, "%s: not uninstalled: %w", id, err)
+	}
+	in.forgetOrigins(t)
+	if m != nil && len(m.Installed) > 0 {
+		m.Installed = nil
+		if err := m.Save(in.Tree.BuildDir(id, target)); err != nil {
+			return err
+		}
+	}
+	if err := t.finish(); err != nil {
 		return err
 	}
-	if err := in.Tree.Deactivate(id.Name, target); err != nil {
-		t.rollback()
-		return err
+	for _, c := range t.Changes {
+		system.RemoveEmptyDirs(filepath.Dir(c.Path), k.ModuleDir())
 	}
-	t.finish()
-	for _, c := range t.changes {
-		system.RemoveEmptyDirs(filepath.Dir(c.path), k.ModuleDir())
-	}
-	in.restore(id, target, k.ModuleDir(), func(name string) string { return legacyHome(m, k, name) })
-	if m == nil || len(m.Installed) == 0 {
-		return nil
-	}
-	m.Installed = nil
-	return m.Save(in.Tree.BuildDir(id, target))
+	return nil
 }
 
 // legacyHome is where archives from before ".origin" files put a module back:

@@ -6,9 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -137,7 +138,8 @@ func IsExecutable(path string) bool {
 // RemoveEmptyDirs deletes dir and then its parents, as long as they are
 // empty and below stop.
 func RemoveEmptyDirs(dir, stop string) {
-	for dir != stop && len(dir) > len(stop) {
+	below := strings.TrimSuffix(stop, "/") + "/"
+	for dir != stop && strings.HasPrefix(dir, below) {
 		if os.Remove(dir) != nil {
 			return
 		}
@@ -150,12 +152,11 @@ func RemoveEmptyDirs(dir, stop string) {
 // where keepOwner says so, since sources that root builds must not belong to
 // somebody else. Device nodes, sockets and pipes are refused.
 func CopyTree(dst, src string, keepOwner bool) error {
-	type stamp struct {
+	type made struct {
 		path string
-		mode fs.FileMode
-		time time.Time
+		like fs.FileInfo
 	}
-	var dirs []stamp
+	var dirs []made
 	src, err := filepath.EvalSymlinks(src) // the top may be reached through a link
 	if err != nil {
 		return err
@@ -174,7 +175,7 @@ func CopyTree(dst, src string, keepOwner bool) error {
 		}
 		to := filepath.Join(dst, rel)
 		if st.IsDir() {
-			dirs = append(dirs, stamp{to, st.Mode().Perm(), st.ModTime()})
+			dirs = append(dirs, made{to, st})
 			return os.MkdirAll(to, 0o755)
 		}
 		if err := copyEntry(to, path, st); err != nil {
@@ -185,11 +186,14 @@ func CopyTree(dst, src string, keepOwner bool) error {
 	if err != nil {
 		return err
 	}
-	for i := len(dirs) - 1; i >= 0; i-- {
-		if err := os.Chmod(dirs[i].path, dirs[i].mode|0o700); err != nil {
+	for _, d := range slices.Backward(dirs) {
+		if err := ownAs(d.path, d.like, keepOwner); err != nil {
 			return err
 		}
-		os.Chtimes(dirs[i].path, dirs[i].time, dirs[i].time)
+		if err := os.Chmod(d.path, d.like.Mode().Perm()|0o700); err != nil {
+			return err
+		}
+		os.Chtimes(d.path, d.like.ModTime(), d.like.ModTime())
 	}
 	return nil
 }

@@ -226,6 +226,9 @@ func (r *Runner) wait(ctx context.Context, cmd *exec.Cmd, said *tail, endGroupTo
 		}
 		return e
 	}
+	if errors.Is(err, exec.ErrWaitDelay) {
+		return nil // it has ended well; what it left running holds its output open
+	}
 	return err
 }
 

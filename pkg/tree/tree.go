@@ -364,3 +364,37 @@ func (t *Tree) Lock(ctx context.Context, doing string, waiting func(holder strin
 	}
 	return unlock, err
 }
+
+// pendingPrefix begins the names of the marks that say that the index of a
+// kernel is out of date; the original has the same for a while.
+const pendingPrefix = "depmod-pending-"
+
+// MarkPending notes, before the modules of a kernel change, that depmod is to
+// run afterwards. The mark outlives a crash.
+func (t *Tree) MarkPending(k Target) error {
+	return system.WriteFile(filepath.Join(t.dir, pendingPrefix+k.Kernel+"-"+k.Arch), []byte(k.Kernel+"\n"+k.Arch+"\n"), 0o644)
+}
+
+// ClearPending deletes the mark of a kernel.
+func (t *Tree) ClearPending(k Target) error {
+	err := os.Remove(filepath.Join(t.dir, pendingPrefix+k.Kernel+"-"+k.Arch))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Pending lists the kernels whose index is out of date.
+func (t *Tree) Pending() []Target {
+	marks, _ := filepath.Glob(filepath.Join(t.dir, pendingPrefix+"*"))
+	var list []Target
+	for _, m := range marks {
+		data, err := os.ReadFile(m)
+		kernel, arch, ok := strings.Cut(strings.TrimSpace(string(data)), "\n")
+		k := Target{kernel, arch}
+		if err == nil && ok && k.Check() == nil {
+			list = append(list, k)
+		}
+	}
+	return list
+}

@@ -1,0 +1,414 @@
+package system
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func write(t testing.TB, path, text string, mode fs.FileMode) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func names(t testing.TB, dir string) string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for _, e := range entries {
+		list = append(list, e.Name())
+	}
+	return strings.Join(list, " ")
+}
+
+func TestWriteFile(t *testing.T) {
+	for _, mode := range []fs.FileMode{0o644, 0o600, 0o755, 0o400} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "file")
+		for _, text := range []string{"first\n", "", "second, and longer than the first\n"} {
+			if err := WriteFile(path, []byte(text), mode); err != nil {
+				t.Fatal(err)
+			}
+			got, err := os.ReadFile(path)
+			if err != nil || string(got) != text {
+				t.Errorf("WriteFile(%q) left %q, %v", text, got, err)
+			}
+		}
+		st, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.Mode() != mode {
+			t.Errorf("WriteFile(mode %v) left %v", mode, st.Mode())
+		}
+		if got := names(t, dir); got != "file" {
+			t.Errorf("WriteFile left %q in the directory; want the file alone", got)
+		}
+	}
+}
+
+// A reader sees one of the contents, whole.
+func TestWriteFileIsAtomic(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	contents := [][]byte{bytes.Repeat([]byte("a"), 100_000), bytes.Repeat([]byte("b"), 70_000)}
+	if err := WriteFile(path, contents[0], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	whileReading(t, func() error {
+		got, err := os.ReadFile(path)
+		if err == nil && !bytes.Equal(got, contents[0]) && !bytes.Equal(got, contents[1]) {
+			return errors.New("half a file")
+		}
+		return err
+	}, func(i int) error { return WriteFile(path, contents[i%2], 0o644) })
+}
+
+// whileReading makes 50 changes while read looks on.
+func whileReading(t *testing.T, read func() error, change func(i int) error) {
+	t.Helper()
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			if err := read(); err != nil {
+				t.Errorf("a reader saw: %v", err)
+				return
+			}
+			select {
+			case <-done:
+				return
+			default:
+			}
+		}
+	})
+	for i := range 50 {
+		if err := change(i); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	close(done)
+	wg.Wait()
+}
+
+// What is in the way of a file stays, and nothing else is left behind.
+func TestWriteFileFails(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "taken/inside"), "kept", 0o644)
+	if err := WriteFile(filepath.Join(dir, "taken"), []byte("x"), 0o644); err == nil {
+		t.Error("WriteFile over a directory succeeded")
+	}
+	if got := names(t, dir) + "/" + names(t, filepath.Join(dir, "taken")); got != "taken/inside" {
+		t.Errorf("after a failure there is %q; want taken/inside", got)
+	}
+	err := WriteFile(filepath.Join(dir, "none/file"), nil, 0o644)
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("WriteFile in a missing directory = %v; want that it does not exist", err)
+	}
+}
+
+// A link is replaced, not followed.
+func TestWriteFileOverLink(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "target"), "target", 0o644)
+	if err := os.Symlink("target", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteFile(filepath.Join(dir, "link"), []byte("new"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := os.ReadFile(filepath.Join(dir, "target")); string(got) != "target" {
+		t.Errorf("the target became %q", got)
+	}
+	if st, err := os.Lstat(filepath.Join(dir, "link")); err != nil || !st.Mode().IsRegular() {
+		t.Errorf("the link became %v, %v; want a file", st.Mode(), err)
+	}
+}
+
+func TestStageFile(t *testing.T) {
+	dir := t.TempDir()
+	src, path := filepath.Join(dir, "src"), filepath.Join(dir, "to", "foo.ko")
+	write(t, src, "module", 0o600)
+	write(t, path, "old", 0o644)
+	tmp, err := StageFile(path, src, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if filepath.Dir(tmp) != filepath.Dir(path) || !strings.HasPrefix(filepath.Base(tmp), StagePrefix+"foo.ko.") {
+		t.Errorf("StageFile = %s; want a hidden name beside %s", tmp, path)
+	}
+	got, err := os.ReadFile(tmp)
+	st, statErr := os.Stat(tmp)
+	if err != nil || statErr != nil || string(got) != "module" || st.Mode() != 0o644 {
+		t.Errorf("the staged file is %q, %v, %v", got, st.Mode(), err)
+	}
+	if old, _ := os.ReadFile(path); string(old) != "old" {
+		t.Errorf("StageFile changed the file to %q", old)
+	}
+	if _, err := StageFile(path, filepath.Join(dir, "none"), 0o644); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("StageFile of nothing = %v", err)
+	}
+	if _, err := StageFile(path, dir, 0o644); err == nil {
+		t.Error("StageFile of a directory succeeded")
+	}
+	if got := len(strings.Fields(names(t, filepath.Dir(path)))); got != 2 {
+		t.Errorf("%d files are left; want the old and the staged one", got)
+	}
+}
+
+func TestReplaceLink(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "link")
+	for _, target := range []string{"1.0/k/a", "2.0/k/a", "/dangling"} {
+		if err := ReplaceLink(path, target); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.Readlink(path); got != target {
+			t.Errorf("ReplaceLink(%q) left %q, %v", target, got, err)
+		}
+	}
+	if got := names(t, dir); got != "link" {
+		t.Errorf("ReplaceLink left %q", got)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "dir"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := ReplaceLink(filepath.Join(dir, "dir"), "x"); err == nil {
+		t.Error("ReplaceLink over a directory succeeded")
+	}
+	if got := names(t, dir); got != "dir link" {
+		t.Errorf("after a failure there is %q; want dir link", got)
+	}
+}
+
+// There is no moment without a link, and leftovers of killed processes with
+// the same name are no obstacle.
+func TestReplaceLinkIsAtomic(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "link")
+	targets := []string{"a", "b"}
+	if err := ReplaceLink(path, targets[1]); err != nil {
+		t.Fatal(err)
+	}
+	whileReading(t, func() error {
+		_, err := os.Readlink(path)
+		return err
+	}, func(i int) error { return ReplaceLink(path, targets[i%2]) })
+}
+
+func TestRemoveEmptyDirs(t *testing.T) {
+	tests := []struct {
+		name, dir, stop string
+		want            string // what is left of a/b/c, a/full/d and other/e
+	}{
+		{"up to stop", "a/b/c", "a", "a a/full a/full/d a/full/d/file other other/e"},
+		{"stop itself", "a", "a", "a a/b a/b/c a/full a/full/d a/full/d/file other other/e"},
+		{"not empty", "a/full/d", "a", "a a/b a/b/c a/full a/full/d a/full/d/file other other/e"},
+		{"not below stop", "other/e", "a", "a a/b a/b/c a/full a/full/d a/full/d/file other other/e"},
+		{"sibling with the same beginning", "other/e", "oth", "a a/b a/b/c a/full a/full/d a/full/d/file other other/e"},
+		{"missing", "a/none", "a", "a a/b a/b/c a/full a/full/d a/full/d/file other other/e"},
+		{"parents of a full one stay", "a/b/c", "", "a a/full a/full/d a/full/d/file other other/e"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			root := t.TempDir()
+			for _, d := range []string{"a/b/c", "other/e"} {
+				if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write(t, filepath.Join(root, "a/full/d/file"), "", 0o644)
+			RemoveEmptyDirs(filepath.Join(root, test.dir), filepath.Join(root, test.stop))
+			if got := strings.Join(walk(t, root), " "); got != test.want {
+				t.Errorf("RemoveEmptyDirs(%s, %s) left %s; want %s", test.dir, test.stop, got, test.want)
+			}
+		})
+	}
+}
+
+func walk(t testing.TB, root string) (list []string) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if rel, _ := filepath.Rel(root, path); rel != "." {
+			list = append(list, rel)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func TestCopyTree(t *testing.T) {
+	base := t.TempDir()
+	src, dst := filepath.Join(base, "src"), filepath.Join(base, "dst")
+	then := time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC)
+	write(t, filepath.Join(src, "plain"), "text", 0o644)
+	write(t, filepath.Join(src, "dir/script"), "#!/bin/sh\n", 0o755)
+	write(t, filepath.Join(src, "dir/secret"), "", 0o400)
+	write(t, filepath.Join(src, "closed/x"), "x", 0o644)
+	for link, target := range map[string]string{"link": "dir/script", "dangling": "/nowhere", "up": ".."} {
+		if err := os.Symlink(target, filepath.Join(src, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range []string{"plain", "dir/script", "dir", "closed"} {
+		if err := os.Chtimes(filepath.Join(src, p), then, then); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(filepath.Join(src, "closed"), 0o500); err != nil {
+		t.Fatal(err)
+	}
+	// The top is reached through a link; it must not become one.
+	if err := os.Symlink("src", filepath.Join(base, "top")); err != nil {
+		t.Fatal(err)
+	}
+	// What is in the way of a file goes; what else is there stays.
+	write(t, filepath.Join(dst, "plain"), "old", 0o600)
+	write(t, filepath.Join(dst, "dir/extra"), "stays", 0o644)
+	if err := CopyTree(dst, filepath.Join(base, "top"), false); err != nil {
+		t.Fatal(err)
+	}
+	want := "closed closed/x dangling dir dir/extra dir/script dir/secret link plain up"
+	if got := strings.Join(walk(t, dst), " "); got != want {
+		t.Errorf("the copy holds %s; want %s", got, want)
+	}
+	for path, mode := range map[string]fs.FileMode{"plain": 0o644, "dir/script": 0o755, "dir/secret": 0o400, "closed": 0o700 | fs.ModeDir} {
+		if st, err := os.Lstat(filepath.Join(dst, path)); err != nil || st.Mode() != mode {
+			t.Errorf("%s has mode %v, %v; want %v", path, st.Mode(), err, mode)
+		}
+	}
+	for _, path := range []string{"plain", "dir/script", "dir", "closed"} {
+		if st, err := os.Lstat(filepath.Join(dst, path)); err != nil || !st.ModTime().Equal(then) {
+			t.Errorf("%s has time %v, %v; want %v", path, st.ModTime(), err, then)
+		}
+	}
+	if got, err := os.Readlink(filepath.Join(dst, "dangling")); got != "/nowhere" {
+		t.Errorf("the link leads to %q, %v; want /nowhere", got, err)
+	}
+	if got, _ := os.ReadFile(filepath.Join(dst, "plain")); string(got) != "text" {
+		t.Errorf("plain is %q; want text", got)
+	}
+}
+
+// A link in the way is replaced, not written through.
+func TestCopyTreeOverLink(t *testing.T) {
+	base := t.TempDir()
+	write(t, filepath.Join(base, "src/file"), "new", 0o644)
+	write(t, filepath.Join(base, "outside"), "kept", 0o644)
+	if err := os.Mkdir(filepath.Join(base, "dst"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("../outside", filepath.Join(base, "dst/file")); err != nil {
+		t.Fatal(err)
+	}
+	if err := CopyTree(filepath.Join(base, "dst"), filepath.Join(base, "src"), false); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := os.ReadFile(filepath.Join(base, "outside")); string(got) != "kept" {
+		t.Errorf("the file outside became %q", got)
+	}
+}
+
+func TestCopyTreeOwners(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	base := t.TempDir()
+	src := filepath.Join(base, "src")
+	write(t, filepath.Join(src, "dir/file"), "", 0o644)
+	if err := os.Symlink("dir", filepath.Join(src, "link")); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{"dir", "dir/file", "link"} {
+		if err := os.Lchown(filepath.Join(src, p), 1234, 1235); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, keep := range []bool{false, true} {
+		dst := filepath.Join(t.TempDir(), "dst")
+		if err := CopyTree(dst, src, keep); err != nil {
+			t.Fatal(err)
+		}
+		want := uint32(0)
+		if keep {
+			want = 1234
+		}
+		for _, p := range []string{"dir", "dir/file", "link"} {
+			var st unix.Stat_t
+			if err := unix.Lstat(filepath.Join(dst, p), &st); err != nil || st.Uid != want {
+				t.Errorf("CopyTree(keepOwner %v): %s belongs to %d, %v; want %d", keep, p, st.Uid, err, want)
+			}
+		}
+	}
+}
+
+func TestCopyTreeRefuses(t *testing.T) {
+	make := map[string]func(path string) error{
+		"pipe":   func(p string) error { return unix.Mkfifo(p, 0o644) },
+		"socket": func(p string) error { return unix.Mknod(p, unix.S_IFSOCK|0o644, 0) },
+	}
+	if os.Geteuid() == 0 {
+		make["device"] = func(p string) error { return unix.Mknod(p, unix.S_IFCHR|0o644, int(unix.Mkdev(1, 3))) }
+	}
+	for what, mk := range make {
+		src := t.TempDir()
+		if err := mk(filepath.Join(src, "odd")); errors.Is(err, unix.EPERM) {
+			t.Logf("no %s can be made here", what)
+			continue
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		err := CopyTree(filepath.Join(t.TempDir(), "dst"), src, false)
+		if err == nil || !strings.Contains(err.Error(), filepath.Join(src, "odd")) {
+			t.Errorf("CopyTree of a %s = %v; want an error that names it", what, err)
+		}
+	}
+	if err := CopyTree(t.TempDir(), filepath.Join(t.TempDir(), "none"), false); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("CopyTree of nothing = %v", err)
+	}
+}
+
+func TestFileKinds(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "file"), "", 0o644)
+	write(t, filepath.Join(dir, "script"), "", 0o710)
+	for link, target := range map[string]string{"to-dir": ".", "to-file": "file", "to-script": "script", "dangling": "none"} {
+		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Mkfifo(filepath.Join(dir, "pipe"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][3]bool{
+		".": {true, false, false}, "file": {false, true, false}, "script": {false, true, true}, "pipe": {}, "none": {},
+		"to-dir": {true, false, false}, "to-file": {false, true, false}, "to-script": {false, true, true}, "dangling": {},
+	} {
+		p := filepath.Join(dir, name)
+		if got := [3]bool{IsDir(p), IsFile(p), IsExecutable(p)}; got != want {
+			t.Errorf("IsDir, IsFile, IsExecutable(%s) = %v; want %v", name, got, want)
+		}
+	}
+}
