@@ -20,6 +20,11 @@ FUZZTIME = 10s
 GO          = go
 BUILD       = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# Packages: newer than the version of the original that they stand in for.
+# Later versions of nfpm need modules that proxy.golang.org answered with 403.
+VERSION = 3.4.3+go1
+RELEASE = 1
+NFPM    = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.0
 
 distro := $(DISTRO)
 ifeq ($(DISTRO),auto)
@@ -79,7 +84,7 @@ dirs := /etc/dkms/framework.conf.d /var/lib/dkms
 subst = sed -e 's|/usr/sbin/dkms|$(SBIN)/dkms|g' -e 's|/usr/lib/dkms|$(LIBDIR)|g' \
 	-e 's,\(^\|[^r]\)/lib/modules,\1$(MODDIR),g' -e "s|@HOOK@|$$hook|g"
 
-.PHONY: all install uninstall test race lint fuzz bench demo clean man-check
+.PHONY: all install uninstall test race lint fuzz bench demo clean man-check deb rpm test-packages
 all:
 	$(BUILD) -o $(BIN)/dkms ./oneshot
 	$(BUILD) -o $(BIN)/dkms-hook ./hooks
@@ -140,6 +145,15 @@ lint: man-check
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod tidy -diff
+
+# Into $(BIN), for the architecture GOARCH; RPM_DISTRO=suse is for openSUSE.
+deb rpm: all
+	@GO='$(GO)' MAKE='$(MAKE)' BIN='$(BIN)' NFPM='$(NFPM)' VERSION='$(VERSION)' RELEASE='$(RELEASE)' \
+		sh dist/package/build.sh $@
+
+# In a chroot of Debian bookworm, kept below /var/tmp/dkms-packages.
+test-packages: deb
+	sh testscripts/packages.sh $(BIN)/dkms_$(VERSION)-$(RELEASE)_*.deb
 
 man-check:
 	mandoc -T lint -W warning dist/man/*

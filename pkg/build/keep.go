@@ -24,6 +24,12 @@ func (w *work) keep(ctx context.Context) (*tree.Manifest, error) {
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return nil, err
 	}
+	// What interrupted builds have left; nobody else writes to the tree now.
+	if old, err := filepath.Glob(filepath.Join(parent, ".tmp_*")); err == nil {
+		for _, dir := range old {
+			os.RemoveAll(dir)
+		}
+	}
 	stage, err := os.MkdirTemp(parent, ".tmp_"+w.Kernel.Arch+"_")
 	if err != nil {
 		return nil, err
@@ -129,12 +135,7 @@ func (w *work) finishModule(ctx context.Context, dir string, r conf.Record) (tre
 		return tree.File{}, err
 	}
 	format := w.Kernel.Suffix()
-	options, err := module.ParseOptions(format, w.compressOptions(format))
-	if err != nil {
-		return tree.File{}, fmt.Errorf("framework.conf: compress_%s_opts: %w", format, err)
-	}
-	data, err = module.Compress(ctx, w.Run, format, options, data)
-	if err != nil {
+	if data, err = w.compress(ctx, format, data); err != nil {
 		return tree.File{}, fmt.Errorf("%s: %s: %w", w.ID, r.DestName, err)
 	}
 	name := r.DestName + ".ko" + format.Suffix()
@@ -154,6 +155,17 @@ func (w *work) sign(ctx context.Context, name string, data []byte) ([]byte, erro
 		return nil, fmt.Errorf("%s: signing %s: %w", w.ID, name, err)
 	}
 	return module.AppendSignature(payload, signature), nil
+}
+
+// compress makes the file format that the kernel's modules have, with the
+// admin's options.
+func (w *work) compress(ctx context.Context, format module.Compression, data []byte) ([]byte, error) {
+	options, err := module.ParseOptions(format, w.compressOptions(format))
+	if err != nil {
+		name := "compress_" + format.String() + "_opts"
+		return nil, exit.Errorf(exit.BadConf, "%s: %s: %w", w.Framework.Where(name), name, err)
+	}
+	return module.Compress(ctx, w.Run, format, options, data)
 }
 
 func (w *work) compressOptions(format module.Compression) string {

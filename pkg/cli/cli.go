@@ -52,6 +52,8 @@ type flags struct {
 	Directive            []string `help:"Set a directive of every dkms.conf." placeholder:"NAME=VALUE" sep:"none"`
 	Archive              string   `help:"Tarball to write or load." placeholder:"FILE"`
 	Templatekernel       string   `help:"Kernel whose modules match installs." placeholder:"RELEASE"`
+	PasswordFile         string   `help:"mok enroll: file with the password to confirm with." placeholder:"FILE"`
+	HashFile             string   `help:"mok enroll: file with its hash, as mokutil makes it." placeholder:"FILE"`
 	BinariesOnly         bool     `help:"mktarball: leave out the sources."`
 	SourceOnly           bool     `help:"mktarball: leave out the builds."`
 	RpmSafeUpgrade       bool     `help:"Guard against rpm removing what it has just upgraded." name:"rpm_safe_upgrade"`
@@ -134,6 +136,9 @@ func (f *flags) run(ctx context.Context, h system.Host, s Streams, r *report.Rep
 	if err != nil {
 		r.Error(err)
 		return exit.Status(err)
+	}
+	if e.Framework().Verbose {
+		r.Verbose()
 	}
 	return e.Do(ctx, req)
 }

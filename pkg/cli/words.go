@@ -28,6 +28,8 @@ var actions = []struct {
 	{engine.Mktarball, "write sources and builds into an archive"},
 	{engine.Ldtarball, "load such an archive, or one of sources"},
 	{engine.GenerateMOK, "make the key that signs modules"},
+	{engine.MOK, "status: is that key trusted here; enroll: have it trusted"},
+	{engine.Sign, "sign what is built with the key in use now"},
 	{engine.KernelPreinst, "drop builds before a kernel is replaced"},
 	{engine.KernelPostinst, "autoinstall for a kernel just installed"},
 	{engine.KernelPrerm, "drop builds before a kernel is removed"},
@@ -58,7 +60,7 @@ func (f *flags) request(h system.Host, in io.Reader) (engine.Request, error) {
 		Kernels: f.Kernelver, Arches: f.Arch, Conf: f.Conf, All: f.All, Force: f.Force,
 		ForceVersion: f.ForceVersionOverride, NoDepmod: f.NoDepmod, DryRun: f.DryRun,
 		Template: f.Templatekernel, Modprobe: f.ModprobeOnInstall, SafeUpgrade: f.RpmSafeUpgrade,
-		Archive: f.Archive, Input: in, BinariesOnly: f.BinariesOnly, SourceOnly: f.SourceOnly,
+		PasswordFile: f.PasswordFile, HashFile: f.HashFile, Archive: f.Archive, Input: in, BinariesOnly: f.BinariesOnly, SourceOnly: f.SourceOnly,
 	}
 	for _, m := range f.Module {
 		setModule(&req, m)
@@ -70,6 +72,9 @@ func (f *flags) request(h system.Host, in io.Reader) (engine.Request, error) {
 		if err := classify(h, &req, word); err != nil {
 			return req, err
 		}
+	}
+	if req.Verb == engine.MOK && req.Action == "" {
+		req.Action = "status"
 	}
 	if req.Verb == "" {
 		return req, exit.Errorf(exit.Usage, "no action was given").WithHint("dkms --help lists the actions")
@@ -88,6 +93,11 @@ func setModule(req *engine.Request, word string) {
 func classify(h system.Host, req *engine.Request, word string) error {
 	path := h.Abs(word)
 	switch {
+	case req.Verb == engine.MOK && req.Action == "":
+		if word != "status" && word != "enroll" {
+			return exit.Errorf(exit.Usage, "mok %s: unknown, there are status and enroll", word)
+		}
+		req.Action = word
 	case isAction(word) && req.Verb != "":
 		return exit.Errorf(exit.TwoActions, "two actions were given: %s and %s", req.Verb, word)
 	case isAction(word):

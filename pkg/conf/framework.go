@@ -48,6 +48,25 @@ type Framework struct {
 	Warnings []string
 }
 
+// Where says which line of which file sets an option, for messages about its
+// value: "path:line", or the name of the main file where none does so in
+// plain sight.
+func (fw *Framework) Where(name string) string {
+	for _, file := range slices.Backward(fw.Files) {
+		text, err := readText(file)
+		if err != nil {
+			continue
+		}
+		lines := strings.Split(string(text), "\n")
+		for i, line := range slices.Backward(lines) {
+			if strings.HasPrefix(strings.TrimSpace(line), name+"=") {
+				return file + ":" + strconv.Itoa(i+1)
+			}
+		}
+	}
+	return "framework.conf"
+}
+
 // generalNames are read at every start, with an empty kernelver; lateNames
 // when they are needed.
 var (

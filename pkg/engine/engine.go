@@ -39,6 +39,8 @@ const (
 	Status         Verb = "status"
 	Match          Verb = "match"
 	GenerateMOK    Verb = "generate_mok"
+	Sign           Verb = "sign"
+	MOK            Verb = "mok"
 	Mktarball      Verb = "mktarball"
 	Ldtarball      Verb = "ldtarball"
 	KernelPreinst  Verb = "kernel_preinst"
@@ -68,6 +70,10 @@ type Request struct {
 	DryRun bool
 	// Template is the kernel that match takes after.
 	Template string
+	// Action is what mok is to do: "status" or "enroll".
+	Action string
+	// PasswordFile and HashFile hold the password of an enrolment.
+	PasswordFile, HashFile string
 	// Archive is the tarball to write or load; Input is what "-" reads.
 	Archive string
 	Input   io.Reader
@@ -134,7 +140,9 @@ func New(ctx context.Context, h system.Host, run *system.Runner, r *report.Repor
 	root.State = e.treeDir(s.State, e.framework.DKMSTree)
 	root.Source = e.treeDir(s.Source, e.framework.SourceTree)
 	root.Install = e.treeDir(s.Install, e.framework.InstallTree)
-	e.framework.ParallelJobs = e.jobs() // a dkms.conf may use what make is told
+	if s.Jobs != nil { // a dkms.conf may use what make is told
+		e.framework.ParallelJobs = strings.TrimPrefix(fmt.Sprint(*s.Jobs), "0")
+	}
 	e.reader.Host, e.reader.Framework = e.host, e.framework
 	e.tree = tree.Open(*root)
 	e.installer = &install.Installer{
@@ -181,6 +189,10 @@ func (e *Engine) do(ctx context.Context, req *Request) (exit.Code, error) {
 		return e.match(ctx, req)
 	case GenerateMOK:
 		return exit.OK, e.generateMOK(ctx, req)
+	case Sign:
+		return e.resign(ctx, req)
+	case MOK:
+		return e.mok(ctx, req)
 	case Mktarball:
 		return exit.OK, e.locking(ctx, req, func() error { return e.mktarball(ctx, req) })
 	case Ldtarball:
@@ -234,6 +246,8 @@ func (e *Engine) needsRoot(req *Request) bool {
 		return req.Source != ""
 	case Ldtarball:
 		return true
+	case MOK:
+		return req.Action == "enroll"
 	}
 	return !req.DryRun
 }
@@ -371,20 +385,4 @@ func (e *Engine) oneKernel(req *Request) ([]tree.Target, error) {
 // directives are --directive NAME=VALUE as a map.
 func (e *Engine) directives() map[string]string {
 	return maps.Clone(system.EnvMap(e.settings.Directives))
-}
-
-// jobs is the -j of make: the command line, framework.conf, the CPUs; 0 asks
-// for no limit, which make spells as -j alone.
-func (e *Engine) jobs() string {
-	jobs := e.framework.ParallelJobs
-	if e.settings.Jobs != nil {
-		jobs = fmt.Sprint(*e.settings.Jobs)
-	}
-	switch jobs {
-	case "":
-		return fmt.Sprint(e.host.CPUs)
-	case "0":
-		return ""
-	}
-	return jobs
 }

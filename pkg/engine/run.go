@@ -209,6 +209,7 @@ func (r *run) remember(s subject, err error) {
 
 var doneWords = map[plan.Kind]string{
 	plan.Build: "built", plan.Install: "installed", plan.Uninstall: "uninstalled", plan.Unbuild: "unbuilt", plan.Forget: "removed",
+	plan.Sign: "signed",
 }
 
 func (r *run) done(s plan.Step, elapsed time.Duration) {
@@ -236,6 +237,8 @@ func (r *run) do(ctx context.Context, s plan.Step, sub subject) error {
 		return r.tree.DropBuild(sub.ID, sub.Target)
 	case plan.Forget:
 		return r.tree.Forget(sub.ID)
+	case plan.Sign:
+		return r.sign(ctx, sub)
 	}
 	return fmt.Errorf("%s: unknown step", s.Kind)
 }

@@ -67,7 +67,7 @@ func (e *Engine) checkTrust(t tree.Target, s *sign.Signer) {
 		text += " until the enrolment is confirmed at the next start"
 	}
 	e.report.Emit(report.Event{Kind: report.Warning, Text: text,
-		Err: exit.Errorf(exit.Usage, "untrusted").WithHint("enrol the certificate: mokutil --import %s", s.Pair().CertPath)})
+		Err: exit.Errorf(exit.Usage, "untrusted").WithHint("enrol %s: dkms mok enroll", s.Pair().CertPath)})
 }
 
 func (e *Engine) openSigner(ctx context.Context, t tree.Target) (*sign.Signer, error) {
@@ -107,11 +107,7 @@ func (e *Engine) openSigner(ctx context.Context, t tree.Target) (*sign.Signer, e
 
 // signingPair finds the key and the certificate for a target, or makes them.
 func (e *Engine) signingPair(t tree.Target, options *conf.Framework) (sign.Pair, error) {
-	k := e.kernel(t)
-	pair, err := sign.Find(sign.Sources{
-		Root: e.host.Root, Key: options.SigningKey, Cert: options.Certificate, Env: e.host.Env,
-		Distribution: e.distribution, KernelSource: k.Headers, ConfigKey: k.Config().Text("CONFIG_MODULE_SIG_KEY"),
-	})
+	pair, err := e.findPair(t, options)
 	if err != nil {
 		return pair, err
 	}
@@ -122,6 +118,16 @@ func (e *Engine) signingPair(t tree.Target, options *conf.Framework) (sign.Pair,
 		e.report.Progressf("made a new signing key %s and certificate %s", pair.KeyPath, pair.CertPath)
 	}
 	return pair, nil
+}
+
+// findPair finds where the key and the certificate for a target are, or would
+// be made.
+func (e *Engine) findPair(t tree.Target, options *conf.Framework) (sign.Pair, error) {
+	k := e.kernel(t)
+	return sign.Find(sign.Sources{
+		Root: e.host.Root, Key: options.SigningKey, Cert: options.Certificate, Env: e.host.Env,
+		Distribution: e.distribution, KernelSource: k.Headers, ConfigKey: k.Config().Text("CONFIG_MODULE_SIG_KEY"),
+	})
 }
 
 // generateMOK makes the signing pair, where there is none yet.

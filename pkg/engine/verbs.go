@@ -31,6 +31,13 @@ func (e *Engine) add(ctx context.Context, req *Request) error {
 
 // register makes an ID known whose sources are in the source tree.
 func (e *Engine) register(ctx context.Context, req *Request, id tree.ID) error {
+	// Also for what is added already: a new release of a package may bring the
+	// same version, and must not lose it when the old release goes.
+	if req.SafeUpgrade && !req.DryRun {
+		if err := e.markUpgrade(id); err != nil {
+			e.report.Warnf("%s: --rpm_safe_upgrade has no effect: %v", id, err)
+		}
+	}
 	if e.tree.State(id) == tree.Added {
 		return exit.Errorf(exit.AlreadyAdded, "%s is already added", id)
 	}
@@ -66,11 +73,6 @@ func (e *Engine) register(ctx context.Context, req *Request, id tree.ID) error {
 		return err
 	}
 	e.report.Emit(report.Event{Kind: report.Done, Module: id.String(), Step: "add", Text: fmt.Sprintf("%s: added from %s", id, sources)})
-	if req.SafeUpgrade {
-		if err := e.markUpgrade(id); err != nil {
-			e.report.Warnf("%s: --rpm_safe_upgrade has no effect: %v", id, err)
-		}
-	}
 	return e.postAdd(ctx, sub, res.Conf)
 }
 
@@ -135,7 +137,7 @@ func (e *Engine) identify(ctx context.Context, req *Request, dir string) (tree.I
 	if err := id.Check(); err != nil {
 		return id, fmt.Errorf("%s: %w", file, err)
 	}
-	return id, nil
+	return id, res.Conf.CheckStrict() // before anything is copied
 }
 
 // copySource puts the sources of id into the source tree. What is already

@@ -124,6 +124,32 @@ func (in *Installer) Install(ctx context.Context, s *Set) error {
 	return t.finish()
 }
 
+// Refresh puts the built files of an installed version over the installed
+// ones, which were made of earlier builds of the same modules.
+func (in *Installer) Refresh(id tree.ID, k tree.Target) error {
+	m, err := in.Tree.Manifest(id, k)
+	if err != nil || m == nil || len(m.Installed) == 0 {
+		return err
+	}
+	t := newTransaction(in.Tree, id, k, id.Version)
+	for _, f := range m.Installed {
+		if f.Link {
+			continue
+		}
+		if err := t.put(f.Path, filepath.Join(in.Tree.Modules(id, k), filepath.Base(f.Path))); err != nil {
+			t.abandon()
+			return exit.Errorf(exit.InstallFailed, "%s: %w", id, err)
+		}
+	}
+	if err := t.commit(func() error { return nil }); err != nil {
+		return exit.Errorf(exit.InstallFailed, "%s: %w", id, err)
+	}
+	if err := in.recordAgain(t); err != nil {
+		return err
+	}
+	return t.finish()
+}
+
 // stage puts the parts of s beside their places, and notes which originals are
 // to be archived and which files of an earlier installation are to go.
 func (in *Installer) stage(s *Set, t *transaction, parts []part, present files) error {

@@ -16,9 +16,9 @@ import (
 // transaction is a set of changes to the install tree that happen together.
 // All new files are staged and synced beside their places, then the journal
 // is written, then the changes are made; the link that calls a version
-// installed changes last and decides, after a crash, which way to go: with
-// the link changed all that is left is to tidy up, without it everything is
-// put back.
+// installed changes last and decides, after a crash, which way to go: where
+// it names what it is to name the rest is done, otherwise everything is put
+// back.
 type transaction struct {
 	Schema int         `json:"schema"`
 	ID     tree.ID     `json:"id"`
@@ -241,6 +241,20 @@ func (m move) undo() error {
 	return moveFile(m.To, m.From)
 }
 
+// resume makes the changes that are still waiting. There are some when the
+// link named the version before, too: a version was installed over itself.
+func (t *transaction) resume() error {
+	for _, c := range t.Changes {
+		if c.Staged == "" || !exists(c.Staged) {
+			continue
+		}
+		if err := os.Rename(c.Staged, c.Path); err != nil {
+			return err
+		}
+	}
+	return t.sync()
+}
+
 // finish deletes what the changes replaced, and the journal.
 func (t *transaction) finish() error {
 	var errs []error
@@ -332,6 +346,9 @@ func (in *Installer) Recover() (id tree.ID, k tree.Target, err error) {
 		return t.ID, t.Target, t.undo()
 	}
 	in.Report.Warnf("%s: an interrupted change for %s is finished", t.ID, t.Target)
+	if err := t.resume(); err != nil {
+		return t.ID, t.Target, err
+	}
 	if t.Active == "" {
 		in.forgetOrigins(t)
 	} else if err := in.recordAgain(t); err != nil {

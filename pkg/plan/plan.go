@@ -23,10 +23,11 @@ const (
 	Uninstall
 	Unbuild
 	Forget
+	Sign
 )
 
 func (k Kind) String() string {
-	return [...]string{"build", "install", "uninstall", "unbuild", "forget"}[k]
+	return [...]string{"build", "install", "uninstall", "unbuild", "forget", "sign"}[k]
 }
 
 // Step is one change to one module version, for one kernel unless it is a
@@ -189,6 +190,20 @@ func ForRemove(id tree.ID, subjects []Subject, others bool) *Plan {
 		return p
 	}
 	p.Add(Step{Kind: Forget, ID: id, Reason: "no build is left", Needs: needs})
+	return p
+}
+
+// ForSign plans dkms sign: new signatures for everything that is built. signer
+// is the name on the certificate that is used now.
+func ForSign(subjects []Subject, signer string) *Plan {
+	p := &Plan{}
+	for _, s := range subjects {
+		if !s.Built {
+			p.note(Note{ID: s.ID, Target: s.Target, Outcome: Ready, Reason: "not built"})
+			continue
+		}
+		p.Add(Step{Kind: Sign, ID: s.ID, Target: s.Target, Reason: "to be signed by " + signer})
+	}
 	return p
 }
 

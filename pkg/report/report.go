@@ -64,6 +64,20 @@ type Reporter struct {
 // New returns a reporter whose results go to out and events to sinks.
 func New(out io.Writer, sinks ...Sink) *Reporter { return &Reporter{out: out, sinks: sinks} }
 
+// Verbose has the sinks pass on details, from now on.
+func (r *Reporter) Verbose() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.sinks {
+		switch s := s.(type) {
+		case *Lines:
+			s.Verbose = true
+		case *Journal:
+			s.Verbose = true
+		}
+	}
+}
+
 // Emit hands e to every sink.
 func (r *Reporter) Emit(e Event) {
 	r.mu.Lock()

@@ -98,6 +98,19 @@ func (m *Manifest) Save(dir string) error {
 	return writeJSON(filepath.Join(dir, manifestName), m)
 }
 
+// NoteFile notes that a built module has other contents now. A nil manifest
+// has nothing to note.
+func (m *Manifest) NoteFile(name, sha256 string, size int64) {
+	if m == nil {
+		return
+	}
+	for i := range m.Files {
+		if m.Files[i].Name == name {
+			m.Files[i].SHA256, m.Files[i].Size = sha256, size
+		}
+	}
+}
+
 // maxRecord bounds the hidden files that are read back, in bytes.
 const maxRecord = 4 << 20
 

@@ -313,6 +313,9 @@ func (t *Tree) Deactivate(name string, k Target) error {
 // DropBuild deletes the build of a version for a target, and the directory
 // of the kernel when nothing else is in it.
 func (t *Tree) DropBuild(id ID, k Target) error {
+	if err := errors.Join(id.Check(), k.Check()); err != nil {
+		return err // an empty name or ".." would take more with it
+	}
 	if err := os.RemoveAll(t.BuildDir(id, k)); err != nil {
 		return err
 	}
@@ -339,12 +342,15 @@ func (t *Tree) tidyKernel(id ID, kernel string) error {
 // Forget deletes a version from the tree, and the directory of the package
 // when no version is left. The sources stay.
 func (t *Tree) Forget(id ID) error {
+	if err := id.Check(); err != nil {
+		return err
+	}
 	if err := os.RemoveAll(t.VersionDir(id)); err != nil {
 		return err
 	}
 	err := os.Remove(t.ModuleDir(id.Name))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && system.IsDir(t.ModuleDir(id.Name)) {
-		return nil // other versions, links or archived originals are left
+	if errors.Is(err, fs.ErrNotExist) || system.IsDir(t.ModuleDir(id.Name)) {
+		return nil // it stays for other versions, links or archived originals
 	}
 	return err
 }

@@ -53,6 +53,9 @@ func sequence(number int) []step {
 	for i := range steps {
 		steps[i] = g.step()
 	}
+	if g.one(2) { // most of what goes wrong needs something installed
+		steps[0] = step{"install", "dkms install" + g.module() + g.kernel(2)}
+	}
 	return steps
 }
 
@@ -79,7 +82,7 @@ var verbs = []struct {
 	{"match", 2, func(g *generator) string {
 		return " --templatekernel " + g.pick(kernels...) + g.kernel(0)
 	}},
-	{"", 7, (*generator).mishap},
+	{"", 12, (*generator).mishap},
 }
 
 func (g *generator) step() step {
@@ -176,20 +179,26 @@ func (g *generator) query() string {
 	return words
 }
 
-// mishap is what happens to a system behind the back of dkms.
+// mishap is what people and other programs do behind the back of dkms.
 func (g *generator) mishap() string {
 	p, k := g.pack(), g.pick(kernels...)
 	installed := fmt.Sprintf("/lib/modules/%s/updates/dkms/%s.ko*", k, p.name)
-	tree := "/var/lib/dkms/" + p.id()
+	tree, source := "/var/lib/dkms/"+p.id(), fmt.Sprintf("/usr/src/%s-%s", p.name, p.version)
 	return g.pick(
 		"rm -f "+installed,
 		fmt.Sprintf("for f in %s; do test ! -e $f || echo >>$f; done", installed),
 		fmt.Sprintf("rm -f %s/%s/x86_64/module/*.ko*", tree, k),
 		fmt.Sprintf("rm -f %s/source", tree),
-		fmt.Sprintf("rm -rf /usr/src/%s-%s", p.name, p.version),
-		fmt.Sprintf("sed -i s/AUTOINSTALL=/X=/ /usr/src/%s-%s/dkms.conf", p.name, p.version),
+		"rm -rf "+source,
 		"rm -rf /lib/modules/"+k+"/build",
-		"touch /etc/dkms/no-autoinstall; rm -f /etc/dkms/no-autoinstall",
+		fmt.Sprintf("echo '/* changed */' >>%s/%s.c", source, p.name),
+		fmt.Sprintf("test ! -e %[1]s || sed -i s/AUTOINSTALL=/X=/ %[1]s", source+"/dkms.conf"),
+		fmt.Sprintf("test ! -e %[1]s || echo 'BUILT_MODULE_NAME[0]=other' >>%[1]s", source+"/dkms.conf"),
+		fmt.Sprintf("echo 'BUILD_EXCLUSIVE_ARCH=\"^ia64\"' >/etc/dkms/%s.conf", p.name),
+		fmt.Sprintf("echo 'DEST_MODULE_NAME[0]=renamed_by_admin' >/etc/dkms/%s-%s.conf", p.name, p.version),
+		fmt.Sprintf("echo 'AUTOINSTALL=yes' >/etc/dkms/%s-%s-%s.conf", p.name, p.version, k),
+		"touch /etc/dkms/no-autoinstall",
+		"echo 'symlink_modules=yes' >>/etc/dkms/framework.conf",
 	)
 }
 

@@ -70,14 +70,15 @@ for headers in /usr/src/linux-headers-*; do cp "$headers/include/config/auto.con
 install -D -m 644 /lib/modules/` + plainKernel + `/kernel/fs/fakefs.ko /lib/modules/` + plainKernel + `/extra/manual.ko
 depmod ` + plainKernel + `
 mkdir /tmp/pristine
-cp -a /usr/src /usr/lib/modules /tmp/pristine`
+cp -a /usr/src /usr/lib/modules /etc/dkms /tmp/pristine`
 
 // reset makes the machine as it was after furnish, with the distribution $1.
 const reset = `set -e
 echo "ID=$1" >/usr/lib/os-release
-find /var/lib/dkms /usr/lib/modules /usr/src /root /var/tmp -mindepth 1 -maxdepth 1 -exec rm -rf {} +
+find /var/lib/dkms /usr/lib/modules /usr/src /root /var/tmp /etc/dkms -mindepth 1 -maxdepth 1 -exec rm -rf {} +
 cp -a /tmp/pristine/src/. /usr/src
 cp -a /tmp/pristine/modules/. /usr/lib/modules
+cp -a /tmp/pristine/dkms/. /etc/dkms
 cp -a /usr/src/plain-1.0 /root/plain-1.0`
 
 // limit is the number of seconds that no command needs.

@@ -34,7 +34,8 @@ var automatic = []string{`DEST_MODULE_LOCATION[0]="/kernel/extra"`, `AUTOINSTALL
 // failing, stale and refusing cannot be built or installed; hooks has every
 // script; pair has two modules, and strips one; patched is patched for one
 // kernel; renamed takes the place of a module of the kernel; manual is not for
-// autoinstall.
+// autoinstall; subdir is made by a command of its own; invalid has a dkms.conf
+// that is wrong.
 var packages = []pack{
 	{name: "plain", version: "1.0"},
 	{name: "multi", version: "1.9"},
@@ -58,6 +59,11 @@ var packages = []pack{
 		files: map[string]string{"patches/new.patch": patchOf("patched", "1.0", "1.0-patched")}},
 	{name: "renamed", version: "1.0", conf: append([]string{`DEST_MODULE_NAME[0]="fakefs"`}, automatic...)},
 	{name: "manual", version: "1.0", conf: automatic[:1]},
+	{name: "subdir", version: "1.0", conf: append([]string{
+		`MAKE[0]="make -C $kernel_source_dir M=$dkms_tree/$PACKAGE_NAME/$PACKAGE_VERSION/build/src"`,
+		`CLEAN="rm -f src/*.ko"`, `BUILT_MODULE_LOCATION[0]="src/"`,
+	}, automatic...), files: map[string]string{"src/Makefile": "obj-m := subdir.o\n", "src/subdir.c": source("subdir", "1.0")}},
+	{name: "invalid", version: "1.0", conf: []string{`DEST_MODULE_LOCATION[0]="/elsewhere"`, `AUTOINSTALL="yes"`}},
 }
 
 // layPackages writes the packages into the source tree of a machine.

@@ -1,0 +1,9 @@
+// Package vm holds the tests that boot Debian in qemu with our dkms in it: the
+// boot services of systemd and OpenRC, the kernel hook, enforced signatures and
+// power cuts.
+//
+// It guarantees that every verdict was reached inside a running kernel and came
+// over its serial console, that every boot has a time limit, and that no
+// process is ended but those it started. The tests have the build tag "vm" and
+// need root.
+package vm

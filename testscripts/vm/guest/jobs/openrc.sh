@@ -1,0 +1,9 @@
+# What OpenRC's service has done.
+section runlevel rc-status default
+section service rc-service dkms status
+section init cat /proc/1/comm
+section status dkms status
+section modules cat /proc/modules
+for name in dkms_demo vm_edu vm_idle; do
+	section "file $name" modinfo -n "$name"
+done

@@ -1,0 +1,11 @@
+# First boot of a disk: what the test brings goes to its places, the service of
+# the init system in charge is switched on, the drivers are registered.
+cp -a /run/vm/root/. /
+if [ -e /run/vm/openrc ]; then
+	section enable sh -c 'rc-update add dkms default && rc-update add vm-job default'
+else
+	section enable systemctl enable dkms.service
+fi
+for dir in /run/vm/src/*; do
+	section "add $(basename "$dir")" dkms add "$dir"
+done

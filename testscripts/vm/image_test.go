@@ -1,0 +1,226 @@
+//go:build vm
+
+package vm
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// layout is part of the name of the cache: another set of packages is another
+// cache.
+const layout = "1"
+
+// flavours are the kernels of the image; the first one is booted first.
+var flavours = []string{"amd64", "cloud-amd64"}
+
+// basePackages are what a machine that builds modules has.
+const basePackages = "systemd,udev,kmod,gcc,make,patch,binutils,xz-utils,zstd,procps,openssl,busybox-static," +
+	"linux-headers-amd64,linux-headers-cloud-amd64"
+
+// otherInit is the second init system; debootstrap cannot choose between
+// alternatives, apt can.
+var otherInit = []string{"openrc", "sysvinit-core", "initscripts"}
+
+// drivers are the directories of kernel/drivers that stay in the image.
+var drivers = []string{"virtio", "block", "char"}
+
+// image is a Debian that is not booted yet.
+type image struct {
+	dir      string   // the files below are in it, and the kernels' files
+	tree     string   // the system as a directory, never changed by a test
+	disk     string   // and as an ext4 file system
+	releases []string // as flavours
+}
+
+// prepare makes the image or takes it from the cache, which is held until the
+// test ends.
+func prepare(t *testing.T) image {
+	t.Helper()
+	need(t, os.Getuid() == 0, "debootstrap needs root")
+	for _, program := range []string{"debootstrap", "chroot", "dpkg-deb", "depmod", "modprobe", "mke2fs", "tar", "make", "go", qemu} {
+		_, err := exec.LookPath(program)
+		need(t, err == nil, program+" is not installed")
+	}
+	cache := os.Getenv("VM_CACHE")
+	if cache == "" {
+		cache = "/var/tmp/dkms-vm"
+	}
+	i := image{dir: filepath.Join(cache, "v"+layout)}
+	i.tree, i.disk = filepath.Join(i.dir, "tree"), filepath.Join(i.dir, "disk.ext4")
+	check(t, os.MkdirAll(i.dir, 0o755))
+	hold(t, i.dir)
+	check(t, once(i.tree, makeTree))
+	i.releases = releases(t, i.tree)
+	check(t, once(i.disk, func(to string) error {
+		return run("mke2fs", "-q", "-t", "ext4", "-L", "dkms-vm", "-d", i.tree, to, "2500M")
+	}))
+	for _, release := range i.releases {
+		check(t, once(i.kernel(release), func(to string) error { return i.extractKernel(release, to) }))
+		check(t, os.WriteFile(i.initramfs(release), i.packInitramfs(t, release), 0o644))
+	}
+	return i
+}
+
+// need skips the test where something it runs is missing; in CI it fails.
+func need(t *testing.T, ok bool, why string) {
+	t.Helper()
+	switch {
+	case ok:
+	case os.Getenv("CI") != "":
+		t.Fatal(why)
+	default:
+		t.Skip(why)
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// hold keeps other runs away from the cache.
+func hold(t *testing.T, dir string) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(dir, "lock"))
+	check(t, err)
+	check(t, unix.Flock(int(f.Fd()), unix.LOCK_EX))
+	t.Cleanup(func() { f.Close() })
+}
+
+// once makes a file or directory, which appears only when it is complete.
+func once(to string, fill func(string) error) error {
+	if _, err := os.Stat(to); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	partial := to + ".partial"
+	if err := os.RemoveAll(partial); err != nil {
+		return err
+	}
+	if err := fill(partial); err != nil {
+		return err
+	}
+	return os.Rename(partial, to)
+}
+
+// makeTree bootstraps Debian with two init systems and the headers of two
+// kernels, and adds the kernels.
+func makeTree(dir string) error {
+	if err := run("debootstrap", "--variant=minbase", "--include="+basePackages, "bookworm", dir, mirror()); err != nil {
+		return err
+	}
+	apt := []string{dir, "apt-get", "install", "-qy", "--no-install-recommends"}
+	if err := run("chroot", append(apt, otherInit...)...); err != nil {
+		return err
+	}
+	for _, flavour := range flavours {
+		if err := addKernel(dir, flavour); err != nil {
+			return err
+		}
+	}
+	for _, waste := range []string{"var/cache/apt/archives", "usr/share/doc", "usr/share/man", "usr/share/locale"} {
+		if err := os.RemoveAll(filepath.Join(dir, waste)); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "etc/fstab"), []byte("/dev/vda / ext4 defaults 0 0\n"), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "etc/hostname"), []byte("vm\n"), 0o644)
+}
+
+// addKernel unpacks the kernel that goes with the headers, without the scripts
+// of its package, and drops the drivers that the machine has no use for.
+func addKernel(dir, flavour string) error {
+	release, err := releaseOf(dir, flavour)
+	if err != nil {
+		return err
+	}
+	deb := "linux-image-" + release
+	if err := run("chroot", dir, "sh", "-c", `cd /tmp && apt-get download -q "$0" && dpkg-deb -x "$0"_*.deb / && rm "$0"_*.deb`, deb); err != nil {
+		return err
+	}
+	kernel := filepath.Join(dir, "lib/modules", release, "kernel")
+	waste := []string{filepath.Join(kernel, "sound"), filepath.Join(kernel, "net")}
+	all, err := os.ReadDir(filepath.Join(kernel, "drivers"))
+	if err != nil {
+		return err
+	}
+	for _, d := range all {
+		if !strings.Contains(" "+strings.Join(drivers, " ")+" ", " "+d.Name()+" ") {
+			waste = append(waste, filepath.Join(kernel, "drivers", d.Name()))
+		}
+	}
+	for _, w := range waste {
+		if err := os.RemoveAll(w); err != nil {
+			return err
+		}
+	}
+	return run("depmod", "-b", dir, release)
+}
+
+// releaseOf finds the kernel of a flavour for which the headers are there.
+func releaseOf(dir, flavour string) (string, error) {
+	links, _ := filepath.Glob(filepath.Join(dir, "lib/modules/*[0-9]-"+flavour, "build"))
+	if len(links) != 1 {
+		return "", fmt.Errorf("%s: %d kernels of flavour %s have headers; want 1", dir, len(links), flavour)
+	}
+	return filepath.Base(filepath.Dir(links[0])), nil
+}
+
+func releases(t *testing.T, dir string) []string {
+	t.Helper()
+	var list []string
+	for _, flavour := range flavours {
+		release, err := releaseOf(dir, flavour)
+		check(t, err)
+		list = append(list, release)
+	}
+	return list
+}
+
+// mirror is where this machine has Debian from.
+func mirror() string {
+	files, _ := filepath.Glob("/etc/apt/sources.list.d/*")
+	for _, file := range append(files, "/etc/apt/sources.list") {
+		data, _ := os.ReadFile(file)
+		for word := range strings.FieldsSeq(string(data)) {
+			if strings.HasPrefix(word, "http") && strings.HasSuffix(strings.TrimRight(word, "/"), "/debian") {
+				return word
+			}
+		}
+	}
+	return "http://deb.debian.org/debian"
+}
+
+// proxy is the one that apt uses here, for what is run in its place.
+func proxy() []string {
+	out, err := exec.Command("apt-config", "shell", "proxy", "Acquire::http::Proxy").Output()
+	value, ok := strings.CutPrefix(strings.TrimSpace(string(out)), "proxy=")
+	if err != nil || !ok {
+		return nil
+	}
+	return []string{"http_proxy=" + strings.Trim(value, "'")}
+}
+
+func run(name string, args ...string) error {
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), proxy()...)
+	cmd.Env = append(cmd.Env, "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		out = out[max(0, len(out)-2000):]
+		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, bytes.TrimSpace(out))
+	}
+	return nil
+}

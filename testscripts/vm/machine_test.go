@@ -1,0 +1,189 @@
+//go:build vm
+
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	qemu        = "qemu-system-x86_64"
+	systemdInit = "/lib/systemd/systemd"
+	openrcInit  = "/sbin/init"
+)
+
+// machine is a disk that can be booted again and again.
+type machine struct {
+	t     *testing.T
+	image image
+	dir   string
+	disk  string
+	boots int
+}
+
+// boot says how a machine is booted.
+type boot struct {
+	init    string
+	release string            // default: the first kernel of the image
+	first   []string          // directories of sources to register; nil except at the first boot
+	job     string            // the script below guest/jobs that runs when everything is up
+	files   map[string]string // more files that the job finds in /run/vm
+	cmdline string            // more of the kernel's command line
+	args    []string          // more of qemu's command line, -kernel among it for firmware
+	limit   time.Duration
+}
+
+// newMachine makes a machine with a disk of its own.
+func newMachine(t *testing.T, i image) *machine {
+	t.Helper()
+	dir, err := os.MkdirTemp(i.dir, "run-")
+	check(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	m := &machine{t: t, image: i, dir: dir, disk: filepath.Join(dir, "disk.ext4")}
+	check(t, run("cp", "--sparse=always", "--reflink=auto", i.disk, m.disk))
+	return m
+}
+
+// boot runs the machine until it powers itself off and gives its report. A
+// machine that is not off in time is cut off and fails the test.
+func (m *machine) boot(b boot) report {
+	m.t.Helper()
+	m.boots++
+	if b.release == "" {
+		b.release = m.image.releases[0]
+	}
+	m.payload(b)
+	console, results := m.path("console"), m.path("results")
+	args := append(m.arguments(b, console, results), b.args...)
+	ctx, cancel := context.WithTimeout(m.t.Context(), b.limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, qemu, args...)
+	// The machine does not outlive the test.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	start := time.Now()
+	out, err := cmd.CombinedOutput()
+	m.t.Logf("boot %d of %s by %s took %.0f s", m.boots, b.release, b.init, time.Since(start).Seconds())
+	r := readReport(results)
+	if err != nil || !r.has("job") {
+		m.t.Errorf("FAIL boot %d: the job did not end in %s: %v %s\nresults: %s\nconsole: %s",
+			m.boots, b.limit, err, out, tail(results), tail(console))
+	}
+	return r
+}
+
+// payload writes the disk with what this boot brings along: a tar file.
+func (m *machine) payload(b boot) {
+	m.t.Helper()
+	dir := m.path("payload")
+	check(m.t, os.MkdirAll(filepath.Join(dir, "src"), 0o755))
+	from := map[string]string{"agent": "guest/lib/agent", "job": "guest/jobs/" + b.job}
+	jobs, err := filepath.Glob("guest/jobs/*")
+	check(m.t, err)
+	for _, job := range jobs {
+		from[filepath.Base(job)] = job
+	}
+	if b.first != nil {
+		from["pre"] = "guest/jobs/pre.sh"
+		check(m.t, run("cp", "-a", m.image.ours(), filepath.Join(dir, "root")))
+		check(m.t, run("cp", "-a", append(b.first, filepath.Join(dir, "src"))...))
+	}
+	if b.init == openrcInit {
+		check(m.t, os.WriteFile(filepath.Join(dir, "openrc"), nil, 0o644))
+	}
+	for name, path := range from {
+		data, err := os.ReadFile(path)
+		check(m.t, err)
+		check(m.t, os.WriteFile(filepath.Join(dir, name), data, 0o644))
+	}
+	for name, text := range b.files {
+		check(m.t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
+	check(m.t, run("tar", "-C", dir, "--owner=0", "--group=0", "-cf", m.path("payload.tar"), "."))
+}
+
+func (m *machine) arguments(b boot, console, results string) []string {
+	drive := "if=virtio,format=raw,file="
+	args := []string{
+		"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "Nehalem", "-smp", "2", "-m", "1G",
+		"-nodefaults", "-no-reboot", "-display", "none", "-nic", "none", "-device", "edu",
+		"-serial", "file:" + console, "-serial", "file:" + results,
+		"-drive", drive + m.disk, "-drive", drive + m.path("payload.tar") + ",readonly=on",
+		"-kernel", m.image.kernel(b.release), "-initrd", m.image.initramfs(b.release),
+		"-append", strings.Join([]string{"console=ttyS0 panic=-1 systemd.unit=vm.target vm.init=" + b.init, b.cmdline}, " "),
+	}
+	return args
+}
+
+// path names a file of this boot.
+func (m *machine) path(name string) string {
+	return filepath.Join(m.dir, fmt.Sprintf("%d-%s", m.boots, name))
+}
+
+// report is what a guest has sent: what a section's command said, and how it
+// ended.
+type report map[string]section
+
+type section struct {
+	text   string
+	status int
+}
+
+func readReport(path string) report {
+	data, _ := os.ReadFile(path)
+	r := report{}
+	name, text := "", ""
+	for line := range strings.Lines(strings.ReplaceAll(string(data), "\r", "")) {
+		mark := strings.TrimSuffix(line, "\n")
+		if begun, ok := strings.CutPrefix(mark, "=== begin "); ok {
+			name, text = begun, ""
+		} else if ended, ok := strings.CutPrefix(mark, "=== end "+name+" "); ok && name != "" {
+			status, err := strconv.Atoi(ended)
+			if err == nil {
+				r[name] = section{strings.TrimSpace(text), status}
+			}
+		} else {
+			text += line
+		}
+	}
+	return r
+}
+
+func (r report) has(name string) bool {
+	_, ok := r[name]
+	return ok
+}
+
+// field finds KEY=VALUE in a section.
+func (r report) field(name, key string) string {
+	for line := range strings.Lines(r[name].text) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), key+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// number is a field that is a number of microseconds, in seconds.
+func (r report) seconds(name, key string) float64 {
+	n, _ := strconv.ParseFloat(r.field(name, key), 64)
+	return n / 1e6
+}
+
+func tail(path string) string {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "none"
+	}
+	return string(data[max(0, len(data)-3000):])
+}

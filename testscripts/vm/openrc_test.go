@@ -1,0 +1,24 @@
+//go:build vm
+
+package vm
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// testOpenRC boots a machine with OpenRC twice.
+func testOpenRC(t *testing.T, i image) {
+	m := newMachine(t, i)
+	running := i.releases[0]
+	r := m.boot(boot{init: openrcInit, first: []string{demo, edu}, job: "openrc.sh", limit: 5 * time.Minute})
+	judge(t, r["init"].text == "init", "OpenRC: it is what booted", r["init"].text)
+	judge(t, r["service"].status == 0, "OpenRC: the service is started", r["service"].text, r["runlevel"].text)
+	installed(t, r, "OpenRC", running, "dkms-demo", "vm-edu")
+	judge(t, r.loaded("dkms_demo") && r.loaded("vm_edu"), "OpenRC: the modules that are asked for are loaded", r["modules"].text)
+
+	r = m.boot(boot{init: openrcInit, job: "openrc.sh", limit: 5 * time.Minute})
+	judge(t, r["service"].status == 0, "OpenRC, second boot: the service is started", r["service"].text)
+	judge(t, !builds(strings.ReplaceAll(r["console"].text, "\r", "")), "OpenRC, second boot: nothing is built", r["console"].text)
+}
