@@ -78,6 +78,7 @@ type work struct {
 	tools   kernel.Toolchain
 	env     map[string]string
 	records []conf.Record
+	format  module.Compression
 }
 
 // Build builds j and puts the result into the tree. On failure the tree has

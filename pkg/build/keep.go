@@ -107,6 +107,11 @@ func (w *work) stage(ctx context.Context, stage string) (*tree.Manifest, error) 
 			return nil, err
 		}
 	}
+	if w.format = w.Kernel.Suffix(); !module.Readable(ctx, w.Run, w.format) {
+		w.Report.Warnf("%s: kernel %s has its modules compressed by %s, which the module tools of this system cannot read; leaving this one uncompressed",
+			w.ID, w.Kernel.Release, w.format)
+		w.format = module.None
+	}
 	for _, r := range w.records {
 		file, err := w.finishModule(ctx, filepath.Join(stage, "module"), r)
 		if err != nil {
@@ -134,7 +139,7 @@ func (w *work) finishModule(ctx context.Context, dir string, r conf.Record) (tre
 	if err != nil {
 		return tree.File{}, err
 	}
-	format := w.Kernel.Suffix()
+	format := w.format
 	if data, err = w.compress(ctx, format, data); err != nil {
 		return tree.File{}, fmt.Errorf("%s: %s: %w", w.ID, r.DestName, err)
 	}

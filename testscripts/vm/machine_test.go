@@ -75,6 +75,9 @@ func (m *machine) boot(b boot) report {
 	out, err := cmd.CombinedOutput()
 	m.t.Logf("boot %d of %s by %s took %.0f s", m.boots, b.release, b.init, time.Since(start).Seconds())
 	r := readReport(results)
+	if data, err := os.ReadFile(console); err == nil {
+		r["console"] = section{text: strings.ReplaceAll(string(data), "\r", "")}
+	}
 	if err != nil || !r.has("job") {
 		m.t.Errorf("FAIL boot %d: the job did not end in %s: %v %s\nresults: %s\nconsole: %s",
 			m.boots, b.limit, err, out, tail(results), tail(console))
@@ -96,7 +99,7 @@ func (m *machine) payload(b boot) {
 	if b.first != nil {
 		from["pre"] = "guest/jobs/pre.sh"
 		check(m.t, run("cp", "-a", m.image.ours(), filepath.Join(dir, "root")))
-		check(m.t, run("cp", "-a", append(b.first, filepath.Join(dir, "src"))...))
+		check(m.t, run("cp", append(append([]string{"-a"}, b.first...), filepath.Join(dir, "src"))...))
 	}
 	if b.init == openrcInit {
 		check(m.t, os.WriteFile(filepath.Join(dir, "openrc"), nil, 0o644))
