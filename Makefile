@@ -153,7 +153,7 @@ deb rpm: all
 
 # In a chroot of Debian bookworm, kept below /var/tmp/dkms-packages.
 test-packages: deb
-	sh testscripts/packages.sh $(BIN)/dkms_$(VERSION)-$(RELEASE)_*.deb
+	sh testscripts/packages.sh "$(BIN)/dkms_$(VERSION)-$(RELEASE)_$$($(GO) env GOARCH).deb"
 
 man-check:
 	mandoc -T lint -W warning dist/man/*

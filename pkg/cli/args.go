@@ -56,6 +56,7 @@ var options = []option{
 	{name: "debug"},
 	{name: "jobs", short: "j", value: true},
 	{name: "dry-run", short: "n"},
+	{name: "json"},
 	{name: "password-file", prefix: true, value: true},
 	{name: "hash-file", prefix: true, value: true},
 	{name: "help", short: "h"},

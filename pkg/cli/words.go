@@ -24,6 +24,7 @@ var actions = []struct {
 	{engine.Remove, "unbuild it and forget it"},
 	{engine.Autoinstall, "install everything that is missing"},
 	{engine.Status, "list modules, builds and installations"},
+	{engine.Check, "is it safe to boot: are all modules of a kernel ready"},
 	{engine.Match, "install for a kernel what another has"},
 	{engine.Mktarball, "write sources and builds into an archive"},
 	{engine.Ldtarball, "load such an archive, or one of sources"},
@@ -58,7 +59,7 @@ func isAction(word string) bool {
 func (f *flags) request(h system.Host, in io.Reader) (engine.Request, error) {
 	req := engine.Request{
 		Kernels: f.Kernelver, Arches: f.Arch, Conf: f.Conf, All: f.All, Force: f.Force,
-		ForceVersion: f.ForceVersionOverride, NoDepmod: f.NoDepmod, DryRun: f.DryRun,
+		ForceVersion: f.ForceVersionOverride, NoDepmod: f.NoDepmod, DryRun: f.DryRun, JSON: f.JSON,
 		Template: f.Templatekernel, Modprobe: f.ModprobeOnInstall, SafeUpgrade: f.RpmSafeUpgrade,
 		PasswordFile: f.PasswordFile, HashFile: f.HashFile, Archive: f.Archive, Input: in, BinariesOnly: f.BinariesOnly, SourceOnly: f.SourceOnly,
 	}

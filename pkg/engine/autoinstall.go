@@ -33,9 +33,13 @@ func (e *Engine) autoinstall(ctx context.Context, req *Request) (code exit.Code,
 		return exit.OK, err
 	}
 	err = e.locking(ctx, req, func() error {
-		p, confs, err := e.planAutoinstall(ctx, targets)
+		p, confs, broken, err := e.planAutoinstall(ctx, targets)
 		if err != nil {
 			return err
+		}
+		for _, id := range broken {
+			err := e.broken(id)
+			e.report.Emit(report.Event{Kind: report.Failure, Module: id.String(), Text: err.Error(), Err: err})
 		}
 		r, err := e.carryOut(ctx, req, p, confs)
 		if err != nil {
@@ -112,14 +116,12 @@ func (e *Engine) sound(id tree.ID, t tree.Target) bool {
 }
 
 // planAutoinstall reads what is needed of the packages that are not installed,
-// with one bash for all packages and kernels, and plans for every kernel.
-func (e *Engine) planAutoinstall(ctx context.Context, targets []tree.Target) (*plan.Plan, map[subject]conf.Result, error) {
+// with one bash for all packages and kernels, and plans for every kernel. The
+// versions whose sources are lost are given back.
+func (e *Engine) planAutoinstall(ctx context.Context, targets []tree.Target) (*plan.Plan, map[subject]conf.Result, []tree.ID, error) {
 	list, broken, err := e.newest()
 	if err != nil {
-		return nil, nil, err
-	}
-	for _, id := range broken {
-		e.report.Emit(report.Event{Kind: report.Failure, Module: id.String(), Text: e.broken(id).Error(), Err: e.broken(id)})
+		return nil, nil, nil, err
 	}
 	var open []subject
 	for _, t := range targets {
@@ -141,7 +143,7 @@ func (e *Engine) planAutoinstall(ctx context.Context, targets []tree.Target) (*p
 		}
 		whole.Append(plan.ForAutoinstall(candidates, e.kernel(t).CheckHeaders(e.distribution)))
 	}
-	return whole, confs, nil
+	return whole, confs, broken, nil
 }
 
 func (e *Engine) candidate(s subject, confs map[subject]conf.Result) plan.Candidate {

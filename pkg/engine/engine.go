@@ -39,6 +39,7 @@ const (
 	Status         Verb = "status"
 	Match          Verb = "match"
 	GenerateMOK    Verb = "generate_mok"
+	Check          Verb = "check"
 	Sign           Verb = "sign"
 	MOK            Verb = "mok"
 	Mktarball      Verb = "mktarball"
@@ -68,6 +69,8 @@ type Request struct {
 	NoDepmod bool
 	// DryRun only shows the plan.
 	DryRun bool
+	// JSON makes check print JSON.
+	JSON bool
 	// Template is the kernel that match takes after.
 	Template string
 	// Action is what mok is to do: "status" or "enroll".
@@ -175,7 +178,7 @@ func (e *Engine) Do(ctx context.Context, req Request) exit.Code {
 }
 
 func (e *Engine) do(ctx context.Context, req *Request) (exit.Code, error) {
-	if err := e.check(req); err != nil {
+	if err := e.refuse(req); err != nil {
 		return 0, err
 	}
 	switch req.Verb {
@@ -189,6 +192,8 @@ func (e *Engine) do(ctx context.Context, req *Request) (exit.Code, error) {
 		return e.match(ctx, req)
 	case GenerateMOK:
 		return exit.OK, e.generateMOK(ctx, req)
+	case Check:
+		return e.check(ctx, req)
 	case Sign:
 		return e.resign(ctx, req)
 	case MOK:
@@ -207,8 +212,8 @@ func (e *Engine) do(ctx context.Context, req *Request) (exit.Code, error) {
 	return 0, exit.Errorf(exit.Usage, "unknown action %q", req.Verb)
 }
 
-// check refuses what no verb can do anything with.
-func (e *Engine) check(req *Request) error {
+// refuse says what no verb can do anything with.
+func (e *Engine) refuse(req *Request) error {
 	switch {
 	case req.BinariesOnly && req.SourceOnly:
 		return exit.Errorf(exit.OnlyConflict, "--binaries-only and --source-only exclude each other")
@@ -219,7 +224,7 @@ func (e *Engine) check(req *Request) error {
 	case len(req.Arches) > 0 && req.All:
 		return exit.Errorf(exit.ArchWithAll, "-a and --all exclude each other")
 	}
-	if req.Verb == Status {
+	if req.Verb == Status || req.Verb == Check {
 		return nil
 	}
 	if e.host.UID != 0 && e.needsRoot(req) {

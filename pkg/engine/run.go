@@ -52,6 +52,9 @@ func (e *Engine) carryOut(ctx context.Context, req *Request, p *plan.Plan, confs
 	r := &run{Engine: e, req: req, confs: confs, failed: make([]bool, len(p.Steps)), results: map[subject]result{}}
 	for _, n := range p.Notes {
 		r.settle(subject{n.ID, n.Target}, result{n.Outcome, n.Reason, n.Err})
+		if n.Outcome == plan.Failed && !req.DryRun {
+			r.remember(subject{n.ID, n.Target}, n.Err)
+		}
 	}
 	if req.DryRun {
 		e.show(p)

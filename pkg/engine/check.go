@@ -1,0 +1,236 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/kernel"
+	"dkms/pkg/module"
+	"dkms/pkg/plan"
+	"dkms/pkg/sign"
+	"dkms/pkg/tree"
+)
+
+// Verdict is the answer to "is it safe to boot this kernel". The JSON names
+// are an interface; see dkms(8).
+type Verdict struct {
+	Kernel string `json:"kernel"`
+	Arch   string `json:"arch"`
+	// Safe says that every module that belongs to the kernel is installed,
+	// whole, and will be loaded.
+	Safe    bool            `json:"safe"`
+	Modules []ModuleVerdict `json:"modules"`
+	// SignaturesRequired says that this machine loads signed modules only.
+	SignaturesRequired bool `json:"signatures_required"`
+}
+
+// ModuleVerdict is how one module stands for a kernel.
+type ModuleVerdict struct {
+	Module  string `json:"module"`
+	Version string `json:"version"`
+	// State is one of ready, skipped, unwanted, waiting, missing, failed,
+	// damaged, unsigned, untrusted and broken; all from missing on are bad.
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+	Hint   string `json:"hint,omitempty"`
+}
+
+func (m ModuleVerdict) bad() bool {
+	switch m.State {
+	case "ready", "skipped", "unwanted", "waiting":
+		return false
+	}
+	return true
+}
+
+// checkSchema is the version of the JSON that check prints.
+const checkSchema = 1
+
+// check tells, for every kernel or the named ones, whether it is safe to boot.
+// The status is 0 when all are, and 11 when one is not.
+func (e *Engine) check(ctx context.Context, req *Request) (exit.Code, error) {
+	targets, err := e.targets(req, func() ([]string, error) {
+		list := kernel.Installed(e.host.Root)
+		if len(list) == 0 {
+			return nil, exit.Errorf(exit.Usage, "no kernel in %s has headers: there is nothing to check", e.host.Root.InstallTree())
+		}
+		return list, nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	code := exit.OK
+	var verdicts []Verdict
+	for _, t := range targets {
+		v, err := e.verdictOn(ctx, t)
+		if err != nil {
+			return 0, err
+		}
+		if !v.Safe {
+			code = exit.SomeFailed
+		}
+		verdicts = append(verdicts, v)
+	}
+	if req.JSON {
+		data, err := json.MarshalIndent(map[string]any{"schema": checkSchema, "kernels": verdicts}, "", "  ")
+		e.report.Result(string(data))
+		return code, err
+	}
+	for _, v := range verdicts {
+		e.printVerdict(v)
+	}
+	return code, nil
+}
+
+func (e *Engine) printVerdict(v Verdict) {
+	bad := 0
+	for _, m := range v.Modules {
+		line := fmt.Sprintf("%s: %s/%s: %s", v.Kernel, m.Module, m.Version, m.State)
+		if m.Reason != "" {
+			line += ": " + strings.ReplaceAll(m.Reason, "\n", " ")
+		}
+		if m.bad() {
+			bad++
+			if m.Hint != "" {
+				line += " (" + strings.ReplaceAll(m.Hint, "\n", "; ") + ")"
+			}
+		}
+		if m.State != "unwanted" {
+			e.report.Result(line)
+		}
+	}
+	if bad == 0 {
+		e.report.Result(v.Kernel + ": safe to boot")
+		return
+	}
+	e.report.Result(fmt.Sprintf("%s: not safe to boot: %d of %d modules are not ready", v.Kernel, bad, len(v.Modules)))
+}
+
+func (e *Engine) verdictOn(ctx context.Context, t tree.Target) (Verdict, error) {
+	v := Verdict{Kernel: t.Kernel, Arch: t.Arch, Safe: true, Modules: []ModuleVerdict{}}
+	p, _, broken, err := e.planAutoinstall(ctx, []tree.Target{t})
+	if err != nil {
+		return v, err
+	}
+	machine, _ := sign.Inspect(e.host.Root, nil, e.kernel(t).Config().Get)
+	v.SignaturesRequired = machine.Enforced()
+	for _, id := range broken {
+		err := e.broken(id)
+		v.add(ModuleVerdict{Module: id.Name, Version: id.Version, State: "broken", Reason: err.Error(), Hint: exit.Hint(err)})
+	}
+	for _, n := range p.Notes {
+		v.add(e.noteVerdict(n, v.SignaturesRequired))
+	}
+	for _, s := range p.Steps {
+		if s.Kind == plan.Install {
+			v.add(e.missing(s))
+		}
+	}
+	return v, nil
+}
+
+func (v *Verdict) add(m ModuleVerdict) {
+	v.Modules = append(v.Modules, m)
+	v.Safe = v.Safe && !m.bad()
+}
+
+func (e *Engine) noteVerdict(n plan.Note, required bool) ModuleVerdict {
+	m := ModuleVerdict{Module: n.ID.Name, Version: n.ID.Version, Reason: n.Reason}
+	switch n.Outcome {
+	case plan.Ready:
+		m.State, m.Reason = "ready", ""
+		if required {
+			e.checkSignature(n, &m)
+		}
+	case plan.Skipped:
+		m.State = "skipped"
+	case plan.Deferred:
+		m.State = "waiting"
+	case plan.Unwanted:
+		m.State = "unwanted"
+	default:
+		m.State, m.Reason, m.Hint = "failed", n.Err.Error(), exit.Hint(n.Err)
+	}
+	return m
+}
+
+// missing is a module that autoinstall would install: it is not there, was
+// damaged, or failed the last time.
+func (e *Engine) missing(s plan.Step) ModuleVerdict {
+	m := ModuleVerdict{Module: s.ID.Name, Version: s.ID.Version, State: "missing", Reason: s.Reason,
+		Hint: "dkms autoinstall -k " + s.Target.Kernel}
+	if e.tree.IsInstalled(s.ID, s.Target) {
+		m.State, m.Reason = "damaged", "an installed file is missing or empty"
+		return m
+	}
+	if f := e.tree.Failure(s.ID, s.Target); f != nil {
+		m.State, m.Reason, m.Hint = "failed", f.Message, f.Hint
+	}
+	return m
+}
+
+// checkSignature looks at the installed files of a module on a machine that
+// only loads signed ones.
+func (e *Engine) checkSignature(n plan.Note, m *ModuleVerdict) {
+	manifest, err := e.tree.Manifest(n.ID, n.Target)
+	if err != nil || manifest == nil {
+		return
+	}
+	pair, err := e.usedPair(n.Target)
+	for _, f := range manifest.Installed {
+		info, readErr := module.Read(f.Path)
+		switch {
+		case readErr != nil:
+			m.State, m.Reason = "damaged", readErr.Error()
+		case info.Signature == nil || info.Signature.PKCS7 == nil:
+			m.State, m.Reason = "unsigned", filepath.Base(f.Path)+" is not signed, and this machine requires that"
+			m.Hint = "dkms sign " + n.ID.String()
+		case err != nil:
+			m.State, m.Reason = "untrusted", err.Error()
+		case !pair.trusts(f.Path, info):
+			m.State, m.Reason = "untrusted", fmt.Sprintf("%s is signed by %q, which this machine does not trust", filepath.Base(f.Path), info.Signature.Signer)
+			m.Hint = "dkms mok enroll"
+		default:
+			continue
+		}
+		return
+	}
+}
+
+// trustedPair is the certificate in use and whether the machine trusts it.
+type trustedPair struct {
+	certificate string
+	trusted     bool
+}
+
+func (e *Engine) usedPair(t tree.Target) (trustedPair, error) {
+	options, err := e.reader.Signing(context.Background(), t.Kernel)
+	if err != nil {
+		return trustedPair{}, err
+	}
+	pair, err := e.findPair(t, options)
+	if err != nil {
+		return trustedPair{}, err
+	}
+	cert, err := sign.ReadCertificate(pair.CertPath)
+	if err != nil {
+		return trustedPair{}, err
+	}
+	trust, _ := sign.Inspect(e.host.Root, cert, e.kernel(t).Config().Get)
+	return trustedPair{pair.CertPath, trust.Trusted()}, nil
+}
+
+// trusts verifies the signature of a file with the certificate.
+func (p trustedPair) trusts(path string, info *module.Info) bool {
+	data, err := module.Load(path)
+	if err != nil || !p.trusted {
+		return false
+	}
+	payload, _, ok := module.CutSignature(data)
+	cert, certErr := sign.ReadCertificate(p.certificate)
+	return ok && certErr == nil && sign.Verify(info.Signature.PKCS7, payload, cert) == nil
+}

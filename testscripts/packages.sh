@@ -1,0 +1,332 @@
+#!/bin/sh
+# shellcheck disable=SC2016 # ${Version} is for dpkg-query
+# packages.sh PACKAGE.deb: the life of a Debian machine with our dkms package.
+# In a chroot of bookworm it takes the place of Debian's dkms, sees packages
+# with modules and kernels come and go, is purged, and gives way to Debian's
+# again. The system, and what apt fetched for it, are kept in
+# ${PACKAGES_CACHE:-/var/tmp/dkms-packages}. Prints PASS or FAIL for every
+# expectation; the status is 0 if all were met.
+set -u
+export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
+cache=${PACKAGES_CACHE:-/var/tmp/dkms-packages}
+mirror=${PACKAGES_MIRROR:-http://deb.debian.org/debian}
+here=$(cd "$(dirname "$0")" && pwd)
+base=$cache/base root=$cache/root log=$cache/log
+
+# Mounts and processes of this test end with it.
+if [ "${2-}" != inside ]; then
+	[ -f "${1-}" ] || { echo "usage: packages.sh PACKAGE.deb (made by make deb)" >&2 && exit 2; }
+	[ "$(id -u)" = 0 ] || { echo "packages.sh: a chroot needs root" >&2 && exit 2; }
+	command -v debootstrap >/dev/null || { echo "packages.sh: debootstrap is not installed" >&2 && exit 2; }
+	mkdir -p "$cache"
+	exec flock "$cache/lock" unshare --mount --pid --fork sh "$0" "$(readlink -f "$1")" inside
+fi
+ours=$(dpkg-deb -f "$1" Version)
+
+# ---- the machine ----
+
+make_base() {
+	[ ! -d "$base" ] || return 0
+	echo "packages.sh: making $base, see $cache/debootstrap.log" >&2
+	rm -rf "$base.partial"
+	debootstrap --variant=minbase --include=ca-certificates,kmod bookworm "$base.partial" "$mirror" \
+		>"$cache/debootstrap.log" 2>&1 || exit
+	mv "$base.partial" "$base"
+}
+
+make_root() {
+	rm -rf "$root"
+	cp -a --reflink=auto "$base" "$root" || exit
+	mkdir -p "$cache/archives/partial" "$root/packages"
+	mount -t proc proc "$root/proc" && mount --bind "$cache/archives" "$root/var/cache/apt/archives" || exit
+	install -m 644 "$1" "$root/packages/ours.deb"
+	printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
+	chmod 755 "$root/usr/sbin/policy-rc.d"
+	echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/unsafe-io"
+	cat >"$root/etc/apt/apt.conf.d/test" <<-END
+		APT::Install-Recommends "false";
+		APT::Keep-Downloaded-Packages "true";
+		Dpkg::Use-Pty "false";
+		Dpkg::Options { "--force-confdef"; "--force-confold"; };
+		$(apt-config dump Acquire::http::Proxy 2>/dev/null)
+	END
+	in_root apt-get update -q >"$log" 2>&1 || { cat "$log" >&2 && exit 2; }
+}
+
+in_root() { chroot "$root" "$@" </dev/null; }
+
+# ---- expectations ----
+
+passed=0 failed=0
+
+step() { printf '\n== %s\n' "$*"; }
+
+pass() { passed=$((passed + 1)) && echo "PASS $*"; }
+
+fail() {
+	failed=$((failed + 1))
+	echo "FAIL $*"
+	tail -n 40 "$log" | sed 's/^/     | /'
+}
+
+# expect TEXT COMMAND...: the command succeeds.
+expect() {
+	text=$1 && shift
+	if "$@" >"$log" 2>&1; then pass "$text"; else
+		code=$?
+		fail "$text (status $code: $*)"
+	fi
+}
+
+# reject TEXT STATUS COMMAND...: the command fails, with that status.
+reject() {
+	text=$1 want=$2 && shift 2
+	"$@" >"$log" 2>&1
+	code=$?
+	if [ "$code" = "$want" ]; then pass "$text"; else fail "$text (status $code, want $want: $*)"; fi
+}
+
+# apt TEXT ARGUMENTS...: apt-get succeeds and nobody complains.
+apt() {
+	text=$1 && shift
+	in_root apt-get -y -q "$@" >"$log" 2>&1
+	code=$?
+	cat "$log" >>"$cache/apt.log"
+	if [ $code = 0 ] && ! grep -E '^(dpkg(-[a-z]+)?: (error|warning)|E:|W:|run-parts:)' "$log"; then
+		pass "$text"
+	else
+		fail "$text (status $code: apt-get $*)"
+	fi
+}
+
+# said TEXT PATTERN: the last command printed a line like that.
+said() { if grep -Eq -- "$2" "$log"; then pass "$1"; else fail "$1 (no line matches $2)"; fi; }
+
+# status TEXT [LINE...]: dkms status prints these lines in some order.
+status() {
+	text=$1 && shift
+	got=$(in_root dkms status 2>"$log") || { fail "$text (dkms status failed)" && return; }
+	got=$(printf '%s\n' "$got" | sort) want=$(printf '%s\n' "$@" | sort)
+	if [ "$got" = "$want" ]; then pass "$text"; else
+		printf 'dkms status printed:\n%s\nwant:\n%s\n' "$got" "$want" >>"$log"
+		fail "$text"
+	fi
+}
+
+# modules KERNEL [NAME...]: these and no others are in place, for that kernel.
+modules() {
+	kernel=$1 && shift
+	got=$(cd "$root/lib/modules/$kernel/updates/dkms" 2>/dev/null && ls)
+	want=$(for name; do echo "$name.ko"; done)
+	: >"$log"
+	for file in $got; do
+		case $(in_root modinfo -F vermagic "/lib/modules/$kernel/updates/dkms/$file") in
+		"$kernel "*) ;;
+		*) got="$got (not for this kernel: $file)" ;;
+		esac
+	done
+	if [ "$got" = "$want" ]; then pass "modules of $kernel: $*"; else
+		printf 'found:\n%s\n' "$got" >"$log"
+		fail "modules of $kernel: $*"
+	fi
+}
+
+# indexed KERNEL NAME: modprobe would find the module.
+indexed() { expect "modprobe finds $2 of $1" in_root modprobe --set-version "$1" --show-depends --dry-run "$2"; }
+
+gone() {
+	text=$1 && shift
+	: >"$log"
+	for path; do
+		! [ -e "$root$path" ] && ! [ -L "$root$path" ] || echo "$path is still there" >>"$log"
+	done
+	if [ -s "$log" ]; then fail "$text"; else pass "$text"; fi
+}
+
+# version NAME prints the version of a package's module, from its sources.
+version() { (cd "$root/usr/src" && ls -d "$1"-[0-9]*) | sed "s/^$1-//"; }
+
+# installed MODULE...: what dkms status prints if all is well.
+installed() { for id; do for k in $kernels; do echo "$id, $k, x86_64: installed"; done; done; }
+
+# ---- the story ----
+
+debians_dkms() {
+	step "Debian's dkms builds and installs"
+	apt "install Debian's dkms, two packages with modules and headers" \
+		install dkms acpi-call-dkms v4l2loopback-dkms linux-headers-amd64
+	theirs=$(in_root dpkg-query -W -f '${Version}' dkms)
+	kernel=$(cd "$root/lib/modules" && ls)
+	acpi=acpi-call/$(version acpi-call) v4l=v4l2loopback/$(version v4l2loopback)
+	kernels=$kernel
+	status "Debian's dkms $theirs has installed them for $kernel" "$(installed "$acpi" "$v4l")"
+	echo '# a word of the administrator' >>"$root/etc/dkms/framework.conf"
+}
+
+ours_takes_over() {
+	step "ours takes its place"
+	apt "install ours over Debian's" install /packages/ours.deb
+	said "the changed framework.conf stays" "Keeping old config file|keep.*old config"
+	expect "the administrator's word is still in it" grep -q administrator "$root/etc/dkms/framework.conf"
+	for hook in postinst header_postinst preinst prerm; do
+		expect "the $hook hook is ours" grep -q "/usr/lib/dkms/dkms-hook" "$root/etc/kernel/$hook.d/dkms"
+	done
+	expect "it is dkms $ours" [ "$(in_root dpkg-query -W -f '${Version} ${Status}' dkms)" = "$ours install ok installed" ]
+	expect "and says so" [ "$(in_root dkms --version)" = dkms-3.4.3 ]
+	expect "no file of it was changed" verified
+	expect "the boot service is enabled" [ -L "$root/etc/systemd/system/multi-user.target.wants/dkms.service" ]
+	status "what Debian's had installed is known" "$acpi, $kernel, x86_64: installed" "$v4l, $kernel, x86_64: installed"
+	modules "$kernel" acpi_call v4l2loopback
+
+	expect "what Debian's had installed can be uninstalled" in_root dkms uninstall "$acpi" -k "$kernel"
+	modules "$kernel" v4l2loopback
+	status "and is still built" "$acpi, $kernel, x86_64: built" "$v4l, $kernel, x86_64: installed"
+	expect "what Debian's had built can be installed" in_root dkms install "$acpi" -k "$kernel"
+	modules "$kernel" acpi_call v4l2loopback
+	indexed "$kernel" acpi_call
+	expect "what Debian's had registered can be removed" in_root dkms remove "$v4l" --all
+	modules "$kernel" acpi_call
+	gone "with all that belongs to it" "/var/lib/dkms/${v4l%/*}"
+	apt "its package can be installed again" install --reinstall v4l2loopback-dkms
+	status "and is built by ours" "$acpi, $kernel, x86_64: installed" "$v4l, $kernel, x86_64: installed"
+}
+
+# verified tells whether dpkg finds only the conffile that we changed.
+verified() { [ "$(in_root dpkg --verify dkms)" = "??5?????? c /etc/dkms/framework.conf" ]; }
+
+kernels_come() {
+	step "kernels come, and a package with a module"
+	apt "install a kernel, another one's headers and dm-writeboost-dkms" \
+		install linux-image-amd64 linux-headers-cloud-amd64 dm-writeboost-dkms
+	cloud=$(cd "$root/lib/modules" && ls -d -- *cloud-amd64)
+	kernels="$kernel $cloud" boost=dm-writeboost/$(version dm-writeboost)
+	all_installed "everything is installed for both"
+	modules "$kernel" acpi_call dm-writeboost v4l2loopback
+	modules "$cloud" acpi_call dm-writeboost v4l2loopback
+	indexed "$kernel" dm-writeboost
+	apt "install the kernel's package anew" install --reinstall "linux-image-$kernel"
+	said "its hooks have run" "^/etc/kernel/postinst.d/dkms:"
+	all_installed "everything is installed as before"
+	apt "install the other one's headers anew" install --reinstall "linux-headers-$cloud"
+	all_installed "everything is installed as before"
+}
+
+all_installed() { status "$1" "$(installed "$acpi" "$boost" "$v4l")"; }
+
+packages_go() {
+	step "packages with modules are installed anew, removed and purged"
+	apt "install acpi-call-dkms anew" install --reinstall acpi-call-dkms
+	all_installed "everything is installed as before"
+	apt "remove dm-writeboost-dkms" remove dm-writeboost-dkms
+	modules "$kernel" acpi_call v4l2loopback
+	modules "$cloud" acpi_call v4l2loopback
+	gone "nothing is left of it" "/var/lib/dkms/${boost%/*}" "/usr/src/dm-writeboost-${boost#*/}"
+	apt "install it again" install dm-writeboost-dkms
+	all_installed "it is built for both kernels"
+	apt "purge it" purge dm-writeboost-dkms
+	gone "nothing is left of it" "/var/lib/dkms/${boost%/*}"
+	boost=
+}
+
+kernels_go() {
+	step "a kernel goes and comes again"
+	apt "remove the kernel" remove "linux-image-$kernel"
+	said "its hook has run" "^/etc/kernel/prerm.d/dkms:"
+	status "nothing is left for it" "$acpi, $cloud, x86_64: installed" "$v4l, $cloud, x86_64: installed"
+	gone "not in its directory either" "/lib/modules/$kernel/updates"
+	apt "install it again" install linux-image-amd64
+	status "everything is installed for it again" "$(installed "$acpi" "$v4l")"
+	modules "$kernel" acpi_call v4l2loopback
+	apt "purge the other kernel's headers" purge linux-headers-cloud-amd64 "linux-headers-$cloud"
+	kernels=$kernel
+}
+
+broken_module() {
+	step "a module that does not compile"
+	mkdir "$root/usr/src/broken-1.0"
+	echo '#error broken on purpose' >"$root/usr/src/broken-1.0/broken.c"
+	echo 'obj-m := broken.o' >"$root/usr/src/broken-1.0/Makefile"
+	cat >"$root/usr/src/broken-1.0/dkms.conf" <<-'END'
+		PACKAGE_NAME="broken"
+		PACKAGE_VERSION="1.0"
+		BUILT_MODULE_NAME[0]="broken"
+		DEST_MODULE_LOCATION[0]="/updates"
+		AUTOINSTALL="yes"
+	END
+	expect "is registered" in_root dkms add broken/1.0
+	reject "fails by itself" 10 in_root dkms build broken/1.0 -k "$kernel"
+	apt "does not stop a kernel's package" install --reinstall "linux-image-$kernel"
+	said "which says what failed" "broken/1\.0"
+	echo 'hook_errors="fail"' >"$root/etc/dkms/framework.conf.d/test.conf"
+	reject "unless the administrator says so" 100 in_root apt-get -y -q install --reinstall "linux-image-$kernel"
+	rm "$root/etc/dkms/framework.conf.d/test.conf"
+	expect "and the package can be configured after that" in_root dpkg --configure -a
+	expect "is removed" in_root dkms remove broken/1.0 --all
+	rm -r "$root/usr/src/broken-1.0"
+}
+
+ours_goes() {
+	step "ours is removed and purged"
+	cp -r "$here/demo/dkms-demo-1.0" "$root/usr/src"
+	expect "a module without a package is installed" in_root dkms install dkms-demo/1.0 -k "$kernel"
+	expect "a key is made" in_root dkms generate_mok
+	apt "remove ours and what depends on it" remove dkms
+	modules "$kernel" dkms_demo
+	apt "a kernel's package does not miss it" install --reinstall "linux-image-$kernel"
+	apt "purge ours" purge dkms
+	gone "the programs and the configuration are gone" /usr/sbin/dkms /usr/lib/dkms /etc/dkms \
+		/usr/lib/kernel/install.d/40-dkms.install /usr/lib/systemd/system/dkms.service \
+		/etc/systemd/system/multi-user.target.wants/dkms.service /etc/modprobe.d/dkms.conf \
+		/etc/kernel/postinst.d/dkms /etc/kernel/header_postinst.d/dkms /etc/kernel/preinst.d/dkms /etc/kernel/prerm.d/dkms
+	expect "what is registered stays" [ -e "$root/var/lib/dkms/dkms-demo/1.0/source" ]
+	apt "install ours again" install /packages/ours.deb
+	status "it is known" "dkms-demo/1.0, $kernel, x86_64: installed"
+	expect "it is removed" in_root dkms remove dkms-demo/1.0 --all
+	rm -r "$root/usr/src/dkms-demo-1.0"
+	apt "purge ours again" purge dkms
+	left=$(cd "$root" && find . \( -path ./proc -o -path ./packages -o -path ./var/cache -o -path ./var/log \) -prune -o -name '*dkms*' -print | sort)
+	expect "nothing is left but the key" [ "$left $(ls "$root/var/lib/dkms")" = "./var/lib/dkms mok.key
+mok.pub" ]
+	[ "$left" = ./var/lib/dkms ] || printf '     | %s\n' "$left"
+}
+
+debians_again() {
+	step "Debian's dkms comes back"
+	apt "install ours and the packages with modules" install /packages/ours.deb acpi-call-dkms v4l2loopback-dkms
+	status "ours has installed them" "$acpi, $kernel, x86_64: installed" "$v4l, $kernel, x86_64: installed"
+	apt "put Debian's in its place" install --allow-downgrades "dkms=$theirs"
+	expect "it is dkms ${theirs%%-*}" [ "$(in_root dkms --version)" = "dkms-${theirs%%-*}" ]
+	gone "the boot service is gone" /etc/systemd/system/multi-user.target.wants/dkms.service
+	expect "its hooks are there" grep -q dkms_autoinstaller "$root/etc/kernel/postinst.d/dkms"
+	status "what ours had installed is known" "$acpi, $kernel, x86_64: installed" "$v4l, $kernel, x86_64: installed"
+	expect "and can be uninstalled" in_root dkms uninstall "$acpi" -k "$kernel"
+	modules "$kernel" v4l2loopback
+	status "it is still built" "$acpi, $kernel, x86_64: built" "$v4l, $kernel, x86_64: installed"
+	apt "remove a package whose module ours had installed" remove v4l2loopback-dkms
+	gone "nothing is left of it" "/var/lib/dkms/${v4l%/*}" "/lib/modules/$kernel/updates/dkms/v4l2loopback.ko"
+
+	apt "ours once more" install /packages/ours.deb
+	status "it sees what Debian's has done" "$acpi, $kernel, x86_64: built"
+	apt "Debian's once more" install --allow-downgrades "dkms=$theirs"
+	expect "which builds over what ours had built" in_root dkms build "$acpi" -k "$kernel" --force
+	expect "and installs that" in_root dkms install "$acpi" -k "$kernel"
+	apt "ours for good" install /packages/ours.deb
+	status "it knows" "$acpi, $kernel, x86_64: installed"
+	apt "remove the package" remove acpi-call-dkms
+	gone "nothing is left" "/var/lib/dkms/${acpi%/*}" "/lib/modules/$kernel/updates/dkms"
+	status "no module is registered"
+}
+
+make_base
+make_root "$1"
+: >"$cache/apt.log"
+debians_dkms
+ours_takes_over
+kernels_come
+packages_go
+kernels_go
+broken_module
+ours_goes
+debians_again
+printf '\n%s passed, %s failed; all that apt said is in %s\n' "$passed" "$failed" "$cache/apt.log"
+[ "$failed" = 0 ]
