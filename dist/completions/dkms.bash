@@ -50,7 +50,7 @@ _dkms() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local verb='' module='' word before='' i
 	local verbs='add build install uninstall unbuild remove autoinstall status match
-		mktarball ldtarball generate_mok kernel_preinst kernel_postinst kernel_prerm'
+		mktarball ldtarball check sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm'
 	local common='--verbose --quiet --debug --dkmstree --sourcetree --installtree --help'
 	local one='--module -v --kernelver --arch -c --config --directive --dry-run'
 	COMPREPLY=()
@@ -97,7 +97,7 @@ _dkms() {
 		_dkms_reply "$cur" "$(_dkms_kernels)"
 		return
 		;;
-	-c | --config | --archive)
+	-c | --config | --archive | --password-file | --hash-file)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		compopt -o filenames 2>/dev/null
 		return
@@ -124,6 +124,9 @@ _dkms() {
 		match) _dkms_reply "$cur" "$common --templatekernel --kernelver --arch -j --force --dry-run" ;;
 		mktarball) _dkms_reply "$cur" "$common $one --all --archive --binaries-only --source-only" ;;
 		ldtarball) _dkms_reply "$cur" "$common --archive --force" ;;
+		check) _dkms_reply "$cur" "$common --kernelver --arch --json" ;;
+		sign) _dkms_reply "$cur" "$common --kernelver --arch --no-depmod --dry-run" ;;
+		mok) _dkms_reply "$cur" "$common --kernelver --password-file --hash-file" ;;
 		generate_mok) _dkms_reply "$cur" "$common --kernelver" ;;
 		kernel_*) _dkms_reply "$cur" "$common --kernelver --arch --no-depmod --dry-run" ;;
 		esac
@@ -132,7 +135,8 @@ _dkms() {
 
 	case $verb in
 	'') _dkms_reply "$cur" "$verbs" ;;
-	autoinstall | generate_mok | kernel_*) ;;
+	mok) _dkms_reply "$cur" 'status enroll' ;;
+	check | autoinstall | generate_mok | kernel_*) ;;
 	add | build | install | ldtarball)
 		if [[ -z $module ]]; then
 			[[ $verb == ldtarball ]] || _dkms_reply "$cur" "$([[ $verb == add ]] || _dkms_modules "$cur/"; _dkms_sources /)"

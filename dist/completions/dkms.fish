@@ -2,7 +2,7 @@
 
 function __dkms_verbs
     printf '%s\n' add build install uninstall unbuild remove autoinstall status match \
-        mktarball ldtarball generate_mok kernel_preinst kernel_postinst kernel_prerm
+        mktarball ldtarball check sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm
 end
 
 function __dkms_kernels
@@ -55,12 +55,16 @@ complete -c dkms -n 'not __dkms_verb' -a status -d 'list modules'
 complete -c dkms -n 'not __dkms_verb' -a match -d 'install what another kernel has'
 complete -c dkms -n 'not __dkms_verb' -a mktarball -d 'pack a module'
 complete -c dkms -n 'not __dkms_verb' -a ldtarball -d 'load an archive'
+complete -c dkms -n 'not __dkms_verb' -a check -d 'is a kernel safe to boot'
+complete -c dkms -n 'not __dkms_verb' -a sign -d 'sign again what is built'
+complete -c dkms -n 'not __dkms_verb' -a mok -d 'signing key and trust'
 complete -c dkms -n 'not __dkms_verb' -a generate_mok -d 'make the signing key'
 complete -c dkms -n 'not __dkms_verb' -a kernel_preinst -d 'drop builds for a kernel to be replaced'
 complete -c dkms -n 'not __dkms_verb' -a kernel_postinst -d 'install what is missing for a new kernel'
 complete -c dkms -n 'not __dkms_verb' -a kernel_prerm -d 'drop builds for a kernel to be removed'
 
-complete -c dkms -n '__dkms_in build install uninstall unbuild remove status match mktarball' -a '(__dkms_added)'
+complete -c dkms -n '__dkms_in build install uninstall unbuild remove status match mktarball sign' -a '(__dkms_added)'
+complete -c dkms -n '__dkms_in mok; and not __dkms_in status enroll' -a 'status enroll'
 complete -c dkms -n '__dkms_in add build install' -a '(__dkms_sources)'
 complete -c dkms -n '__dkms_in add build install ldtarball' -F
 
@@ -78,7 +82,7 @@ complete -c dkms -n "__dkms_in $one" -s m -l module -x -a '(__dkms_added; __dkms
 complete -c dkms -n "__dkms_in $one" -s v -x -a '(__dkms_versions)' -d version
 complete -c dkms -n __dkms_verb -s k -l kernelver -x -a '(__dkms_kernels)' -d kernel
 complete -c dkms -n __dkms_verb -s a -l arch -x -d architecture
-complete -c dkms -n 'not __dkms_in status generate_mok' -s n -l dry-run -d 'print what would be done'
+complete -c dkms -n 'not __dkms_in status check mok generate_mok' -s n -l dry-run -d 'print what would be done'
 complete -c dkms -n '__dkms_in add build install mktarball' -s c -r -F -d 'dkms.conf to use'
 complete -c dkms -n '__dkms_in build install autoinstall' -l config -r -F -d 'kernel configuration'
 complete -c dkms -n '__dkms_in build install autoinstall' -l kernelsourcedir -x -a '(__fish_complete_directories)' -d 'kernel headers'
@@ -95,4 +99,6 @@ complete -c dkms -n '__dkms_in uninstall unbuild remove mktarball' -l all -d 'al
 complete -c dkms -n '__dkms_in mktarball' -l binaries-only -d 'without sources'
 complete -c dkms -n '__dkms_in mktarball' -l source-only -d 'without builds'
 complete -c dkms -n '__dkms_in match' -l templatekernel -x -a '(__dkms_kernels)' -d template
-complete -c dkms -n '__dkms_in status' -l json -d 'print JSON'
+complete -c dkms -n '__dkms_in status check' -l json -d 'print JSON'
+complete -c dkms -n '__dkms_in mok' -l password-file -r -F -d 'file with the password'
+complete -c dkms -n '__dkms_in mok' -l hash-file -r -F -d 'file with its hash'

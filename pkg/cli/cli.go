@@ -36,7 +36,7 @@ type flags struct {
 	Jobs          *string  `short:"j" help:"Parallel jobs of make; 0 is without limit." placeholder:"N"`
 	Verbose       bool     `help:"Say more."`
 	Quiet         bool     `short:"q" help:"Say nothing but warnings and errors."`
-	JSON          bool     `help:"check: print JSON." name:"json"`
+	JSON          bool     `help:"status, check: print JSON." name:"json"`
 	Version       bool     `short:"V" help:"Print the version."`
 	Debug         bool     `help:"Show every program that is started."`
 

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"path/filepath"
 	"strings"
 
@@ -33,6 +34,9 @@ func (e *Engine) status(ctx context.Context, req *Request) error {
 		}
 	}
 	e.complete(ctx, lines)
+	if req.JSON {
+		return e.printJSON(lines)
+	}
 	for _, l := range lines {
 		e.print(l)
 	}
@@ -182,4 +186,40 @@ func (e *Engine) print(l *statusLine) {
 		err := e.broken(l.id)
 		e.report.Emit(report.Event{Kind: report.Failure, Module: l.id.String(), Text: err.Error(), Err: err})
 	}
+}
+
+// statusSchema is the version of the JSON that status prints.
+const statusSchema = 1
+
+// printJSON prints one object; the names in it are an interface, see dkms(8).
+func (e *Engine) printJSON(lines []*statusLine) error {
+	type entry struct {
+		Module  string `json:"module"`
+		Version string `json:"version"`
+		Kernel  string `json:"kernel,omitempty"`
+		Arch    string `json:"arch,omitempty"`
+		State   string `json:"state"`
+		// Remarks are those behind the state of the plain line.
+		Remarks string        `json:"remarks,omitempty"`
+		Signer  string        `json:"signer,omitempty"`
+		Failure *tree.Failure `json:"failure,omitempty"`
+	}
+	entries := []entry{}
+	for _, l := range lines {
+		j := entry{Module: l.id.Name, Version: l.id.Version, State: l.state, Remarks: strings.TrimSpace(l.suffix)}
+		if l.build != nil {
+			j.Kernel, j.Arch = l.build.Kernel, l.build.Arch
+			j.Failure = e.tree.Failure(l.id, l.build.Target)
+		}
+		if l.manifest != nil {
+			j.Signer = l.manifest.Signer
+		}
+		entries = append(entries, j)
+	}
+	data, err := json.MarshalIndent(map[string]any{"schema": statusSchema, "modules": entries}, "", "  ")
+	if err != nil {
+		return err
+	}
+	e.report.Result(string(data))
+	return nil
 }

@@ -27,11 +27,12 @@ func Driverless(root system.Root) []string {
 }
 
 // Claims tells whether one of the aliases of a module, which are shell
-// patterns, fits one of the modaliases.
+// patterns, fits one of the modaliases. A slash is a character like any other.
 func Claims(aliases, modaliases []string) bool {
+	plain := func(s string) string { return strings.ReplaceAll(s, "/", "\x00") }
 	for _, a := range aliases {
 		for _, m := range modaliases {
-			if ok, err := filepath.Match(a, m); err == nil && ok {
+			if ok, err := filepath.Match(plain(a), plain(m)); err == nil && ok {
 				return true
 			}
 		}

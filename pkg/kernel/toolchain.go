@@ -83,7 +83,8 @@ func makeVariable(file, name string) string {
 	value := ""
 	scan := bufio.NewScanner(io.LimitReader(f, 64<<10))
 	for scan.Scan() {
-		left, right, ok := strings.Cut(scan.Text(), "=")
+		line, _, _ := strings.Cut(scan.Text(), "#")
+		left, right, ok := strings.Cut(line, "=")
 		words := strings.Fields(strings.TrimRight(left, ":?+ \t"))
 		if ok && len(words) > 0 && words[len(words)-1] == name {
 			value = strings.TrimSpace(right)

@@ -124,7 +124,8 @@ type outcome struct {
 	done         int // commands compared
 	last         step
 	theirs, ours result
-	left         []item // the differences that are not known
+	items        []item // the differences after the last command
+	left         []item // those of them that are not known
 	excused      []string
 }
 
@@ -143,6 +144,11 @@ func (o *outcome) class() string {
 		detail = strings.Join(parts[:min(3, len(parts))], "/") + " " + path.Ext(it.path)
 	}
 	return fmt.Sprintf("%s: %s %s", o.last.verb, it.kind, detail)
+}
+
+// has tells whether the machines differ in a path that contains text.
+func (o *outcome) has(text string) bool {
+	return slices.ContainsFunc(o.items, func(it item) bool { return strings.Contains(it.path, text) })
 }
 
 func (o *outcome) String() string {
@@ -176,7 +182,7 @@ func (p pair) play(distribution string, steps []step) (*outcome, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", s, err)
 		}
-		o.done, o.last = i+1, s
+		o.done, o.last, o.items = i+1, s, items
 		apart := false
 		for _, it := range items {
 			d := excuse(steps[:i+1], o, it)

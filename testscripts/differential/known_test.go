@@ -61,8 +61,11 @@ var differences = []difference{
 	},
 	{
 		name:   "a build without its modules",
-		reason: "3.0.10 takes it for no build, 3.4.3 for one whose modules are missing",
-		is: func(_ []step, _ *outcome, it item) bool {
+		reason: "3.0.10 takes it for no build, in whose way its directory is (3), 3.4.3 for one whose modules are missing (6)",
+		is: func(_ []step, o *outcome, it item) bool {
+			if it.kind == exitStatus {
+				return it.theirs == "3" && it.ours == "6" && strings.Contains(o.theirs.stderr, "has already been built")
+			}
 			return it.kind == status && strings.Contains(it.ours, "(Built modules are missing")
 		},
 	},
@@ -78,8 +81,8 @@ var differences = []difference{
 		name:   "originals",
 		reason: "3.0.10 leaves them in place on Debian, 3.4.3 puts them aside there too",
 		is: func(_ []step, o *outcome, it item) bool {
-			return o.distribution == "debian" && strings.Contains(o.ours.stderr, "kept the original /lib/modules/") && (it.kind == status ||
-				strings.Contains(it.path, "original_module") || strings.HasPrefix(it.path, "usr/lib/modules/") && it.ours == "")
+			return o.distribution == "debian" && o.has("/original_module/") && (it.kind == status ||
+				strings.Contains(it.path, "/original_module") || strings.HasPrefix(it.path, "usr/lib/modules/"))
 		},
 	},
 	{
@@ -102,8 +105,7 @@ var differences = []difference{
 		name:   "an older version over a newer one",
 		reason: "Debian made 3.0.10 say that a module that stands back is installed; 3.4.3 ends with 6 and leaves it be",
 		is: func(_ []step, o *outcome, _ item) bool {
-			return strings.Contains(o.theirs.stderr, "is not newer than what is already found in kernel") &&
-				strings.Contains(o.ours.stderr, "not installed: ")
+			return strings.Contains(o.theirs.stderr, "is not newer than what is already found in kernel") && o.ours.exit == 6
 		},
 	},
 	{
@@ -147,10 +149,29 @@ var differences = []difference{
 		reason: "the original packs no binaries of a module without builds; ours says so (6)",
 		is: func(steps []step, o *outcome, it item) bool {
 			return last(steps).verb == "mktarball" && o.theirs.exit == 0 && o.ours.exit == 6 &&
-				strings.Contains(o.ours.stderr, "neither sources nor builds")
+				strings.Contains(last(steps).line, "--binaries-only")
+		},
+	},
+	{
+		name:   "dependencies that are not there",
+		reason: "3.0.10 calls a module that waits for one a failure, 3.4.3 only if dkms knows that one",
+		is: func(steps []step, o *outcome, it item) bool {
+			return last(steps).verb == "autoinstall" && it.kind == exitStatus && it.theirs == "11" && it.ours == "0" &&
+				strings.Contains(o.theirs.stdout+o.theirs.stderr, "due to missing dependencies")
+		},
+	},
+	{
+		name:    "POST_REMOVE of a forced installation",
+		reason:  "the original uninstalls first, ours replaces the files and removes nothing (differences.md, 7)",
+		lasting: true,
+		is: func(_ []step, _ *outcome, it item) bool {
+			return it.path == "var/tmp/hooks" && strings.ReplaceAll(it.theirs, postRemove, "") == strings.ReplaceAll(it.ours, postRemove, "")
 		},
 	},
 }
+
+// postRemove is what that hook writes, as a snapshot has it.
+const postRemove = `/usr/src/hooks-1.0 post_remove\n`
 
 // words turns those of 3.0.10 into those of 3.4.3.
 var words = strings.NewReplacer(

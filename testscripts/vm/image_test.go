@@ -140,6 +140,16 @@ func makeTree(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "etc/hostname"), []byte("vm\n"), 0o644)
 }
 
+// unpackImage takes the files out of a kernel's package. Unpacked over the
+// system they would put a directory in the place of the link /lib.
+const unpackImage = `set -e
+cd /tmp
+apt-get download -q "$0"
+dpkg-deb -x "$0"_*.deb kernel
+cp -a kernel/boot/. /boot
+cp -a kernel/lib/modules/. /usr/lib/modules
+rm -r kernel "$0"_*.deb`
+
 // addKernel unpacks the kernel that goes with the headers, without the scripts
 // of its package, and drops the drivers that the machine has no use for.
 func addKernel(dir, flavour string) error {
@@ -147,8 +157,7 @@ func addKernel(dir, flavour string) error {
 	if err != nil {
 		return err
 	}
-	deb := "linux-image-" + release
-	if err := run("chroot", dir, "sh", "-c", `cd /tmp && apt-get download -q "$0" && dpkg-deb -x "$0"_*.deb / && rm "$0"_*.deb`, deb); err != nil {
+	if err := run("chroot", dir, "sh", "-c", unpackImage, "linux-image-"+release); err != nil {
 		return err
 	}
 	kernel := filepath.Join(dir, "lib/modules", release, "kernel")

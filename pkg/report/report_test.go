@@ -1,0 +1,181 @@
+package report
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"dkms/pkg/exit"
+)
+
+func TestLines(t *testing.T) {
+	hinted := exit.Errorf(exit.NoHeaders, "no headers").WithHint("install x\nor y")
+	tests := []struct {
+		name  string
+		event Event
+		want  string
+	}{
+		{"progress", Event{Kind: Progress, Text: "building foo"}, "dkms: building foo\n"},
+		{"done", Event{Kind: Done, Text: "installed foo"}, "dkms: installed foo\n"},
+		{"warning", Event{Kind: Warning, Text: "careful"}, "dkms: warning: careful\n"},
+		{"failure", Event{Kind: Failure, Text: "make failed"}, "dkms: make failed\n"},
+		{"every line of it", Event{Kind: Warning, Text: "one\n  two\n"}, "dkms: warning: one\ndkms: warning:   two\n"},
+		{"hint", Event{Kind: Failure, Text: "no headers", Err: hinted}, "dkms: no headers\ndkms: hint: install x\ndkms: hint: or y\n"},
+		{"hint of a wrapped error", Event{Kind: Warning, Text: "w", Err: fmt.Errorf("foo: %w", hinted)}, "dkms: warning: w\ndkms: hint: install x\ndkms: hint: or y\n"},
+		{"error without a hint", Event{Kind: Failure, Text: "x", Err: errors.New("x")}, "dkms: x\n"},
+		{"it took a while", Event{Kind: Done, Text: "built", Elapsed: 1260 * time.Millisecond}, "dkms: built (1.3 s)\n"},
+		{"it took no time", Event{Kind: Done, Text: "built", Elapsed: 99 * time.Millisecond}, "dkms: built\n"},
+		{"detail", Event{Kind: Detail, Text: "more"}, ""},
+		{"percent signs", Event{Kind: Progress, Text: "100%d"}, "dkms: 100%d\n"},
+	}
+	for _, test := range tests {
+		var b bytes.Buffer
+		(&Lines{W: &b}).Event(test.event)
+		if b.String() != test.want {
+			t.Errorf("%s: wrote %q; want %q", test.name, b.String(), test.want)
+		}
+	}
+}
+
+// Quiet keeps what must be known; verbose adds details; quiet wins.
+func TestLinesKinds(t *testing.T) {
+	tests := []struct {
+		quiet, verbose bool
+		want           string
+	}{
+		{false, false, "progress done warning failure"},
+		{true, false, "warning failure"},
+		{false, true, "detail progress done warning failure"},
+		{true, true, "warning failure"},
+	}
+	for _, test := range tests {
+		var b bytes.Buffer
+		l := &Lines{W: &b, Quiet: test.quiet, Verbose: test.verbose, Prefix: "p"}
+		for kind, text := range []string{"detail", "progress", "done", "warning", "failure"} {
+			l.Event(Event{Kind: Kind(kind), Text: text})
+		}
+		got := strings.NewReplacer("p: warning: ", "", "p: ", "").Replace(b.String())
+		if got = strings.Join(strings.Fields(got), " "); got != test.want {
+			t.Errorf("quiet %v, verbose %v: %s; want %s", test.quiet, test.verbose, got, test.want)
+		}
+	}
+}
+
+// writes counts how often it is written to.
+type writes struct {
+	bytes.Buffer
+	n int
+}
+
+func (w *writes) Write(p []byte) (int, error) {
+	w.n++
+	return w.Buffer.Write(p)
+}
+
+// An event is written at once, so that the lines of two processes do not mix.
+func TestLinesWriteOnce(t *testing.T) {
+	var w writes
+	(&Lines{W: &w}).Event(Event{Kind: Failure, Text: "a\nb\nc", Err: exit.Errorf(exit.Usage, "x").WithHint("h")})
+	if w.n != 1 {
+		t.Errorf("an event was written in %d pieces", w.n)
+	}
+}
+
+func TestReporter(t *testing.T) {
+	var out, err, second bytes.Buffer
+	r := New(&out, &Lines{W: &err}, &Lines{W: &second, Verbose: true, Prefix: "two"})
+	r.Result("foo/1.0: added")
+	r.Detailf("%s", "d")
+	r.Progressf("p %d", 1)
+	r.Warnf("w %q", "x")
+	r.Error(exit.Errorf(exit.Usage, "e").WithHint("h"))
+	if got := out.String(); got != "foo/1.0: added\n" {
+		t.Errorf("standard output is %q; want results only", got)
+	}
+	if got, want := err.String(), "dkms: p 1\ndkms: warning: w \"x\"\ndkms: e\ndkms: hint: h\n"; got != want {
+		t.Errorf("standard error is %q; want %q", got, want)
+	}
+	if got, want := second.String(), "two: d\ntwo: p 1\ntwo: warning: w \"x\"\ntwo: e\ntwo: hint: h\n"; got != want {
+		t.Errorf("the second sink has %q; want %q", got, want)
+	}
+}
+
+func TestReporterIsSafe(t *testing.T) {
+	var b bytes.Buffer
+	r := New(&b, &Lines{W: &b})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 50 {
+				r.Result("result")
+				r.Progressf("event")
+			}
+		})
+	}
+	wg.Wait()
+	if got := strings.Count(b.String(), "result\n") + strings.Count(b.String(), "dkms: event\n"); got != 800 || strings.Count(b.String(), "\n") != 800 {
+		t.Errorf("%d whole lines of 800", got)
+	}
+}
+
+// Standard error is the journal's only if its device and inode are the ones
+// that JOURNAL_STREAM names.
+func TestUnderJournal(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sys := st.Sys().(*syscall.Stat_t)
+	for _, stream := range []string{
+		"", ":", "x", "1:2:3", fmt.Sprint(sys.Dev), fmt.Sprintf("%d:%d", sys.Dev, sys.Ino+1), fmt.Sprintf("%d:%d", sys.Dev+1, sys.Ino),
+		fmt.Sprintf("%d:%d ", sys.Dev, sys.Ino),
+	} {
+		if UnderJournal(map[string]string{"JOURNAL_STREAM": stream}, f) {
+			t.Errorf("UnderJournal(%q) = true", stream)
+		}
+	}
+	right := map[string]string{"JOURNAL_STREAM": fmt.Sprintf("%d:%d", sys.Dev, sys.Ino)}
+	_, statErr := os.Stat("/run/systemd/journal/socket")
+	if got, want := UnderJournal(right, f), statErr == nil; got != want {
+		t.Errorf("UnderJournal of the right stream = %v; want %v, as the journal's socket is there or not", got, want)
+	}
+	if UnderJournal(right, nil) || UnderJournal(nil, f) {
+		t.Error("UnderJournal without a file, or without the variable")
+	}
+}
+
+func TestNotify(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	t.Setenv("NOTIFY_SOCKET", socket)
+	for _, e := range []Event{
+		{Kind: Detail, Text: "d"}, {Kind: Done, Text: "done"}, {Kind: Warning, Text: "w"}, {Kind: Progress, Text: "building\nREADY=1"}, {Kind: Failure, Text: "failed"},
+	} {
+		(&Notify{}).Event(e)
+	}
+	for _, want := range []string{"STATUS=building READY=1", "STATUS=failed"} {
+		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		buf := make([]byte, 1000)
+		n, err := conn.Read(buf)
+		if err != nil || string(buf[:n]) != want {
+			t.Errorf("the service manager got %q, %v; want %q", buf[:n], err, want)
+		}
+	}
+}
