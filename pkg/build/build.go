@@ -79,7 +79,20 @@ type work struct {
 	env     map[string]string
 	records []conf.Record
 	format  module.Compression
+	// fingerprint is that of the inputs, taken before anything is built.
+	fingerprint string
 }
+
+// Failure is an error of a build that its inputs are to blame for.
+type Failure struct {
+	Err         error
+	Fingerprint string
+}
+
+func (f *Failure) Error() string { return f.Err.Error() }
+
+// Unwrap gives the underlying error to [errors.Is] and [errors.As].
+func (f *Failure) Unwrap() error { return f.Err }
 
 // Build builds j and puts the result into the tree. On failure the tree has
 // what it had before, and the scratch directory keeps the sources and the
@@ -88,6 +101,10 @@ func (b *Builder) Build(ctx context.Context, j Job) (*tree.Manifest, error) {
 	w := &work{Builder: b, Job: j, dir: b.Tree.ScratchDir(j.ID), tools: j.Kernel.Toolchain(b.Run)}
 	target := ConfTarget(j.Kernel, w.tools.Clang)
 	w.records = j.Conf.Active(target, configLookup(j.Kernel))
+	var err error
+	if w.fingerprint, err = b.Fingerprint(j); err != nil {
+		return nil, err
+	}
 	if err := w.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -319,7 +336,23 @@ func (w *work) failed(code exit.Code, err error) error {
 		}
 	}
 	w.apport()
-	return exit.Errorf(code, "%s", strings.Join(text, "\n")).WithHint("the whole log is in %s", log)
+	failed := exit.Errorf(code, "%s", strings.Join(text, "\n")).WithHint("the whole log is in %s", log)
+	if machineTrouble(text) {
+		return failed
+	}
+	return &Failure{failed, w.fingerprint}
+}
+
+// machineTrouble tells failures that another try may not have.
+func machineTrouble(text []string) bool {
+	for _, line := range text {
+		for _, mark := range []string{"No space left on device", "Killed signal", "Cannot allocate memory", "ended by signal"} {
+			if strings.Contains(line, mark) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // apport lets Ubuntu's crash reporter collect the log of a failed build,

@@ -33,7 +33,7 @@ func (e *Engine) autoinstall(ctx context.Context, req *Request) (code exit.Code,
 		return exit.OK, err
 	}
 	err = e.locking(ctx, req, func() error {
-		p, confs, broken, err := e.planAutoinstall(ctx, targets)
+		p, confs, broken, err := e.planAutoinstall(ctx, targets, req.Force)
 		if err != nil {
 			return err
 		}
@@ -97,8 +97,9 @@ func (e *Engine) idle(targets []tree.Target) (bool, error) {
 	return true, nil
 }
 
-// sound tells whether a version is installed and its files are still there as
-// they were put there. What the original installed is taken at its word.
+// sound tells whether a version is installed, its files are still there as
+// they were put there, and the headers are those that it was built with. What
+// the original built and installed is taken at its word.
 func (e *Engine) sound(id tree.ID, t tree.Target) bool {
 	if !e.tree.IsInstalled(id, t) {
 		return false
@@ -112,13 +113,50 @@ func (e *Engine) sound(id tree.ID, t tree.Target) bool {
 			return false
 		}
 	}
-	return true
+	return !e.outOfDate(m, t)
+}
+
+// outOfDate tells whether the headers of a kernel changed, under the same
+// release, since a build was made: its symbol versions may not fit any more.
+func (e *Engine) outOfDate(m *tree.Manifest, t tree.Target) bool {
+	k := e.kernel(t)
+	if m.Headers == "" || !k.HasHeaders() {
+		return false
+	}
+	if stamp := build.HeadersStamp(k); stamp.Missing() || stamp == m.HeadersStamp {
+		return false
+	}
+	return build.KernelInputs(k, e.run) != m.Headers
+}
+
+// known is a failure that is on record already.
+type known struct{ error }
+
+// Unwrap gives the underlying error to [errors.Is] and [errors.As].
+func (k *known) Unwrap() error { return k.error }
+
+// triedBefore is the failure of an earlier build from the same inputs, or nil:
+// what did not compile yesterday does not today.
+func (e *Engine) triedBefore(ctx context.Context, s subject, c *conf.Module) *tree.Failure {
+	f := e.tree.Failure(s.ID, s.Target)
+	if f == nil || f.Fingerprint == "" {
+		return nil
+	}
+	b, err := e.builder(ctx, false)
+	if err != nil {
+		return nil
+	}
+	now, err := b.Fingerprint(build.Job{ID: s.ID, Kernel: e.kernel(s.Target), Conf: c})
+	if err != nil || now != f.Fingerprint {
+		return nil
+	}
+	return f
 }
 
 // planAutoinstall reads what is needed of the packages that are not installed,
 // with one bash for all packages and kernels, and plans for every kernel. The
 // versions whose sources are lost are given back.
-func (e *Engine) planAutoinstall(ctx context.Context, targets []tree.Target) (*plan.Plan, map[subject]conf.Result, []tree.ID, error) {
+func (e *Engine) planAutoinstall(ctx context.Context, targets []tree.Target, force bool) (*plan.Plan, map[subject]conf.Result, []tree.ID, error) {
 	list, broken, err := e.newest()
 	if err != nil {
 		return nil, nil, nil, err
@@ -139,15 +177,18 @@ func (e *Engine) planAutoinstall(ctx context.Context, targets []tree.Target) (*p
 	for _, t := range targets {
 		var candidates []plan.Candidate
 		for _, id := range list {
-			candidates = append(candidates, e.candidate(subject{id, t}, confs))
+			candidates = append(candidates, e.candidate(ctx, subject{id, t}, confs, force))
 		}
 		whole.Append(plan.ForAutoinstall(candidates, e.kernel(t).CheckHeaders(e.distribution)))
 	}
 	return whole, confs, broken, nil
 }
 
-func (e *Engine) candidate(s subject, confs map[subject]conf.Result) plan.Candidate {
+func (e *Engine) candidate(ctx context.Context, s subject, confs map[subject]conf.Result, force bool) plan.Candidate {
 	c := plan.Candidate{Subject: plan.Subject{ID: s.ID, Target: s.Target, Built: e.tree.IsBuilt(s.ID, s.Target)}}
+	if m, err := e.tree.Manifest(s.ID, s.Target); c.Built && err == nil && m != nil && e.outOfDate(m, s.Target) {
+		c.Built, c.Reason = false, "the headers of the kernel have changed since it was built"
+	}
 	res, open := confs[s]
 	switch {
 	case !open:
@@ -160,6 +201,13 @@ func (e *Engine) candidate(s subject, confs map[subject]conf.Result) plan.Candid
 		_, c.Excluded = res.Conf.Excluded(build.ConfTarget(k, false), configOf(k))
 		for _, d := range res.Conf.BuildDepends {
 			c.Depends = append(c.Depends, strings.Fields(d)...)
+		}
+		if c.Built || !c.Wanted || c.Excluded != "" || force {
+			break
+		}
+		if f := e.triedBefore(ctx, s, res.Conf); f != nil {
+			c.Err = &known{exit.Errorf(exit.Code(f.Code), "%s\n  not tried again: nothing has changed since %s", f.Message, f.Time.Local().Format("2006-01-02 15:04")).
+				WithHint("dkms build %s -k %s tries again and shows why it fails", s.ID, s.Kernel)}
 		}
 	}
 	return c

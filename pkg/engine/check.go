@@ -112,7 +112,7 @@ func (e *Engine) printVerdict(v Verdict) {
 
 func (e *Engine) verdictOn(ctx context.Context, t tree.Target) (Verdict, error) {
 	v := Verdict{Kernel: t.Kernel, Arch: t.Arch, Safe: true, Modules: []ModuleVerdict{}}
-	p, _, broken, err := e.planAutoinstall(ctx, []tree.Target{t})
+	p, _, broken, err := e.planAutoinstall(ctx, []tree.Target{t}, false)
 	if err != nil {
 		return v, err
 	}

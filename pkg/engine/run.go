@@ -201,7 +201,13 @@ func (r *run) outcomeOf(s subject, res result) result {
 // remember keeps a durable record of a failure, for status and for whoever
 // looks after a boot that went wrong.
 func (r *run) remember(s subject, err error) {
+	if _, ok := errors.AsType[*known](err); ok {
+		return
+	}
 	f := tree.Failure{Time: r.host.Now().UTC(), Code: int(exit.Status(err)), Message: err.Error(), Hint: exit.Hint(err)}
+	if failure, ok := errors.AsType[*build.Failure](err); ok {
+		f.Fingerprint = failure.Fingerprint
+	}
 	if log := r.tree.ScratchLog(s.ID); exit.Status(err) != exit.NoHeaders {
 		f.Log = log
 	}
@@ -280,19 +286,24 @@ func (r *run) build(ctx context.Context, sub subject) error {
 	}
 	r.report.Emit(report.Event{Kind: report.Progress, Module: sub.ID.String(), Kernel: sub.Kernel, Arch: sub.Arch, Step: "build",
 		Text: fmt.Sprintf("%s: building for %s", sub.ID, sub.Target)})
-	environment, err := r.reader.BuildEnvironment(ctx)
+	b, err := r.builder(ctx, r.req.Force)
 	if err != nil {
 		return err
-	}
-	b := build.Builder{
-		Host: r.host, Tree: r.tree, Run: r.Engine.run, Report: r.report, Framework: r.framework,
-		Environment: environment, Jobs: r.framework.ParallelJobs, Directives: r.directives(), Force: r.req.Force,
 	}
 	if _, err := b.Build(ctx, build.Job{ID: sub.ID, Kernel: k, Conf: c, Signer: signer}); err != nil {
 		return err
 	}
 	r.tree.ForgetFailure(sub.ID, sub.Target)
 	return r.tree.RecordDepends(sub.ID, sub.Target, r.dependsToRecord(c))
+}
+
+// builder is what builds share.
+func (e *Engine) builder(ctx context.Context, force bool) (*build.Builder, error) {
+	environment, err := e.reader.BuildEnvironment(ctx)
+	return &build.Builder{
+		Host: e.host, Tree: e.tree, Run: e.run, Report: e.report, Framework: e.framework,
+		Environment: environment, Jobs: e.framework.ParallelJobs, Directives: e.directives(), Force: force,
+	}, err
 }
 
 // notes passes on what the reader of a configuration noticed. Deprecated

@@ -33,10 +33,12 @@ type Call struct {
 }
 
 // phases are the protocols by the name that the directory of the hook or the
-// --hook option gives, as Debian's kernel packages have it.
+// --hook option gives, as Debian's kernel packages have it. In the others there
+// is nothing to do, and least of all to build.
 var phases = map[string]engine.Verb{
 	"postinst": engine.KernelPostinst, "header_postinst": engine.KernelPostinst,
 	"preinst": engine.KernelPreinst, "prerm": engine.KernelPrerm,
+	"postrm": "", "header_prerm": "", "header_postrm": "",
 }
 
 // Parse finds out what a hook was called for. argv0 is the path it was started
@@ -77,7 +79,9 @@ func Parse(argv0 string, args []string, env map[string]string) (Call, error) {
 }
 
 // isWord tells a verb of kernel-install from a kernel release.
-func isWord(s string) bool { return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz-") == "" }
+func isWord(s string) bool {
+	return s != "" && s[0] != '-' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz-") == ""
+}
 
 // kernelInstall is the protocol of kernel-install(8). Verbs it may get one day
 // are none of our business, and neither is the removal of one boot entry of a

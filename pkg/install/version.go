@@ -56,7 +56,11 @@ func (in *Installer) refuse(s *Set, p part, present files) string {
 	if err != nil {
 		return err.Error()
 	}
-	return compare(have, mine, old, p.built, in.isOwn(s, old))
+	own := in.isOwn(s, old)
+	if own && in.Tree.Active(s.ID.Name, s.target()) == s.ID.Version {
+		return "" // the same version, built again
+	}
+	return compare(have, mine, old, p.built, own)
 }
 
 func compare(have, mine *module.Info, old, built string, own bool) string {

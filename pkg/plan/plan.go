@@ -136,9 +136,17 @@ func ForInstall(subjects []Subject, o Options) *Plan {
 // the last.
 func (p *Plan) install(s Subject, reason string, auto bool, needs []int) int {
 	if !s.Built {
-		needs = append(needs, p.Add(Step{Kind: Build, ID: s.ID, Target: s.Target, Reason: "not built", Needs: needs, Auto: auto}))
+		needs = append(needs, p.Add(Step{Kind: Build, ID: s.ID, Target: s.Target, Reason: buildReason(reason), Needs: needs, Auto: auto}))
 	}
 	return p.Add(Step{Kind: Install, ID: s.ID, Target: s.Target, Reason: reason, Needs: needs, Auto: auto})
+}
+
+// buildReason is why something is built on the way to being installed.
+func buildReason(reason string) string {
+	if reason == "not installed" {
+		return "not built"
+	}
+	return reason
 }
 
 // ForUninstall plans dkms uninstall.
@@ -210,6 +218,8 @@ func ForSign(subjects []Subject, signer string) *Plan {
 // Candidate is the newest version of a module package, for autoinstall.
 type Candidate struct {
 	Subject
+	// Reason says why it is to be built although a build is there.
+	Reason string
 	// Err says why its dkms.conf cannot be used; the fields below it are
 	// then unknown.
 	Err error
@@ -290,10 +300,17 @@ func (a *autoinstall) round() (progress bool) {
 		for _, d := range c.Depends {
 			needs = append(needs, a.done[d]...)
 		}
-		a.done[c.ID.Name] = []int{a.plan.install(c.Subject, "not installed", true, needs)}
+		a.done[c.ID.Name] = []int{a.plan.install(c.Subject, c.reason(), true, needs)}
 		progress = true
 	}
 	return progress
+}
+
+func (c Candidate) reason() string {
+	if c.Reason != "" {
+		return c.Reason
+	}
+	return "not installed"
 }
 
 func (a *autoinstall) missing(c Candidate) (names []string) {

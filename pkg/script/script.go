@@ -9,10 +9,12 @@ package script
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"dkms/pkg/system"
 )
@@ -52,7 +54,7 @@ func (s Script) Run(ctx context.Context, run *system.Runner) error {
 		return nil
 	}
 	dir := s.Dir
-	if system.IsExecutable(filepath.Join(s.Override, words[0])) {
+	if s.Override != "" && system.IsExecutable(filepath.Join(s.Override, words[0])) {
 		dir = s.Override
 	}
 	file := filepath.Join(dir, words[0])
@@ -65,5 +67,10 @@ func (s Script) Run(ctx context.Context, run *system.Runner) error {
 	} else {
 		c.Argv = append([]string{file}, words[1:]...)
 	}
-	return run.Run(ctx, c)
+	err := run.Run(ctx, c)
+	if errors.Is(err, syscall.ENOEXEC) { // no "#!" line: bash runs such a file itself
+		c.Argv = append([]string{"bash"}, c.Argv...)
+		err = run.Run(ctx, c)
+	}
+	return err
 }

@@ -32,6 +32,12 @@ type Manifest struct {
 	Built   time.Time `json:"built"`
 	// Compiler is the compiler that the kernel's headers asked for.
 	Compiler string `json:"compiler,omitempty"`
+	// Fingerprint is the digest of all inputs of the build; Headers is that
+	// of the kernel's headers alone, and HeadersStamp says cheaply whether
+	// they may have changed since.
+	Fingerprint  string `json:"fingerprint,omitempty"`
+	Headers      string `json:"headers,omitempty"`
+	HeadersStamp Stamp  `json:"headers_stamp,omitzero"`
 	// Signer is the subject of the certificate; empty means unsigned.
 	Signer string `json:"signer,omitempty"`
 	// Files are the modules of the build in the order of their records.
@@ -45,6 +51,13 @@ type Manifest struct {
 	// is not installed or was installed by the original.
 	Installed []Installed `json:"installed,omitempty"`
 }
+
+// Stamp is the sizes (bytes) and times (nanoseconds since 1970) of the kernel
+// configuration and of Module.symvers; zeros stand for a missing file.
+type Stamp [4]int64
+
+// Missing tells a stamp of headers that are not there.
+func (s Stamp) Missing() bool { return s == Stamp{} }
 
 // File is one built module.
 type File struct {
@@ -148,6 +161,9 @@ type Failure struct {
 	Code    int    `json:"code"`
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
+	// Fingerprint is the digest of the inputs of a build that failed because
+	// of them: the same inputs need not be tried again.
+	Fingerprint string `json:"fingerprint,omitempty"`
 	// Log is the file that holds the whole output, where there is one.
 	Log string `json:"log,omitempty"`
 }

@@ -1,0 +1,6 @@
+// One of two modules that only fit together in the same version.
+#include <linux/module.h>
+
+MODULE_DESCRIPTION("The left one of a pair");
+MODULE_VERSION("2.0");
+MODULE_LICENSE("GPL");

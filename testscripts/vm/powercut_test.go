@@ -1,0 +1,100 @@
+//go:build vm
+
+package vm
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// defaultCuts is how often the power is cut; VM_CUTS asks for another number,
+// VM_SEED for other moments.
+const defaultCuts = 20
+
+// testPowerCut cuts the power while modules are installed and removed, and
+// looks after each boot whether the boot service has made the state whole.
+func testPowerCut(t *testing.T, i image) {
+	cuts, seed := number(t, "VM_CUTS", defaultCuts), number(t, "VM_SEED", 1)
+	moments := rand.New(rand.NewPCG(uint64(seed), 0))
+	m := newMachine(t, i)
+	pairs := []string{"guest/src/vm-pair-1.0", "guest/src/vm-pair-2.0"}
+	hurt := 0
+	for n := range cuts + 1 {
+		b := boot{init: systemdInit, job: "powercut.sh", pre: "powercut_pre.sh", limit: 6 * time.Minute,
+			files: map[string]string{"start": strconv.Itoa(moments.IntN(6))}}
+		if n == 0 {
+			b.first, b.files["first"] = pairs, ""
+		}
+		if n == cuts {
+			b.files["last"] = ""
+		} else {
+			b.cut = time.Duration(200+moments.IntN(9000)) * time.Millisecond
+		}
+		r := m.boot(b)
+		if n > 0 && !r.whole("before") {
+			hurt++
+			t.Logf("cut %d has left: status %q, left %q, right %q, empty %q, newer than modules.dep %q, journal %q", n, r["before status"].text, r["before left"].text,
+				r["before right"].text, r["before empty"].text, r["before newer"].text, r["before journal"].text)
+		}
+		judgeHealed(t, r, fmt.Sprintf("power cut %d of seed %d", n, seed))
+	}
+	t.Logf("%d of %d power cuts left something to be healed", hurt, cuts)
+}
+
+// judgeHealed wants what a boot has found to be whole.
+func judgeHealed(t *testing.T, r report, when string) {
+	t.Helper()
+	evidence := fmt.Sprintf("before: %q %q %q %q\nafter: %q %q %q\n%s", r["before status"].text, r["before left"].text, r["before right"].text,
+		r["before empty"].text, r["after status"].text, r["after left"].text, r["after right"].text, r["boot journal"].text)
+	if !r.has("verified") {
+		t.Errorf("FAIL %s: the system did not come up", when)
+		return
+	}
+	judge(t, r.field("unit", "ActiveState") == "active", when+": the boot service succeeds", r["unit"].text, evidence)
+	judge(t, r["after empty"].text == "", when+": no module is empty", r["after empty"].text, evidence)
+	judge(t, r["after newer"].text == "", when+": modules.dep is not older than the modules", r["after newer"].text, evidence)
+	judge(t, r["after journal"].text == "", when+": no journal is left", r["after journal"].text, evidence)
+	judge(t, r.whole("after"), when+": the kernel has one complete set, and status knows it", evidence)
+	judge(t, r["load vm_left"].status == 0 && r["load vm_right"].status == 0, when+": the modules can be loaded", r["load vm_left"].text, r["load vm_right"].text, evidence)
+	judge(t, r["filesystem"].text == "", when+": the file system is not damaged", r["filesystem"].text)
+}
+
+// whole tells whether status and the files agree on one version for both
+// modules.
+func (r report) whole(when string) bool {
+	version := r[when+" left"].text
+	return version != "" && version == r[when+" right"].text && r[when+" empty"].text == "" && r[when+" newer"].text == "" &&
+		r[when+" journal"].text == "" &&
+		strings.Contains(r[when+" status"].text, "vm-pair/"+version+", ") &&
+		strings.Count(r[when+" status"].text, ": installed") == 1 &&
+		strings.Contains(afterPrefix(r[when+" status"].text, "vm-pair/"+version+", "), "installed") &&
+		!strings.Contains(r[when+" status"].text, "WARNING")
+}
+
+// afterPrefix is the rest of the line that begins with prefix.
+func afterPrefix(text, prefix string) string {
+	for line := range strings.Lines(text) {
+		if rest, ok := strings.CutPrefix(line, prefix); ok {
+			return rest
+		}
+	}
+	return ""
+}
+
+func number(t *testing.T, name string, otherwise int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		t.Fatalf("%s=%q is not a number", name, text)
+	}
+	return n
+}
