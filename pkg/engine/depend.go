@@ -96,5 +96,7 @@ func (r *run) weak(ctx context.Context, sub subject, add bool) {
 			files = append(files, f.Path)
 		}
 	}
-	r.installer.Weak(ctx, r.host.Root, sub.Kernel, files, add)
+	for _, release := range r.installer.Weak(ctx, sub.Kernel, files, add) {
+		r.stale(tree.Target{Kernel: release, Arch: sub.Arch})
+	}
 }

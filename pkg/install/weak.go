@@ -1,9 +1,18 @@
 package install
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
+	"dkms/pkg/module"
 	"dkms/pkg/system"
 )
 
@@ -11,16 +20,24 @@ import (
 // installed for a kernel, or are about to go: it links them into the
 // directories of kernels with the same symbol versions. Only RHEL and SUSE
 // have such a program, and only on their own kernels does it mean anything.
-func (in *Installer) Weak(ctx context.Context, root system.Root, release string, files []string, add bool) {
+// Links that it makes are checked: one to a module whose symbol versions are
+// not those of the kernel it was linked for is taken away again. The releases
+// of such kernels are returned; their module index is out of date.
+func (in *Installer) Weak(ctx context.Context, release string, files []string, add bool) (mended []string) {
+	root := in.Tree.Root()
 	argv := weakCommand(in.Distribution, release, add)
 	if argv == nil || len(files) == 0 || !system.IsExecutable(root.Path(argv[0])) {
-		return
+		return nil
 	}
 	argv[0] = root.Path(argv[0])
 	err := in.Run.Run(ctx, system.Cmd{Argv: argv, Stdin: strings.NewReader(strings.Join(files, "\n") + "\n")})
 	if err != nil {
 		in.Report.Warnf("kernel %s: links for other kernels may be wrong: %v", release, err)
 	}
+	if !add {
+		return nil
+	}
+	return in.checkWeak(root, files)
 }
 
 // weakCommand is the program of a distribution and its arguments, or nil.
@@ -40,4 +57,105 @@ func weakCommand(distribution, release string, add bool) []string {
 		}
 	}
 	return nil
+}
+
+// checkWeak takes away weak links to the files that do not fit the kernel they
+// are for.
+func (in *Installer) checkWeak(root system.Root, files []string) (mended []string) {
+	for link, file := range weakLinks(root, files) {
+		rel, err := filepath.Rel(root.InstallTree(), link)
+		if err != nil {
+			continue
+		}
+		release, _, _ := strings.Cut(rel, "/")
+		why := misfit(root, release, file)
+		if why == "" {
+			continue
+		}
+		if err := os.Remove(link); err != nil {
+			in.Report.Warnf("%v", err)
+			continue
+		}
+		in.Report.Warnf("kernel %s: the link to %s is taken away: %s", release, file, why)
+		mended = append(mended, release)
+	}
+	slices.Sort(mended)
+	return slices.Compact(mended)
+}
+
+// weakLinks finds the links of all kernels to the files.
+func weakLinks(root system.Root, files []string) map[string]string {
+	found := map[string]string{}
+	dirs, _ := filepath.Glob(filepath.Join(root.InstallTree(), "*", "weak-updates"))
+	for _, dir := range dirs {
+		filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.Type()&fs.ModeSymlink == 0 {
+				return nil
+			}
+			target, err := filepath.EvalSymlinks(path)
+			if err == nil && slices.Contains(files, target) {
+				found[path] = target
+			}
+			return nil
+		})
+	}
+	return found
+}
+
+// misfit says why a module cannot be loaded by a kernel it was not built for:
+// a symbol that it imports is missing there or has another version. A kernel
+// whose symbol versions are not known fits, as its own tools say so.
+func misfit(root system.Root, release, file string) string {
+	known := symbolVersions(root, release)
+	if known == nil {
+		return ""
+	}
+	info, err := module.Read(file)
+	if err != nil {
+		return err.Error()
+	}
+	for name, crc := range info.Symbols {
+		want, ok := known[name]
+		switch {
+		case !ok:
+			return fmt.Sprintf("%s does not have the symbol %s", release, name)
+		case want != crc:
+			return fmt.Sprintf("%s has another version of the symbol %s", release, name)
+		}
+	}
+	return ""
+}
+
+// symbolVersions reads the symbol versions of a kernel, as RHEL and SUSE ship
+// them or its headers have them: lines of a checksum, a symbol and more
+// (Documentation/kbuild/modules.rst, "Symbols and Modversions").
+func symbolVersions(root system.Root, release string) map[string]uint32 {
+	dir := filepath.Join(root.InstallTree(), release)
+	for _, path := range []string{
+		filepath.Join(dir, "symvers.gz"), filepath.Join(dir, "symvers.xz"),
+		root.Path("/boot/symvers-" + release + ".gz"), filepath.Join(dir, "build", "Module.symvers"),
+	} {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		if data, err = module.Decompress(data); err == nil {
+			return parseSymvers(data)
+		}
+	}
+	return nil
+}
+
+func parseSymvers(data []byte) map[string]uint32 {
+	versions := map[string]uint32{}
+	for scan := bufio.NewScanner(bytes.NewReader(data)); scan.Scan(); {
+		fields := strings.Fields(scan.Text())
+		if len(fields) < 2 {
+			continue
+		}
+		if crc, err := strconv.ParseUint(strings.TrimPrefix(fields[0], "0x"), 16, 32); err == nil {
+			versions[fields[1]] = uint32(crc)
+		}
+	}
+	return versions
 }

@@ -15,7 +15,6 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
 )
 
 // bootModules are what the initramfs needs to mount the disk.
@@ -50,9 +49,7 @@ func unpackKernel(data []byte) ([]byte, error) {
 		magic string
 		open  func(io.Reader) (io.Reader, error)
 	}{
-		{"\xfd7zXZ\x00", func(r io.Reader) (io.Reader, error) {
-			return xz.ReaderConfig{SingleStream: true}.NewReader(r)
-		}},
+		{"\xfd7zXZ\x00", unxz},
 		{"\x28\xb5\x2f\xfd", func(r io.Reader) (io.Reader, error) { return zstd.NewReader(r) }},
 		{"\x1f\x8b\x08", func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) }},
 	}
@@ -73,6 +70,14 @@ func unpackKernel(data []byte) ([]byte, error) {
 		}
 	}
 	return nil, errors.New("no compressed kernel of a known kind is in it")
+}
+
+// unxz runs xz, which knows the filter for x86 that kernels are packed with.
+func unxz(r io.Reader) (io.Reader, error) {
+	cmd := exec.Command("xz", "--decompress", "--stdout", "--single-stream")
+	cmd.Stdin = r
+	out, err := cmd.Output()
+	return bytes.NewReader(out), err
 }
 
 // packInitramfs makes an initramfs of busybox, a script and the modules that

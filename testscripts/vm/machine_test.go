@@ -37,11 +37,13 @@ type boot struct {
 	init    string
 	release string            // default: the first kernel of the image
 	first   []string          // directories of sources to register; nil except at the first boot
-	job     string            // the script below guest/jobs that runs when everything is up
+	pre     string            // the script below guest/jobs that runs before init; default: pre.sh at the first boot
+	job     string            // the script that runs when everything is up
 	files   map[string]string // more files that the job finds in /run/vm
 	cmdline string            // more of the kernel's command line
 	args    []string          // more of qemu's command line, -kernel among it for firmware
 	limit   time.Duration
+	cut     time.Duration // not 0: the power is cut that long after the job has reported "verified"
 }
 
 // newMachine makes a machine with a disk of its own.
@@ -72,17 +74,41 @@ func (m *machine) boot(b boot) report {
 	// The machine does not outlive the test.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	start := time.Now()
+	if b.cut > 0 {
+		go cutPower(ctx, cancel, results, b.cut)
+	}
 	out, err := cmd.CombinedOutput()
 	m.t.Logf("boot %d of %s by %s took %.0f s", m.boots, b.release, b.init, time.Since(start).Seconds())
 	r := readReport(results)
 	if data, err := os.ReadFile(console); err == nil {
 		r["console"] = section{text: strings.ReplaceAll(string(data), "\r", "")}
 	}
+	if b.cut > 0 && r.has("verified") {
+		return r
+	}
 	if err != nil || !r.has("job") {
 		m.t.Errorf("FAIL boot %d: the job did not end in %s: %v %s\nresults: %s\nconsole: %s",
 			m.boots, b.limit, err, out, tail(results), tail(console))
 	}
 	return r
+}
+
+// cutPower waits for the job's report, and then some.
+func cutPower(ctx context.Context, cut func(), results string, after time.Duration) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for !readReport(results).has("verified") {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(after):
+		cut()
+	}
 }
 
 // payload writes the disk with what this boot brings along: a tar file.
@@ -96,8 +122,13 @@ func (m *machine) payload(b boot) {
 	for _, job := range jobs {
 		from[filepath.Base(job)] = job
 	}
+	if b.pre != "" {
+		from["pre"] = "guest/jobs/" + b.pre
+	}
 	if b.first != nil {
-		from["pre"] = "guest/jobs/pre.sh"
+		if b.pre == "" {
+			from["pre"] = "guest/jobs/pre.sh"
+		}
 		check(m.t, run("cp", "-a", m.image.ours(), filepath.Join(dir, "root")))
 		check(m.t, run("cp", append(append([]string{"-a"}, b.first...), filepath.Join(dir, "src"))...))
 	}

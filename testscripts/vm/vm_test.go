@@ -10,45 +10,49 @@ import (
 	"testing"
 )
 
-// scenarios are what VM_SCENARIOS chooses from, in the order in which they
-// run by default: two at a time.
-var scenarios = []struct {
-	name string
-	run  func(*testing.T, image)
-}{
-	{"systemd", testSystemd},
-	{"broken", testBroken},
-	{"openrc", testOpenRC},
+// scenario is a machine's story.
+type scenario struct {
+	name  string
+	story func(*testing.T, image)
+	long  bool // only told when VM_SCENARIOS names it
 }
 
-// byDefault leaves out what takes longer than a coffee.
-var byDefault = []string{"systemd", "broken", "openrc"}
+// scenarios are what VM_SCENARIOS chooses from, separated by blanks.
+var scenarios = []scenario{
+	{name: "systemd", story: testSystemd},
+	{name: "broken", story: testBroken},
+	{name: "openrc", story: testOpenRC},
+	{name: "sigenforce", story: testSigEnforce, long: true},
+	{name: "powercut", story: testPowerCut, long: true},
+}
 
 func TestVM(t *testing.T) {
-	wanted := byDefault
-	if names := strings.Fields(os.Getenv("VM_SCENARIOS")); len(names) > 0 {
-		wanted = names
-	}
-	for _, name := range wanted {
-		if !slices.ContainsFunc(scenarios, func(s struct {
-			name string
-			run  func(*testing.T, image)
-		}) bool {
-			return s.name == name
-		}) {
-			t.Fatalf("VM_SCENARIOS: there is no scenario %q", name)
-		}
-	}
+	told := chosen(t, strings.Fields(os.Getenv("VM_SCENARIOS")))
 	i := prepare(t)
 	i.installOurs(t)
-	for _, s := range scenarios {
-		if slices.Contains(wanted, s.name) {
+	t.Run("scenarios", func(t *testing.T) {
+		for _, s := range told {
 			t.Run(s.name, func(t *testing.T) {
 				t.Parallel()
-				s.run(t, i)
+				s.story(t, i)
 			})
 		}
+	})
+}
+
+// chosen lists the scenarios of these names, or those that are not long.
+func chosen(t *testing.T, names []string) []scenario {
+	t.Helper()
+	var list []scenario
+	for _, s := range scenarios {
+		if slices.Contains(names, s.name) || len(names) == 0 && !s.long {
+			list = append(list, s)
+		}
 	}
+	if len(names) > 0 && len(list) != len(names) {
+		t.Fatalf("VM_SCENARIOS=%q names something else than a scenario", names)
+	}
+	return list
 }
 
 // ours is the directory with the files of our dkms and of the tests, as they
