@@ -176,7 +176,7 @@ keyword() { echo keyword "$1"; }
 uname() { echo 6.1; }
 . "$1"; dkms_options="-j 2"; depend; start; echo status $?; stop`
 	got := mustRun(t, root, "sh", "-c", openrc, "-", root+"/script")
-	for _, want := range []string{"after localmount", "keyword -timeout", "dkms autoinstall --kernelver 6.1 -j 2\n", "eend 11\n", "status 0\n"} {
+	for _, want := range []string{"after localmount", "keyword -timeout", "dkms autoinstall --kernelver 6.1 --modprobe-on-install -j 2\n", "eend 11\n", "status 0\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the init script prints %q; want %q in it", got, want)
 		}

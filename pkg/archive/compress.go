@@ -94,6 +94,9 @@ func (p fromProgram) Close() error {
 	return err
 }
 
+// xzMagic begins an xz stream (The .xz File Format, 2.1.1.1).
+const xzMagic = "\xfd7zXZ\x00"
+
 // maxWindow bounds the memory that one compressed stream can ask for: it is
 // the window of zstd --ultra -22 and more than the dictionary of xz -9.
 const maxWindow = 128 << 20
@@ -101,7 +104,7 @@ const maxWindow = 128 << 20
 // decompressor returns the content of in, whose compression its first bytes
 // tell. Memory is bounded whatever they say.
 func decompressor(ctx context.Context, run *system.Runner, in *bufio.Reader) (io.ReadCloser, error) {
-	head, err := in.Peek(xzPeek)
+	head, err := in.Peek(len(xzMagic))
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
@@ -109,10 +112,8 @@ func decompressor(ctx context.Context, run *system.Runner, in *bufio.Reader) (io
 	case gzipped:
 		return gzip.NewReader(in)
 	case xzed:
-		if foreignFilters(head) {
-			return readThrough(ctx, run, in, "xz", "--decompress", "--stdout", "--memlimit-decompress=256MiB"), nil
-		}
-		return io.NopCloser(newXZReader(in)), nil
+		// The library allocates whatever dictionary a stream claims to need.
+		return readThrough(ctx, run, in, "xz", "--decompress", "--stdout", "--memlimit-decompress=256MiB"), nil
 	case zstded:
 		d, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {

@@ -47,7 +47,7 @@ type image struct {
 func prepare(t *testing.T) image {
 	t.Helper()
 	need(t, os.Getuid() == 0, "debootstrap needs root")
-	for _, program := range []string{"debootstrap", "chroot", "dpkg-deb", "depmod", "modprobe", "mke2fs", "xz", "tar", "make", "go", qemu} {
+	for _, program := range []string{"debootstrap", "chroot", "dpkg-deb", "depmod", "modprobe", "mke2fs", "xz", "lz4", "tar", "make", "go", qemu} {
 		_, err := exec.LookPath(program)
 		need(t, err == nil, program+" is not installed")
 	}
