@@ -13,19 +13,28 @@ import (
 // words or none, else ID. What depends on it compares prefixes. The file is
 // parsed as os-release(5) describes it; no shell reads it.
 func Distribution(root system.Root) (string, error) {
-	for _, path := range []string{"/etc/os-release", "/usr/lib/os-release"} {
-		text, err := readText(resolve(root, path))
-		if err != nil {
-			continue
-		}
-		values := osRelease(string(text))
-		like, defined := values["ID_LIKE"]
-		if id := values["ID"]; id == "ubuntu" || !defined {
-			return id, nil
-		}
-		return like, nil
+	values := readOSRelease(root)
+	if values == nil {
+		return "", noOSRelease()
 	}
-	return "", noOSRelease()
+	like, defined := values["ID_LIKE"]
+	if id := values["ID"]; id == "ubuntu" || !defined {
+		return id, nil
+	}
+	return like, nil
+}
+
+// DistributionID is the ID of the distribution itself, for what only its own
+// tools can do.
+func DistributionID(root system.Root) string { return readOSRelease(root)["ID"] }
+
+func readOSRelease(root system.Root) map[string]string {
+	for _, path := range []string{"/etc/os-release", "/usr/lib/os-release"} {
+		if text, err := readText(resolve(root, path)); err == nil {
+			return osRelease(string(text))
+		}
+	}
+	return nil
 }
 
 // resolve is path below root, where an absolute link means a place below root

@@ -78,8 +78,10 @@ func (r *run) rebuildDependents(ctx context.Context, p *plan.Plan, provider subj
 		reason := fmt.Sprintf("was built against %s/%s, and %s is installed now", provider.Name, old, provider.ID)
 		r.report.Progressf("%s: %s: building it again", v.ID, reason)
 		needs := []int{p.Add(plan.Step{Kind: plan.Build, ID: v.ID, Target: provider.Target, Reason: reason})}
-		p.Add(plan.Step{Kind: plan.Install, ID: v.ID, Target: provider.Target, Reason: reason, Needs: needs})
-		r.failed = append(r.failed, false, false)
+		if r.tree.IsInstalled(v.ID, provider.Target) {
+			p.Add(plan.Step{Kind: plan.Install, ID: v.ID, Target: provider.Target, Reason: reason, Needs: needs})
+		}
+		r.failed = append(r.failed, make([]bool, len(p.Steps)-len(r.failed))...)
 	}
 }
 

@@ -149,7 +149,7 @@ func New(ctx context.Context, h system.Host, run *system.Runner, r *report.Repor
 	e.reader.Host, e.reader.Framework = e.host, e.framework
 	e.tree = tree.Open(*root)
 	e.installer = &install.Installer{
-		Tree: e.tree, Report: r, Run: run, Distribution: distribution,
+		Tree: e.tree, Report: r, Run: run, Distribution: distribution, ID: conf.DistributionID(h.Root),
 		Addon: h.Env["ADDON_MODULES_DIR"], Symlink: s.Symlink || e.framework.SymlinkModules,
 	}
 	return e, nil

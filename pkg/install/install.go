@@ -29,10 +29,11 @@ import (
 
 // Installer is what all installations of a run share.
 type Installer struct {
-	Tree         *tree.Tree
-	Report       *report.Reporter
-	Run          *system.Runner
-	Distribution string
+	Tree   *tree.Tree
+	Report *report.Reporter
+	Run    *system.Runner
+	// Distribution is what os-release likens the system to, ID what it is.
+	Distribution, ID string
 	// Addon is ADDON_MODULES_DIR, which replaces every destination.
 	Addon string
 	// Symlink installs links into the dkms tree instead of copies.

@@ -25,7 +25,7 @@ import (
 // of such kernels are returned; their module index is out of date.
 func (in *Installer) Weak(ctx context.Context, release string, files []string, add bool) (mended []string) {
 	root := in.Tree.Root()
-	argv := weakCommand(in.Distribution, release, add)
+	argv := weakCommand(in.Distribution+" "+in.ID, release, add)
 	if argv == nil || len(files) == 0 || !system.IsExecutable(root.Path(argv[0])) {
 		return nil
 	}
@@ -44,7 +44,7 @@ func (in *Installer) Weak(ctx context.Context, release string, files []string, a
 func weakCommand(distribution, release string, add bool) []string {
 	for _, word := range strings.Fields(distribution) {
 		switch {
-		case strings.HasPrefix(word, "rhel"):
+		case strings.HasPrefix(word, "rhel"), word == "ol":
 			if add {
 				return []string{"/usr/sbin/weak-modules", "--no-initramfs", "--add-modules"}
 			}

@@ -3,6 +3,7 @@
 package differential
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -25,26 +26,27 @@ const defaultCount = 300
 func TestDifferential(t *testing.T) {
 	first, count := number(t, "DIFFERENTIAL_FIRST", 0), number(t, "DIFFERENTIAL_COUNT", defaultCount)
 	c := prepare(t)
-	queue := make(chan int, count)
-	for i := range count {
-		queue <- first + i
+	jobs := examples()
+	for n := first; n < first+count; n++ {
+		jobs = append(jobs, job{name: fmt.Sprintf("sequence %d", n), distribution: distribution(n), steps: sequence(n)})
+	}
+	queue := make(chan job, len(jobs))
+	for _, j := range jobs {
+		queue <- j
 	}
 	close(queue)
 	l := &ledger{used: map[string]int{}, seen: map[string]bool{}}
 	var wait sync.WaitGroup
-	for range min(runtime.NumCPU(), count) {
+	for range runtime.NumCPU() {
 		p := pair{boot(t, "theirs", c.theirs), boot(t, "ours", c.ours)}
 		wait.Go(func() {
-			for n := range queue {
-				p.judge(t, l, n)
+			for j := range queue {
+				p.judge(t, l, j)
 			}
 		})
 	}
 	wait.Wait()
 	for _, d := range differences {
-		if l.used[d.name] == 0 && first == 0 && count >= defaultCount {
-			t.Errorf("difference %q was not met: it is not needed", d.name)
-		}
 		t.Logf("%5d times: %s", l.used[d.name], d.name)
 	}
 	t.Logf("%d commands were compared", l.commands)
@@ -74,32 +76,68 @@ type ledger struct {
 // maxReports bounds how many different failures are made small and shown.
 const maxReports = 12
 
-// judge runs the sequence with number n. A failure that was not met before is
-// reduced to the commands it needs.
-func (p pair) judge(t *testing.T, l *ledger, n int) {
-	steps := sequence(n)
-	o, err := p.play(distribution(n), steps)
+// job is a sequence of commands to compare.
+type job struct {
+	name, distribution string
+	steps              []step
+	// want is the difference that the commands must show.
+	want string
+}
+
+// examples are those of the known differences: one that does not show is not
+// needed any more.
+func examples() (jobs []job) {
+	for _, d := range differences {
+		j := job{name: "example", distribution: cmp.Or(d.on, "debian"), want: d.name}
+		for line := range strings.SplitSeq(d.example, "\n") {
+			words := strings.Fields(line)
+			s := step{line: line}
+			if words[0] == "dkms" {
+				s.verb = words[1]
+			}
+			j.steps = append(j.steps, s)
+		}
+		jobs = append(jobs, j)
+	}
+	return jobs
+}
+
+// judge does a job. A failure that was not met before is reduced to the
+// commands it needs.
+func (p pair) judge(t *testing.T, l *ledger, j job) {
+	o, err := p.play(j.distribution, j.steps)
 	if err != nil {
-		t.Errorf("sequence %d: %v", n, err)
+		t.Errorf("%s: %v", j.name, err)
 		return
 	}
+	if j.want != "" && !slices.Contains(o.excused, j.want) {
+		t.Errorf("difference %q does not show any more:\n%s%s", j.want, lines(j.steps), o)
+	}
+	again := l.enter(o)
+	switch {
+	case len(o.left) == 0:
+	case again:
+		t.Errorf("%s: the same again: %s", j.name, o.class())
+	default:
+		steps, o := p.reduce(j.steps[:o.done], o)
+		t.Errorf("%s, reduced, on %s:\n%s%s", j.name, o.distribution, lines(steps), o)
+	}
+}
+
+// enter writes an outcome down and tells whether its failure is not to be
+// shown in full.
+func (l *ledger) enter(o *outcome) (again bool) {
 	l.Lock()
+	defer l.Unlock()
 	for _, name := range o.excused {
 		l.used[name]++
 	}
 	l.commands += o.done
-	known := l.seen[o.class()] || len(l.seen) >= maxReports
-	l.seen[o.class()] = true
-	l.Unlock()
-	if len(o.left) == 0 {
-		return
+	again = l.seen[o.class()] || len(l.seen) >= maxReports
+	if len(o.left) > 0 {
+		l.seen[o.class()] = true
 	}
-	if known {
-		t.Errorf("sequence %d: the same again: %s", n, o.class())
-		return
-	}
-	steps, o = p.reduce(steps[:o.done], o)
-	t.Errorf("sequence %d, reduced, on %s:\n%s%s", n, o.distribution, lines(steps), o)
+	return again
 }
 
 // pair are the two machines that one worker drives.

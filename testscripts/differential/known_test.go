@@ -2,12 +2,18 @@
 
 package differential
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // difference is one that is meant to be.
 type difference struct {
 	name   string
 	reason string
+	// example are commands that show it, on Debian unless on says otherwise.
+	example string
+	on      string
 	// lasting says that the machines can go on with it: what it leaves
 	// behind decides nothing later.
 	lasting bool
@@ -30,6 +36,7 @@ func excuse(steps []step, o *outcome, it item) *difference {
 var differences = []difference{
 	{
 		name:    "copy of the kernel's .config",
+		example: "dkms build plain/1.0 -k " + plainKernel,
 		reason:  "3.0.10 keeps one beside make.log, 3.4.3 does not",
 		lasting: true,
 		is: func(_ []step, _ *outcome, it item) bool {
@@ -38,6 +45,7 @@ var differences = []difference{
 	},
 	{
 		name:    "log of patches",
+		example: "dkms build stale/1.0 -k " + plainKernel,
 		reason:  "3.0.10 shows what patch says, 3.4.3 has it in make.log, which is there before make is started",
 		lasting: true,
 		is: func(_ []step, _ *outcome, it item) bool {
@@ -45,23 +53,26 @@ var differences = []difference{
 		},
 	},
 	{
-		name:   "BUILD_DEPENDS",
-		reason: "3.0.10 heeds it in autoinstall only, 3.4.3 builds nothing whose dependencies are not installed (13)",
+		name:    "BUILD_DEPENDS",
+		example: "dkms build depends/1.0 -k " + plainKernel,
+		reason:  "3.0.10 heeds it in autoinstall only, 3.4.3 builds nothing whose dependencies are not installed (13)",
 		is: func(_ []step, o *outcome, _ item) bool {
 			return o.ours.exit == 13 && o.theirs.exit == 0
 		},
 	},
 	{
-		name:   "no headers",
-		reason: "3.0.10 ends with 1, or 11 for autoinstall, 3.4.3 with 21",
+		name:    "no headers",
+		example: "dkms build plain/1.0 -k 5.0.0-none",
+		reason:  "3.0.10 ends with 1, or 11 for autoinstall, 3.4.3 with 21",
 		is: func(_ []step, o *outcome, it item) bool {
 			return it.kind == exitStatus && (it.theirs == "1" || it.theirs == "11") && it.ours == "21" &&
 				strings.Contains(o.theirs.stderr, "Your kernel headers for kernel")
 		},
 	},
 	{
-		name:   "a build without its modules",
-		reason: "3.0.10 takes it for no build, in whose way its directory is (3), 3.4.3 for one whose modules are missing (6)",
+		name:    "a build without its modules",
+		example: "dkms build plain/1.0 -k " + plainKernel + "\nrm /var/lib/dkms/plain/1.0/" + plainKernel + "/x86_64/module/plain.ko",
+		reason:  "3.0.10 takes it for no build, in whose way its directory is (3), 3.4.3 for one whose modules are missing (6)",
 		is: func(_ []step, o *outcome, it item) bool {
 			if it.kind == exitStatus {
 				return it.theirs == "3" && it.ours == "6" && strings.Contains(o.theirs.stderr, "has already been built")
@@ -70,16 +81,18 @@ var differences = []difference{
 		},
 	},
 	{
-		name:   "autoinstall of what is not for the kernel",
-		reason: "3.0.10 calls it a failure, 3.4.3 skips it",
+		name:    "autoinstall of what is not for the kernel",
+		example: "dkms add excluded/1.0 -k " + plainKernel + "\ndkms autoinstall -k " + plainKernel,
+		reason:  "3.0.10 calls it a failure, 3.4.3 skips it",
 		is: func(steps []step, o *outcome, it item) bool {
 			return it.kind == exitStatus && last(steps).verb == "autoinstall" && it.theirs == "11" && it.ours == "0" &&
 				strings.Contains(o.theirs.stderr, "BUILD_EXCLUSIVE")
 		},
 	},
 	{
-		name:   "originals",
-		reason: "3.0.10 leaves them in place on Debian, 3.4.3 puts them aside there too",
+		name:    "originals",
+		example: "dkms install manual/1.0 -k " + plainKernel,
+		reason:  "3.0.10 leaves them in place on Debian, 3.4.3 puts them aside there too",
 		is: func(_ []step, o *outcome, it item) bool {
 			return o.distribution == "debian" && o.has("/original_module/") && (it.kind == status ||
 				strings.Contains(it.path, "/original_module") || strings.HasPrefix(it.path, "usr/lib/modules/"))
@@ -87,6 +100,8 @@ var differences = []difference{
 	},
 	{
 		name:    "where originals came from",
+		example: "dkms install manual/1.0 -k " + plainKernel,
+		on:      "arch",
 		reason:  "3.4.3 writes it down, 3.0.10 does not",
 		lasting: true,
 		is: func(_ []step, _ *outcome, it item) bool {
@@ -95,6 +110,7 @@ var differences = []difference{
 	},
 	{
 		name:    "words of status",
+		example: "dkms install plain/1.0 -k " + plainKernel + "\necho >>/lib/modules/" + plainKernel + "/updates/dkms/plain.ko",
 		reason:  "3.4.3 has others than 3.0.10 for what it finds wrong",
 		lasting: true,
 		is: func(_ []step, _ *outcome, it item) bool {
@@ -102,59 +118,68 @@ var differences = []difference{
 		},
 	},
 	{
-		name:   "an older version over a newer one",
-		reason: "Debian made 3.0.10 say that a module that stands back is installed; 3.4.3 ends with 6 and leaves it be",
+		name:    "an older version over a newer one",
+		example: "dkms install multi/1.10 -k " + plainKernel + "\ndkms install multi/1.9 -k " + plainKernel,
+		reason:  "Debian made 3.0.10 say that a module that stands back is installed; 3.4.3 ends with 6 and leaves it be",
 		is: func(_ []step, o *outcome, _ item) bool {
 			return strings.Contains(o.theirs.stderr, "is not newer than what is already found in kernel") && o.ours.exit == 6
 		},
 	},
 	{
-		name:   "where originals go back to",
-		reason: "3.0.10 puts them where dkms.conf wants the module, 3.4.3 where they came from",
+		name:    "where originals go back to",
+		example: "dkms install manual/1.0 -k " + plainKernel + "\ndkms uninstall manual/1.0 -k " + plainKernel,
+		on:      "arch",
+		reason:  "3.0.10 puts them where dkms.conf wants the module, 3.4.3 where they came from",
 		is: func(_ []step, o *outcome, it item) bool {
 			return it.kind == files && strings.HasPrefix(it.path, "usr/lib/modules/") &&
 				strings.Contains(o.theirs.stdout, "Archived original module found in the DKMS tree")
 		},
 	},
 	{
-		name:   "a lost source link",
-		reason: "3.0.10 does not show such a module, 3.4.3 calls it broken",
+		name:    "a lost source link",
+		example: "dkms add plain/1.0 -k " + plainKernel + "\nrm /var/lib/dkms/plain/1.0/source",
+		reason:  "3.0.10 does not show such a module, 3.4.3 calls it broken",
 		is: func(_ []step, _ *outcome, it item) bool {
 			return it.kind == status && strings.Contains(it.ours, ": broken\n")
 		},
 	},
 	{
-		name:   "the status of several kernels",
-		reason: "the original's is that of the last kernel, ours that of the first failure (differences.md, 12)",
+		name:    "the status of several kernels",
+		example: "rm /lib/modules/" + plainKernel + "/build\ndkms build plain/1.0 -k " + plainKernel + " -k " + xzKernel,
+		reason:  "the original's is that of the last kernel, ours that of the first failure (differences.md, 12)",
 		is: func(steps []step, _ *outcome, it item) bool {
 			return it.kind == exitStatus && strings.Count(last(steps).line, " -k ") > 1
 		},
 	},
 	{
-		name:   "match",
-		reason: "3.0.10 reads M/V in its own status as a module name and fails",
+		name:    "match",
+		example: "dkms install plain/1.0 -k " + xzKernel + "\ndkms match --templatekernel " + xzKernel + " -k " + plainKernel,
+		reason:  "3.0.10 reads M/V in its own status as a module name and fails",
 		is: func(steps []step, o *outcome, _ item) bool {
 			return last(steps).verb == "match" && strings.Contains(o.theirs.stdout, "Module:  ") && o.theirs.exit != 0
 		},
 	},
 	{
-		name:   "archives of several builds",
-		reason: "3.0.10 packs the first one only",
+		name:    "archives of several builds",
+		example: "dkms build plain/1.0 -k " + plainKernel + " -k " + xzKernel + "\ndkms mktarball plain/1.0 --all --binaries-only",
+		reason:  "3.0.10 packs the first one only",
 		is: func(steps []step, o *outcome, it item) bool {
 			return last(steps).verb == "mktarball" && strings.Contains(o.theirs.stderr, "readonly variable") && it.theirs == ""
 		},
 	},
 	{
-		name:   "archives of nothing",
-		reason: "the original packs no binaries of a module without builds; ours says so (6)",
+		name:    "archives of nothing",
+		example: "dkms add plain/1.0 -k " + plainKernel + "\ndkms mktarball plain/1.0 --all --binaries-only",
+		reason:  "the original packs no binaries of a module without builds; ours says so (6)",
 		is: func(steps []step, o *outcome, it item) bool {
 			return last(steps).verb == "mktarball" && o.theirs.exit == 0 && o.ours.exit == 6 &&
 				strings.Contains(last(steps).line, "--binaries-only")
 		},
 	},
 	{
-		name:   "dependencies that are not there",
-		reason: "3.0.10 calls a module that waits for one a failure, 3.4.3 only if dkms knows that one",
+		name:    "dependencies that are not there",
+		example: "dkms add depends/1.0 -k " + plainKernel + "\ndkms autoinstall -k " + plainKernel,
+		reason:  "3.0.10 calls a module that waits for one a failure, 3.4.3 only if dkms knows that one",
 		is: func(steps []step, o *outcome, it item) bool {
 			return last(steps).verb == "autoinstall" && it.kind == exitStatus && it.theirs == "11" && it.ours == "0" &&
 				strings.Contains(o.theirs.stdout+o.theirs.stderr, "due to missing dependencies")
@@ -162,10 +187,30 @@ var differences = []difference{
 	},
 	{
 		name:    "POST_REMOVE of a forced installation",
+		example: "dkms install hooks/1.0 -k " + plainKernel + "\ndkms install hooks/1.0 -k " + plainKernel + " --force",
 		reason:  "the original uninstalls first, ours replaces the files and removes nothing (differences.md, 7)",
 		lasting: true,
 		is: func(_ []step, _ *outcome, it item) bool {
 			return it.path == "var/tmp/hooks" && strings.ReplaceAll(it.theirs, postRemove, "") == strings.ReplaceAll(it.ours, postRemove, "")
+		},
+	},
+	{
+		name:    "builds go by their record",
+		example: "dkms build plain/1.0 -k " + plainKernel + "\necho 'BUILT_MODULE_NAME[0]=other' >>/usr/src/plain-1.0/dkms.conf",
+		reason:  "the original lists a build by today's dkms.conf without the overrides, ours by what was built (differences.md, 32 and 46)",
+		is: func(steps []step, _ *outcome, it item) bool {
+			return it.kind == status && slices.ContainsFunc(steps, func(s step) bool {
+				return strings.Contains(s.line, "echo 'BUILT_MODULE_NAME[0]=") || strings.Contains(s.line, "echo 'DEST_MODULE_NAME[0]=")
+			})
+		},
+	},
+	{
+		name:    "the newest version",
+		example: "dkms install multi/1.9 -k " + plainKernel + "\ndkms install multi/1.10 -k " + plainKernel + "\ndkms autoinstall -k " + plainKernel,
+		reason:  "3.0.10 compares versions as text in autoinstall, so that 1.9 is newer than 1.10",
+		is: func(steps []step, o *outcome, it item) bool {
+			return last(steps).verb == "autoinstall" && strings.Contains(o.theirs.stdout+o.theirs.stderr, "Module version 1.9 for multi.ko") &&
+				(it.kind == status || strings.Contains(it.path, "/multi"))
 		},
 	},
 }

@@ -46,13 +46,15 @@ type boot struct {
 	cut     time.Duration // not 0: the power is cut that long after the job has reported "verified"
 }
 
-// newMachine makes a machine with a disk of its own.
+// newMachine makes a machine with a disk of its own. What its boots leave, the
+// consoles and the reports, stays until the next run of the test.
 func newMachine(t *testing.T, i image) *machine {
 	t.Helper()
-	dir, err := os.MkdirTemp(i.dir, "run-")
-	check(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := filepath.Join(i.dir, filepath.Base(t.Name()))
+	check(t, os.RemoveAll(dir))
+	check(t, os.MkdirAll(dir, 0o755))
 	m := &machine{t: t, image: i, dir: dir, disk: filepath.Join(dir, "disk.ext4")}
+	t.Cleanup(func() { os.Remove(m.disk) })
 	check(t, run("cp", "--sparse=always", "--reflink=auto", i.disk, m.disk))
 	return m
 }
@@ -78,6 +80,7 @@ func (m *machine) boot(b boot) report {
 		go cutPower(ctx, cancel, results, b.cut)
 	}
 	out, err := cmd.CombinedOutput()
+	check(m.t, errors.Join(os.RemoveAll(m.path("payload")), os.Remove(m.path("payload.tar"))))
 	m.t.Logf("boot %d of %s by %s took %.0f s", m.boots, b.release, b.init, time.Since(start).Seconds())
 	r := readReport(results)
 	if data, err := os.ReadFile(console); err == nil {

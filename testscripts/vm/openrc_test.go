@@ -12,6 +12,7 @@ func testOpenRC(t *testing.T, i image) {
 	m := newMachine(t, i)
 	running := i.releases[0]
 	r := m.boot(boot{init: openrcInit, first: []string{demo, edu}, job: "openrc.sh", limit: 5 * time.Minute})
+	judge(t, r["enable"].status == 0, "OpenRC: rc-update can enable the service", r["enable"].text)
 	judge(t, r["init"].text == "init", "OpenRC: it is what booted", r["init"].text)
 	judge(t, r["service"].status == 0, "OpenRC: the service is started", r["service"].text, r["runlevel"].text)
 	installed(t, r, "OpenRC", running, "dkms-demo", "vm-edu")

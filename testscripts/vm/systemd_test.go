@@ -24,6 +24,7 @@ func testSystemd(t *testing.T, i image) {
 	running, other := i.releases[0], i.releases[1]
 
 	r := m.boot(boot{init: systemdInit, first: []string{demo, edu, idle}, job: "systemd_first.sh", limit: 5 * time.Minute})
+	judge(t, r["enable"].status == 0, "first boot: systemctl can enable the service", r["enable"].text)
 	judge(t, r.field("unit", "Result") == "success" && r.field("unit", "ActiveState") == "active", "first boot: the service succeeds", r["unit"].text, r["journal"].text)
 	installed(t, r, "first boot", running, "dkms-demo", "vm-edu", "vm-idle")
 	for _, name := range []string{"dkms_demo", "vm_edu", "vm_idle"} {
