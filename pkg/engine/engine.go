@@ -8,9 +8,11 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 
@@ -262,10 +264,19 @@ func (e *Engine) locking(ctx context.Context, req *Request, do func() error) err
 	if e.locked || req.DryRun {
 		return do()
 	}
-	unlock, err := e.tree.Lock(ctx, "dkms "+string(req.Verb), func(holder string) {
+	lockCtx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	unlock, err := e.tree.Lock(lockCtx, "dkms "+string(req.Verb), func(holder string) {
+		if startedBy(holder) {
+			giveUp(errNested)
+			return
+		}
 		e.report.Progressf("waiting for %s to finish", holder)
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errNested):
+		return do()
+	case err != nil:
 		return err
 	}
 	e.locked = true
@@ -277,6 +288,26 @@ func (e *Engine) locking(ctx context.Context, req *Request, do func() error) err
 		return err
 	}
 	return do()
+}
+
+// errNested says that the lock is held by the run that, through a script of a
+// module package, has started this one: it waits for us.
+var errNested = errors.New("called by the run that holds the lock")
+
+// startedBy tells whether the holder of the lock is an ancestor of this
+// process.
+func startedBy(holder string) bool {
+	for pid := os.Getppid(); pid > 1; {
+		if tree.HolderIs(holder, pid) {
+			return true
+		}
+		parent, _, err := processStat(pid)
+		if err != nil {
+			return false
+		}
+		pid = parent
+	}
+	return false
 }
 
 // recover finishes or undoes what an interrupted run has left, before anything

@@ -87,8 +87,7 @@ func TestVerbs(t *testing.T) {
 			[]string{"build a (not built)", "install a (not installed) needs [0]", "install b (not installed)", "ready c (already installed)"}},
 		{"install --force does not build again", ForInstall(subjects("b built", "c installed"), force),
 			[]string{"install b (not installed)", "install c (installed, but --force was given)"}},
-		{"install what lost its build", ForInstall(subjects("a active"), force),
-			[]string{"build a (not built)", "install a (installed, but --force was given) needs [0]"}},
+		{"install what lost its build", ForInstall(subjects("a active"), Options{}), []string{"ready a (already installed)"}},
 		{"uninstall", ForUninstall(subjects("a", "b built", "c installed")),
 			[]string{"uninstall c (installed)", "ready a (not installed)", "ready b (not installed)"}},
 		{"unbuild", ForUnbuild(subjects("a", "b built", "c installed")),
@@ -103,6 +102,8 @@ func TestVerbs(t *testing.T) {
 			[]string{"uninstall a (installed)", "forget a@ (no build is left) needs [0]", "ready a (not built)"}},
 		{"remove with builds elsewhere", ForRemove(subject("a").ID, subjects("a installed"), true),
 			[]string{"uninstall a (installed)", "unbuild a (built) needs [0]", "ready a (still built for other kernels)"}},
+		{"sign", ForSign(subjects("a", "b built", "c installed"), "CN=me"),
+			[]string{"sign b (to be signed by CN=me)", "sign c (to be signed by CN=me)", "ready a (not built)"}},
 		{"remove without kernels", ForRemove(subject("a").ID, nil, false), []string{"forget a@ (no build is left)"}},
 	}
 	for _, test := range tests {
@@ -168,6 +169,9 @@ func TestAutoinstall(t *testing.T) {
 			[]string{"failed a [a/1: kernel 6.1: needs b, which is not installed]", "deferred b (needs x, which is not registered with dkms)"}},
 		{"no headers", []Candidate{candidate("a"), candidate("b built"), candidate("c built: a"), candidate("d: b")}, noHeaders,
 			[]string{"install b (not installed) auto", "failed a [no headers]", "failed d [no headers]", "failed c [c/1: kernel 6.1: needs a, which is not installed]"}},
+		{"a build that is no longer good", []Candidate{with("a", func(c *Candidate) { c.Reason = "the headers have changed" }), with("b: a", func(c *Candidate) { c.Reason = "its sources have changed" })}, nil,
+			[]string{"build a (the headers have changed) auto", "install a (the headers have changed) needs [0] auto",
+				"build b (its sources have changed) needs [1] auto", "install b (its sources have changed) needs [1 2] auto"}},
 		{"named twice", []Candidate{candidate("a built: b b"), candidate("b built")}, nil,
 			[]string{"install b (not installed) auto", "install a (not installed) needs [0 0] auto"}},
 	}

@@ -364,12 +364,17 @@ func (t *Tree) Lock(ctx context.Context, doing string, waiting func(holder strin
 	if err := os.MkdirAll(t.dir, 0o755); err != nil {
 		return nil, err
 	}
-	unlock, err = system.Lock(ctx, filepath.Join(t.dir, lockName), fmt.Sprintf("%s (process %d)", doing, os.Getpid()), waiting)
+	unlock, err = system.Lock(ctx, filepath.Join(t.dir, lockName), doing+holderMark(os.Getpid()), waiting)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, errReadOnly) {
 		return nil, exit.Errorf(exit.Usage, "%s is not writable: %w", t.dir, err).WithHint("run this as root")
 	}
 	return unlock, err
 }
+
+func holderMark(pid int) string { return fmt.Sprintf(" (process %d)", pid) }
+
+// HolderIs tells whether what Lock says of the holder is about a process.
+func HolderIs(holder string, pid int) bool { return strings.HasSuffix(holder, holderMark(pid)) }
 
 // pendingPrefix begins the names of the marks that say that the index of a
 // kernel is out of date; the original has the same for a while.

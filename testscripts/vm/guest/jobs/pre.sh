@@ -2,7 +2,9 @@
 # the init system in charge is switched on, the drivers are registered.
 cp -a /run/vm/root/. /
 if [ -e /run/vm/openrc ]; then
-	section enable sh -c 'rc-update add dkms default && rc-update add vm-job default'
+	echo 'rc_logger="YES"' >>/etc/rc.conf
+	section enable rc-update add dkms default
+	rc-update add vm-job default
 else
 	section enable systemctl enable dkms.service
 	# Whatever that said, the other claims deserve their test.
