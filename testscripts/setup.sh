@@ -9,6 +9,7 @@ what=${1-test}
 need="gcc:gcc depmod:kmod patch:patch xz:xz-utils zstd:zstd openssl:openssl strip:binutils"
 if [ "$what" = test ]; then
 	need="$need strace:strace diff:diffutils run-parts:debianutils mandoc:mandoc zsh:zsh fish:fish
+		bzip2:bzip2 llvm-strip:llvm file:file
 		shellcheck:shellcheck systemd-analyze:systemd kernel-install:systemd sign-file:linux-headers-amd64
 		/usr/include/libelf.h:libelf-dev"
 fi

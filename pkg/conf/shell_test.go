@@ -272,7 +272,7 @@ func TestBadNeighbours(t *testing.T) {
 		{"sleep", "sleep 1000", late},
 		{"endless second evaluation", "MAKE='$(sleep 1000)'", late},
 	})
-	neighbours(t, 20*time.Second, []neighbour{
+	neighbours(t, 2*time.Minute, []neighbour{
 		{"kills its process group", "kill -9 0", "ends the shell that reads it"},
 		{"kills the first shell", "kill -9 $$\n" + plainConf, "-"}, // may do where there are no namespaces
 		{"background process", "sleep 1000 & (while :; do :; done) &\n" + plainConf, ""},
@@ -292,7 +292,7 @@ func TestBadNeighbours(t *testing.T) {
 		t.Log("no process namespace: nothing is told to kill everything")
 		return
 	}
-	neighbours(t, 20*time.Second, []neighbour{
+	neighbours(t, 2*time.Minute, []neighbour{
 		{"kills everything", "kill -9 -1; sleep 1000", "ends the shell that reads it"},
 	})
 }

@@ -187,7 +187,7 @@ func (e *Engine) planAutoinstall(ctx context.Context, targets []tree.Target, for
 func (e *Engine) candidate(ctx context.Context, s subject, confs map[subject]conf.Result, force bool) plan.Candidate {
 	c := plan.Candidate{Subject: plan.Subject{ID: s.ID, Target: s.Target, Built: e.tree.IsBuilt(s.ID, s.Target)}}
 	if m, err := e.tree.Manifest(s.ID, s.Target); c.Built && err == nil && m != nil && e.outOfDate(m, s.Target) {
-		c.Built, c.Reason = false, "the headers of the kernel have changed since it was built"
+		c.Built, c.Stale = false, "the headers of the kernel have changed since it was built"
 	}
 	res, open := confs[s]
 	switch {

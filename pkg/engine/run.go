@@ -348,6 +348,9 @@ func (r *run) install(ctx context.Context, sub subject) error {
 		return err
 	}
 	r.stale(sub.Target)
+	if r.tree.IsInstalled(sub.ID, sub.Target) { // packages count on the pair of hooks
+		r.runPostRemove(ctx, sub)
+	}
 	if err := r.installer.Install(ctx, set); err != nil {
 		return err
 	}
@@ -360,7 +363,6 @@ func (r *run) install(ctx context.Context, sub subject) error {
 }
 
 func (r *run) uninstall(ctx context.Context, sub subject) error {
-	postRemove := r.postRemove(ctx, sub)
 	r.weak(ctx, sub, false)
 	if err := r.tree.MarkPending(sub.Target); err != nil {
 		return err
@@ -369,10 +371,15 @@ func (r *run) uninstall(ctx context.Context, sub subject) error {
 	if err := r.installer.Uninstall(sub.ID, r.kernel(sub.Target)); err != nil {
 		return err
 	}
-	if err := r.script(ctx, sub.ID, "POST_REMOVE", postRemove, scriptEnv(sub)); err != nil {
-		r.report.Warnf("%s: %v; the module is uninstalled all the same", sub.ID, err)
-	}
+	r.runPostRemove(ctx, sub)
 	return nil
+}
+
+// runPostRemove runs POST_REMOVE, whose failure is a warning.
+func (r *run) runPostRemove(ctx context.Context, sub subject) {
+	if err := r.script(ctx, sub.ID, "POST_REMOVE", r.postRemove(ctx, sub), scriptEnv(sub)); err != nil {
+		r.report.Warnf("%s: %v; the module is taken out all the same", sub.ID, err)
+	}
 }
 
 // postRemove is the hook of a version, from the manifest or, for builds of the

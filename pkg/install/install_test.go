@@ -134,6 +134,7 @@ func (h *house) wantKernel(want string) {
 }
 
 func TestInstallUninstall(t *testing.T) {
+	t.Parallel()
 	for _, symlink := range []bool{false, true} {
 		h := newHouse(t)
 		h.Symlink = symlink
@@ -173,6 +174,7 @@ func TestInstallUninstall(t *testing.T) {
 }
 
 func TestDestinations(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ distribution, addon, want string }{
 		{"debian", "", "updates/dkms/foo.ko"}, {"fedora", "", "extra/foo.ko"}, {"suse", "", "updates/foo.ko"},
 		{"gentoo", "", "kernel/extra/foo.ko"}, {"debian", "weak", "weak/foo.ko"}, {"debian", "../../../etc", "etc/foo.ko"},
@@ -186,6 +188,7 @@ func TestDestinations(t *testing.T) {
 
 // Another version takes the place of the active one, and all of its files.
 func TestInstallOver(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t)
 	h.install(h.build(one, "foo.ko", "old.ko"))
 	h.write(h.in("updates/dkms/other.ko"), "somebody's")
@@ -203,6 +206,7 @@ func TestInstallOver(t *testing.T) {
 
 // Siblings under another suffix would shadow the new file.
 func TestOutdatedSuffixes(t *testing.T) {
+	t.Parallel()
 	h := newHouse(t)
 	h.install(h.build(one, "foo.ko"))
 	for _, suffix := range []string{".gz", ".xz"} {
@@ -218,6 +222,7 @@ func TestOutdatedSuffixes(t *testing.T) {
 // With a directory in the way of one file nothing changes, wherever in the
 // order of the files that is.
 func TestInstallRollsBack(t *testing.T) {
+	t.Parallel()
 	for _, inTheWay := range []string{"a.ko", "b.ko", "c.ko"} {
 		h := newHouse(t)
 		h.install(h.build(one, "a.ko", "old.ko"))
@@ -305,6 +310,7 @@ func TestFindModule(t *testing.T) {
 
 // The order in which originals are looked for is the original's.
 func TestOriginalPreference(t *testing.T) {
+	t.Parallel()
 	all := []string{"extra/foo.ko", "extra/foo.ko.xz", "updates/foo.ko.gz", "updates/dkms/foo.ko.zst", "kernel/net/foo.ko"}
 	for i, want := range all {
 		h := newHouse(t)
@@ -347,6 +353,7 @@ func TestOriginalAcrossVersions(t *testing.T) {
 // An origin outside the kernel's directory is not believed: the file stays in
 // the archive, and uninstalling goes on.
 func TestHostileOrigins(t *testing.T) {
+	t.Parallel()
 	outside := []string{
 		"/etc/passwd", "IMAGE/etc/shadow", "MODULES/../6.2/kernel/foo.ko", "MODULES/../../../etc/foo.ko", "MODULES", "MODULES/", "MODULES/.", "MODULES-evil/foo.ko",
 		"kernel/foo.ko", "../foo.ko", "", "\n", "\x00", "MODULES/..",
@@ -375,6 +382,7 @@ func TestHostileOrigins(t *testing.T) {
 
 // Origins with detours that stay inside are as good as any.
 func TestOriginInside(t *testing.T) {
+	t.Parallel()
 	for _, text := range []string{"MODULES/kernel/foo.ko\n", "MODULES/kernel/foo.ko", "MODULES//kernel/foo.ko\n", "  MODULES/kernel/foo.ko  \n"} {
 		h := newHouse(t)
 		h.install(h.build(one, "foo.ko"))

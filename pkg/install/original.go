@@ -87,11 +87,15 @@ func (in *Installer) restore(t *transaction, moduleDir string, legacy func(name 
 		if err != nil || !d.Type().IsRegular() || strings.HasSuffix(path, originSuffix) {
 			return nil
 		}
-		if to := in.origin(path, moduleDir, legacy); to != "" {
+		to := in.origin(path, moduleDir, legacy)
+		switch {
+		case to == "":
+			in.Report.Warnf("%s: %s is not put back: where it came from is not known", t.ID, path)
+		case exists(to) && !t.changes(to):
+			in.Report.Warnf("%s: %s is not put back: the kernel has %s again", t.ID, path, to)
+		default:
 			t.Moves = append(t.Moves, move{From: path, To: to})
-			return nil
 		}
-		in.Report.Warnf("%s: %s is not put back: where it came from is not known", t.ID, path)
 		return nil
 	})
 }
@@ -118,9 +122,8 @@ func (in *Installer) origin(path, moduleDir string, legacy func(name string) str
 		}
 		return ""
 	}
-	to := strings.TrimSpace(string(data))
-	rel, err := filepath.Rel(moduleDir, to)
-	if err != nil || !filepath.IsLocal(rel) || rel == "." {
+	to := filepath.Clean(strings.TrimSpace(string(data)))
+	if !inside(moduleDir, to) || system.IsDir(to) {
 		return ""
 	}
 	return to

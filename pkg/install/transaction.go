@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"dkms/pkg/system"
 	"dkms/pkg/tree"
 )
@@ -39,11 +41,13 @@ type move struct {
 }
 
 // change is one path: Staged is what it becomes, "" to delete it; Backup is
-// where what it was waits for the end, "" if it was not there.
+// where what it was waits for the end, "" if it was not there. Inode is that of
+// the staged file: only a file that has it was put there by the change.
 type change struct {
 	Path   string `json:"path"`
 	Staged string `json:"staged,omitempty"`
 	Backup string `json:"backup,omitempty"`
+	Inode  uint64 `json:"inode,omitempty"`
 }
 
 const journalSchema = 1
@@ -84,16 +88,19 @@ func (t *transaction) link(path, target string) error {
 
 // remove notes that path is to go. A path that is also put stays.
 func (t *transaction) remove(path string) error {
-	for _, c := range t.Changes {
-		if c.Path == path {
-			return nil
-		}
+	if t.changes(path) {
+		return nil
 	}
 	return t.change(path, "")
 }
 
+// changes tells whether path is among the changes.
+func (t *transaction) changes(path string) bool {
+	return slices.ContainsFunc(t.Changes, func(c change) bool { return c.Path == path })
+}
+
 func (t *transaction) change(path, staged string) error {
-	c := change{Path: path, Staged: staged}
+	c := change{Path: path, Staged: staged, Inode: inode(staged)}
 	archived := slices.ContainsFunc(t.Moves, func(m move) bool { return m.From == path })
 	if exists(path) && !archived {
 		var err error
@@ -103,6 +110,14 @@ func (t *transaction) change(path, staged string) error {
 	}
 	t.Changes = append(t.Changes, c)
 	return nil
+}
+
+func inode(path string) uint64 {
+	var st unix.Stat_t
+	if path == "" || unix.Lstat(path, &st) != nil {
+		return 0
+	}
+	return st.Ino
 }
 
 // freeName is a name beside path that does not exist yet.
@@ -203,6 +218,7 @@ func (t *transaction) undo() error {
 	if err := errors.Join(append(errs, t.sync())...); err != nil {
 		return fmt.Errorf("%w; %s says what is to be put back", err, t.journal)
 	}
+	t.forgetArchive()
 	return t.drop()
 }
 
@@ -217,7 +233,7 @@ func (c change) undo() error {
 		if err := removeFile(c.Backup); err != nil {
 			return err
 		}
-	case c.Backup == "" && !waiting:
+	case c.Backup == "" && !waiting && inode(c.Path) == c.Inode:
 		if err := removeFile(c.Path); err != nil {
 			return err
 		}
@@ -228,11 +244,16 @@ func (c change) undo() error {
 	return nil
 }
 
+// undo moves back. Where both files are there one is a copy, if they are the
+// same, and otherwise somebody else's.
 func (m move) undo() error {
-	switch {
-	case !exists(m.To):
+	if !exists(m.To) {
 		return nil
-	case exists(m.From): // it was being copied to another file system
+	}
+	if exists(m.From) {
+		if !sameContents(m.From, m.To) {
+			return nil
+		}
 		return removeFile(m.To)
 	}
 	if err := os.MkdirAll(filepath.Dir(m.From), 0o755); err != nil {
@@ -241,14 +262,24 @@ func (m move) undo() error {
 	return moveFile(m.To, m.From)
 }
 
+func sameContents(a, b string) bool {
+	sumA, errA := digest(a)
+	sumB, errB := digest(b)
+	return errA == nil && errB == nil && sumA == sumB
+}
+
 // resume makes the changes that are still waiting. There are some when the
 // link named the version before, too: a version was installed over itself.
 func (t *transaction) resume() error {
 	for _, c := range t.Changes {
-		if c.Staged == "" || !exists(c.Staged) {
-			continue
+		var err error
+		switch {
+		case c.Staged != "" && exists(c.Staged):
+			err = os.Rename(c.Staged, c.Path)
+		case c.Staged == "" && exists(c.Path) && !exists(c.Backup):
+			err = os.Rename(c.Path, c.Backup)
 		}
-		if err := os.Rename(c.Staged, c.Path); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -276,8 +307,23 @@ func (t *transaction) drop() error {
 	return system.SyncDir(filepath.Dir(t.journal))
 }
 
+// forgetArchive deletes what was written about originals that are not archived
+// after all.
+func (t *transaction) forgetArchive() {
+	if t.Active == "" {
+		return
+	}
+	for _, m := range t.Moves {
+		if !exists(m.To) {
+			os.Remove(m.To + originSuffix)
+			system.RemoveEmptyDirs(filepath.Dir(m.To), filepath.Join(filepath.Dir(t.journal), t.ID.Name))
+		}
+	}
+}
+
 // abandon deletes what was staged for changes that were never begun.
 func (t *transaction) abandon() {
+	t.forgetArchive()
 	for _, c := range t.Changes {
 		if c.Staged != "" {
 			os.Remove(c.Staged)
@@ -341,6 +387,9 @@ func (in *Installer) Recover() (id tree.ID, k tree.Target, err error) {
 	if err := json.Unmarshal(data, t); err != nil || t.Schema != journalSchema {
 		return id, k, fmt.Errorf("%s: not a journal that this program understands", path)
 	}
+	if err := t.check(in.Tree); err != nil {
+		return id, k, fmt.Errorf("%s: %w", path, err)
+	}
 	if in.Tree.Active(t.ID.Name, t.Target) != t.Active {
 		in.Report.Warnf("%s: an interrupted change for %s is undone", t.ID, t.Target)
 		return t.ID, t.Target, t.undo()
@@ -355,6 +404,43 @@ func (in *Installer) Recover() (id tree.ID, k tree.Target, err error) {
 		return t.ID, t.Target, err
 	}
 	return t.ID, t.Target, t.finish()
+}
+
+// check refuses a journal that leads out of the directories that transactions
+// are about: whoever can write it is root, but a damaged one must not make
+// things worse.
+func (t *transaction) check(state *tree.Tree) error {
+	if err := errors.Join(t.ID.Check(), t.Target.Check()); err != nil {
+		return err
+	}
+	modules := filepath.Join(state.Root().InstallTree(), t.Target.Kernel)
+	archive := state.Originals(t.ID.Name, t.Target)
+	for _, c := range t.Changes {
+		for _, path := range []string{c.Path, c.Staged, c.Backup} {
+			if path != "" && !inside(modules, path) {
+				return fmt.Errorf("%s is outside %s", path, modules)
+			}
+		}
+		if c.Path == "" || c.Staged == "" && c.Backup == "" {
+			return errors.New("a change of nothing")
+		}
+	}
+	for _, m := range t.Moves {
+		from, to := modules, archive
+		if t.Active == "" {
+			from, to = to, from
+		}
+		if !inside(from, m.From) || !inside(to, m.To) {
+			return fmt.Errorf("%s cannot come from %s", m.To, m.From)
+		}
+	}
+	return nil
+}
+
+// inside tells whether a path lies below a directory.
+func inside(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsAbs(path) && filepath.IsLocal(rel) && rel != "."
 }
 
 // recordAgain writes the installed files into the manifest, which may have

@@ -63,6 +63,7 @@ func (h *house) files() string {
 
 // A run that is killed after any of its steps is undone by the next one.
 func TestCrashIsUndone(t *testing.T) {
+	t.Parallel()
 	for name, scene := range scenes {
 		for n := 0; ; n++ {
 			h := newHouse(t)
@@ -110,6 +111,7 @@ func TestCrashBetweenNames(t *testing.T) {
 
 // Once the link has changed, the rest is done by the next run.
 func TestCrashIsFinished(t *testing.T) {
+	t.Parallel()
 	for name, scene := range scenes {
 		whole, crashed := newHouse(t), newHouse(t)
 		for _, h := range []*house{whole, crashed} {
@@ -145,6 +147,7 @@ func TestCrashIsFinished(t *testing.T) {
 
 // An error at the last moment puts everything back, and leaves nothing.
 func TestCommitFails(t *testing.T) {
+	t.Parallel()
 	for name, scene := range scenes {
 		h := newHouse(t)
 		s, active := scene(h)
@@ -160,6 +163,7 @@ func TestCommitFails(t *testing.T) {
 }
 
 func TestAbandon(t *testing.T) {
+	t.Parallel()
 	for name, scene := range scenes {
 		h := newHouse(t)
 		s, active := scene(h)
@@ -173,6 +177,7 @@ func TestAbandon(t *testing.T) {
 
 // A journal that is not ours, or not whole, stops the run and changes nothing.
 func TestRecoverRefuses(t *testing.T) {
+	t.Parallel()
 	for _, text := range []string{"", "{", "[]", "null", `{"schema":2}`, `{"schema":"1"}`, strings.Repeat(" ", maxJournal+1)} {
 		h := newHouse(t)
 		h.install(h.build(one, "a.ko"))

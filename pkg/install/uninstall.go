@@ -1,6 +1,7 @@
 package install
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 
@@ -65,16 +66,20 @@ func legacyHome(m *tree.Manifest, k *kernel.Kernel, name string) string {
 // installed lists the files of a version in the kernel's directory.
 func (in *Installer) installed(id tree.ID, k *kernel.Kernel, m *tree.Manifest) []string {
 	if m != nil && len(m.Installed) > 0 {
-		return in.recorded(id, m)
+		return in.recorded(id, k, m)
 	}
 	return in.lookedFor(id, k)
 }
 
 // recorded lists what the manifest says was installed and is still the same
 // module. A file that somebody replaced is theirs.
-func (in *Installer) recorded(id tree.ID, m *tree.Manifest) []string {
+func (in *Installer) recorded(id tree.ID, k *kernel.Kernel, m *tree.Manifest) []string {
 	var list []string
 	for i, f := range m.Installed {
+		if !inside(k.ModuleDir(), f.Path) {
+			in.Report.Warnf("%s: %s is not below %s; it stays", id, f.Path, k.ModuleDir())
+			continue
+		}
 		if _, err := os.Lstat(f.Path); err != nil {
 			in.Report.Warnf("%s: %s was already gone", id, f.Path)
 			continue
@@ -102,18 +107,31 @@ func Unchanged(f tree.Installed) bool {
 }
 
 // sameVersion is the original's test for a file that is not byte for byte the
-// built one: it has the version of the built module, or is damaged.
+// built one: it has the version of the built module, or is what is left of it.
 func (in *Installer) sameVersion(id tree.ID, m *tree.Manifest, i int) bool {
-	have, err := module.Read(m.Installed[i].Path)
+	path := m.Installed[i].Path
+	modules := in.Tree.Modules(id, tree.Target{Kernel: m.Kernel, Arch: m.Arch})
+	have, err := module.Read(path)
 	if err != nil {
-		return true // a truncated file cannot be loaded; nobody else put it there
+		return truncated(path, filepath.Join(modules, filepath.Base(path)))
 	}
-	built := FindModule(in.Tree.Modules(id, tree.Target{Kernel: m.Kernel, Arch: m.Arch}), have.Name)
+	built := FindModule(modules, have.Name)
 	if built == "" {
 		return false
 	}
 	mine, err := module.Read(built)
 	return err == nil && mine.Version == have.Version
+}
+
+// truncated tells whether a file is the beginning of the built one, as a crash
+// may leave it.
+func truncated(path, built string) bool {
+	have, err := os.ReadFile(path)
+	if err != nil {
+		return false
+	}
+	whole, err := os.ReadFile(built)
+	return len(have) == 0 || err == nil && bytes.HasPrefix(whole, have)
 }
 
 // lookedFor finds the files of a build that has no record: files of the same

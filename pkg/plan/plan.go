@@ -127,26 +127,22 @@ func ForInstall(subjects []Subject, o Options) *Plan {
 		if s.Installed {
 			reason = "installed, but --force was given"
 		}
-		p.install(s, reason, false, nil)
+		p.install(s, reason, "", false, nil)
 	}
 	return p
 }
 
 // install adds the steps that end with s installed and returns the index of
-// the last.
-func (p *Plan) install(s Subject, reason string, auto bool, needs []int) int {
+// the last. stale says why a build that is there does not count.
+func (p *Plan) install(s Subject, reason, stale string, auto bool, needs []int) int {
 	if !s.Built {
-		needs = append(needs, p.Add(Step{Kind: Build, ID: s.ID, Target: s.Target, Reason: buildReason(reason), Needs: needs, Auto: auto}))
+		build := Step{Kind: Build, ID: s.ID, Target: s.Target, Reason: "not built", Needs: needs, Auto: auto}
+		if stale != "" {
+			build.Reason = stale
+		}
+		needs = append(needs, p.Add(build))
 	}
 	return p.Add(Step{Kind: Install, ID: s.ID, Target: s.Target, Reason: reason, Needs: needs, Auto: auto})
-}
-
-// buildReason is why something is built on the way to being installed.
-func buildReason(reason string) string {
-	if reason == "not installed" {
-		return "not built"
-	}
-	return reason
 }
 
 // ForUninstall plans dkms uninstall.
@@ -218,8 +214,8 @@ func ForSign(subjects []Subject, signer string) *Plan {
 // Candidate is the newest version of a module package, for autoinstall.
 type Candidate struct {
 	Subject
-	// Reason says why it is to be built although a build is there.
-	Reason string
+	// Stale says why a build that is there does not count; empty if it does.
+	Stale string
 	// Err says why its dkms.conf cannot be used; the fields below it are
 	// then unknown.
 	Err error
@@ -300,17 +296,14 @@ func (a *autoinstall) round() (progress bool) {
 		for _, d := range c.Depends {
 			needs = append(needs, a.done[d]...)
 		}
-		a.done[c.ID.Name] = []int{a.plan.install(c.Subject, c.reason(), true, needs)}
+		reason := "not installed"
+		if c.Stale != "" {
+			reason = c.Stale
+		}
+		a.done[c.ID.Name] = []int{a.plan.install(c.Subject, reason, c.Stale, true, needs)}
 		progress = true
 	}
 	return progress
-}
-
-func (c Candidate) reason() string {
-	if c.Reason != "" {
-		return c.Reason
-	}
-	return "not installed"
 }
 
 func (a *autoinstall) missing(c Candidate) (names []string) {

@@ -280,6 +280,7 @@ func TestCopyTree(t *testing.T) {
 	if err := os.Chmod(filepath.Join(src, "closed"), 0o500); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { os.Chmod(filepath.Join(src, "closed"), 0o700) })
 	// The top is reached through a link; it must not become one.
 	if err := os.Symlink("src", filepath.Join(base, "top")); err != nil {
 		t.Fatal(err)

@@ -6,4 +6,8 @@
 // over its serial console, that every boot has a time limit, and that no
 // process is ended but those it started. The tests have the build tag "vm" and
 // need root.
+//
+// VM_SCENARIOS names scenarios, see the list in vm_test.go; by default the short
+// ones are run. VM_CACHE is where the image and the consoles' logs are kept;
+// VM_CUTS and VM_SEED are the number and the moments of the power cuts.
 package vm

@@ -21,6 +21,8 @@ const (
 	qemu        = "qemu-system-x86_64"
 	systemdInit = "/lib/systemd/systemd"
 	openrcInit  = "/sbin/init"
+	// patience is the limit of a boot, for a host that has much else to do.
+	patience = 10 * time.Minute
 )
 
 // machine is a disk that can be booted again and again.
@@ -132,7 +134,7 @@ func (m *machine) payload(b boot) {
 		if b.pre == "" {
 			from["pre"] = "guest/jobs/pre.sh"
 		}
-		check(m.t, run("cp", "-a", m.image.ours(), filepath.Join(dir, "root")))
+		check(m.t, run("cp", "-a", m.image.ours(b.init), filepath.Join(dir, "root")))
 		check(m.t, run("cp", append(append([]string{"-a"}, b.first...), filepath.Join(dir, "src"))...))
 	}
 	if b.init == openrcInit {

@@ -25,7 +25,7 @@ func testPowerCut(t *testing.T, i image) {
 	pairs := []string{"guest/src/vm-pair-1.0", "guest/src/vm-pair-2.0"}
 	hurt := 0
 	for n := range cuts + 1 {
-		b := boot{init: systemdInit, job: "powercut.sh", pre: "powercut_pre.sh", limit: 6 * time.Minute,
+		b := boot{init: systemdInit, job: "powercut.sh", pre: "powercut_pre.sh", limit: patience,
 			files: map[string]string{"start": strconv.Itoa(moments.IntN(6))}}
 		if n == 0 {
 			b.first, b.files["first"] = pairs, ""

@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 )
 
 const (
@@ -29,16 +28,16 @@ func testSigEnforce(t *testing.T, i image) {
 	}
 	const enforce = "module.sig_enforce=1"
 
-	r := m.boot(boot{init: systemdInit, first: []string{idle}, job: "sig_first.sh", cmdline: enforce, limit: 6 * time.Minute})
+	r := m.boot(boot{init: systemdInit, first: []string{idle}, job: "sig_first.sh", cmdline: enforce, limit: patience})
 	judge(t, r["enforced"].text == "Y", "signatures: they are enforced", r["enforced"].text)
 	refused(t, r, "unsigned", "without our certificate")
 	refused(t, r, "foreign", "without our certificate")
 	refused(t, r, "ours", "without our certificate")
 
-	r = m.boot(boot{init: systemdInit, job: "sig_enroll.sh", args: uefi, limit: 8 * time.Minute})
+	r = m.boot(boot{init: systemdInit, job: "sig_enroll.sh", args: uefi, limit: patience})
 	judge(t, r["enroll"].status == 0, "signatures: the certificate is enrolled", r["enroll"].text)
 
-	r = m.boot(boot{init: systemdInit, job: "sig_first.sh", cmdline: enforce, args: uefi, limit: 8 * time.Minute})
+	r = m.boot(boot{init: systemdInit, job: "sig_first.sh", cmdline: enforce, args: uefi, limit: patience})
 	judge(t, r["enforced"].text == "Y", "signatures: they are enforced under UEFI", r["enforced"].text)
 	refused(t, r, "unsigned", "with our certificate")
 	refused(t, r, "foreign", "with our certificate")

@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 )
 
 const (
@@ -23,7 +22,7 @@ func testSystemd(t *testing.T, i image) {
 	m := newMachine(t, i)
 	running, other := i.releases[0], i.releases[1]
 
-	r := m.boot(boot{init: systemdInit, first: []string{demo, edu, idle}, job: "systemd_first.sh", limit: 5 * time.Minute})
+	r := m.boot(boot{init: systemdInit, first: []string{demo, edu, idle}, job: "systemd_first.sh", limit: patience})
 	judge(t, r["enable"].status == 0, "first boot: systemctl can enable the service", r["enable"].text)
 	judge(t, r.field("unit", "Result") == "success" && r.field("unit", "ActiveState") == "active", "first boot: the service succeeds", r["unit"].text, r["journal"].text)
 	installed(t, r, "first boot", running, "dkms-demo", "vm-edu", "vm-idle")
@@ -35,7 +34,7 @@ func testSystemd(t *testing.T, i image) {
 	judge(t, !r.loaded("vm_idle"), "first boot: the module that nothing asks for is not loaded", r["modules"].text)
 	inOrder(t, r, "first boot")
 
-	r = m.boot(boot{init: systemdInit, job: "systemd_second.sh", limit: 5 * time.Minute})
+	r = m.boot(boot{init: systemdInit, job: "systemd_second.sh", limit: patience})
 	judge(t, r.field("unit", "ActiveState") == "active", "second boot: the service succeeds", r["unit"].text, r["journal"].text)
 	judge(t, !builds(r["journal"].text), "second boot: nothing is built", r["journal"].text)
 	judge(t, r.loaded("dkms_demo") && r.loaded("vm_edu") && !r.loaded("vm_idle"), "second boot: the same modules are loaded, by the system itself", r["modules"].text)
@@ -46,7 +45,7 @@ func testSystemd(t *testing.T, i image) {
 			"kernel hook: "+name+" is installed for the new kernel", r["hook file "+name].text, r["hook vermagic "+name].text, r["hook status"].text)
 	}
 
-	r = m.boot(boot{init: systemdInit, release: other, job: "systemd_first.sh", limit: 5 * time.Minute})
+	r = m.boot(boot{init: systemdInit, release: other, job: "systemd_first.sh", limit: patience})
 	judge(t, !builds(r["journal"].text), "boot of the new kernel: nothing is left to be built", r["journal"].text)
 	judge(t, r.loaded("dkms_demo") && r.loaded("vm_edu"), "boot of the new kernel: the modules that the hook built are loaded", r["modules"].text)
 }
@@ -55,7 +54,7 @@ func testSystemd(t *testing.T, i image) {
 func testBroken(t *testing.T, i image) {
 	m := newMachine(t, i)
 	running := i.releases[0]
-	r := m.boot(boot{init: systemdInit, first: []string{broken, demo}, job: "systemd_again.sh", limit: 5 * time.Minute})
+	r := m.boot(boot{init: systemdInit, first: []string{broken, demo}, job: "systemd_again.sh", limit: patience})
 	judge(t, r.field("multi-user", "ActiveState") == "active", "a driver that does not compile: the system comes up", r["multi-user"].text)
 	judge(t, r.field("unit", "Result") == "exit-code" && r.field("unit", "ActiveState") == "failed", "a driver that does not compile: the service says so", r["unit"].text)
 	installed(t, r, "a driver that does not compile", running, "dkms-demo")

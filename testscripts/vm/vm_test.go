@@ -56,25 +56,30 @@ func chosen(t *testing.T, names []string) []scenario {
 }
 
 // ours is the directory with the files of our dkms and of the tests, as they
-// are laid over the image.
-func (i image) ours() string { return filepath.Join(i.dir, "ours") }
+// are laid over an image that is booted by that init system.
+func (i image) ours(init string) string {
+	return filepath.Join(i.dir, "ours-"+filepath.Base(init))
+}
 
 // installOurs builds our dkms and installs it as a Debian package would.
 func (i image) installOurs(t *testing.T) {
 	t.Helper()
-	check(t, os.RemoveAll(i.ours()))
 	bin := t.TempDir()
 	check(t, run("make", "-C", "../..", "BIN="+bin, "all"))
-	check(t, run("make", "-C", "../..", "BIN="+bin, "DESTDIR="+i.ours(), "DISTRO=debian",
-		"SYSTEMD=/lib/systemd/system", "install"))
-	// In the image /lib is a link to /usr/lib, which cp would not follow.
-	check(t, run("cp", "-a", filepath.Join(i.ours(), "lib"), filepath.Join(i.ours(), "usr")))
-	check(t, os.RemoveAll(filepath.Join(i.ours(), "lib")))
-	check(t, run("cp", "-a", "guest/root/.", i.ours()))
-	check(t, os.WriteFile(filepath.Join(i.ours(), "etc/dkms/framework.conf"), []byte("modprobe_on_install=\"true\"\n"), 0o644))
-	load := filepath.Join(i.ours(), "etc/modules-load.d")
-	check(t, os.MkdirAll(load, 0o755))
-	check(t, os.WriteFile(filepath.Join(load, "demo.conf"), []byte("dkms_demo\n"), 0o644))
+	for init, service := range map[string][]string{
+		systemdInit: {"SYSTEMD=/lib/systemd/system"},
+		openrcInit:  {"SYSTEMD=", "OPENRC=/etc/init.d"},
+	} {
+		to := i.ours(init)
+		check(t, os.RemoveAll(to))
+		check(t, run("make", append([]string{"-C", "../..", "BIN=" + bin, "DESTDIR=" + to, "DISTRO=debian", "install"}, service...)...))
+		// In the image /lib is a link to /usr/lib, which cp would not follow.
+		if lib := filepath.Join(to, "lib"); service[0] != "SYSTEMD=" {
+			check(t, run("cp", "-a", lib, filepath.Join(to, "usr")))
+			check(t, os.RemoveAll(lib))
+		}
+		check(t, run("cp", "-a", "guest/root/.", to))
+	}
 }
 
 // judge says PASS or FAIL to every claim.

@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC1091,SC2154 # agent runs it, and has set $kernel
 # What OpenRC's service has done.
 section runlevel rc-status default
 section service rc-service dkms status

@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC1091,SC2154 # agent runs it, and has set $kernel
 # After a power cut: the state that the boot service has healed. Then modules
 # are installed and removed until the power is cut again.
 . /run/vm/powercut_look.sh

@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC1091,SC2154 # agent runs it, and has set $kernel
 # look WHEN reports the state of the modules.
 look() {
 	dir=/lib/modules/$kernel

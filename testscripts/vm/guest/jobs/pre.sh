@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC1091,SC2154 # agent runs it, and has set $kernel
 # First boot of a disk: what the test brings goes to its places, the service of
 # the init system in charge is switched on, the drivers are registered.
 cp -a /run/vm/root/. /

@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC1091,SC2154 # agent runs it, and has set $kernel
 # Puts our certificate where the kernel finds what shim's MokManager has
 # enrolled: the variable MokListRT, a list of one X.509 certificate.
 certificate=/var/lib/dkms/mok.pub

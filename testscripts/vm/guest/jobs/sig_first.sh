@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC1091,SC2154 # agent runs it, and has set $kernel
 # Whether the kernel takes a module that is not signed, one that somebody else
 # has signed, and ours. Nothing asks for vm_idle, so it is not loaded yet.
 section unit systemctl show dkms.service -p ActiveState,Result
@@ -6,7 +7,7 @@ section status dkms status
 section check dkms check
 section enforced cat /sys/module/module/parameters/sig_enforce
 section keys grep -E 'X509|asymmetri' /proc/keys
-cd /run
+cd /run || return
 # A copy of the symbols and sections only, without what is behind them.
 objcopy "$(modinfo -n vm_idle)" unsigned.ko
 cp unsigned.ko foreign.ko

@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC1091,SC2154 # agent runs it, and has set $kernel
 # The same as after the first boot, then a package installs another kernel: its
 # hooks are run as Debian's packages do it.
 . /run/vm/systemd_first.sh

@@ -1,0 +1,11 @@
+//go:build fault
+
+package fault
+
+import "time"
+
+// stride is how far apart the points are that are tried.
+const stride = 1
+
+// soak is how long the processes of the soak run.
+const soak = 20 * time.Second

@@ -1,0 +1,12 @@
+//go:build !fault
+
+package fault
+
+import "time"
+
+// stride is how far apart the points are that are tried; the build tag "fault"
+// tries them all.
+const stride = 7
+
+// soak is how long the processes of the soak run.
+const soak = 4 * time.Second
