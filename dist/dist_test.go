@@ -358,8 +358,8 @@ func vocabulary(t *testing.T) (verbs, options []string) {
 		verbs = append(verbs, m[1])
 	}
 	for _, m := range regexp.MustCompile(`(?m)^ +(?:-\w, )?--([a-z_-]+)`).FindAllStringSubmatch(out.String(), -1) {
-		// These are long names for what the command line knows as -v, -c and -j.
-		if !slices.Contains([]string{"module-version", "conf", "jobs"}, m[1]) {
+		// These are our long names for -v, -c and -j.
+		if !slices.Contains([]string{"modversion", "conf", "jobs"}, m[1]) {
 			options = append(options, m[1])
 		}
 	}

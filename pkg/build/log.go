@@ -86,11 +86,11 @@ func FirstError(path string) []string {
 	for scan.Scan() {
 		line := scan.Text()
 		if len(line) > maxLogLine {
-			line = line[:maxLogLine]
+			line = strings.ToValidUTF8(line[:maxLogLine], "")
 		}
 		switch {
 		case len(found) > 0:
-			if len(found) > errorContext || !strings.HasPrefix(line, " ") {
+			if len(found) > errorContext || !strings.HasPrefix(line, " ") && !strings.HasPrefix(line, "\t") {
 				return found
 			}
 			found = append(found, line)
@@ -106,10 +106,17 @@ func FirstError(path string) []string {
 	return found
 }
 
+var errorMarks = []string{
+	": error: ", ": fatal error: ", "ERROR: modpost:", "FATAL: modpost:", ".ko] undefined!",
+	": undefined reference to ", "ld: cannot find ", ": syntax error", ": Syntax error", ": command not found", ": not found",
+	"No space left on device", "hunk FAILED", "hunks FAILED", "patch: ****", "can't find file to patch",
+	"Killed signal terminated program",
+}
+
 // isCompilerError knows the words of gcc, clang, ld, modpost, patch, the
 // shells and the preprocessor.
 func isCompilerError(line string) bool {
-	for _, mark := range []string{": error: ", ": fatal error: ", "ERROR: modpost:", ": undefined reference to ", ": syntax error", ": command not found", ": not found", "No space left on device", "hunk FAILED", "Killed signal terminated program"} {
+	for _, mark := range errorMarks {
 		if strings.Contains(line, mark) {
 			return !strings.HasPrefix(line, "#")
 		}
@@ -118,5 +125,6 @@ func isCompilerError(line string) bool {
 }
 
 func isMakeError(line string) bool {
-	return strings.Contains(line, "*** ") && strings.HasPrefix(line, "make")
+	_, rest, ok := strings.Cut(line, "*** ")
+	return ok && rest != "" && (strings.HasPrefix(line, "make") || strings.Contains(line, "akefile"))
 }

@@ -26,7 +26,7 @@ type option struct {
 // overlap.
 var options = []option{
 	{name: "module", short: "m", prefix: true, value: true},
-	{name: "module-version", short: "v", value: true},
+	{name: "modversion", short: "v", value: true},
 	{name: "kernelver", short: "k", prefix: true, value: true},
 	{name: "templatekernel", prefix: true, value: true},
 	{name: "conf", short: "c", value: true},
@@ -62,10 +62,6 @@ var options = []option{
 	{name: "help", short: "h"},
 }
 
-// onlyShort are options whose canonical name is ours alone: the original knows
-// no such long spelling.
-var onlyShort = map[string]bool{"module-version": true, "conf": true, "jobs": true}
-
 // match tells whether word is a spelling of o, and the value it carries.
 func (o option) match(word string) (value string, inline, ok bool) {
 	if o.short != "" && word == "-"+o.short {
@@ -73,10 +69,9 @@ func (o option) match(word string) (value string, inline, ok bool) {
 	}
 	long := "--" + o.name
 	switch {
-	case onlyShort[o.name]:
-		return "", false, false
 	case !o.prefix:
-		return "", false, word == long
+		value, inline = strings.CutPrefix(word, long+"=")
+		return value, inline, word == long || inline && o.value
 	case !strings.HasPrefix(word, long):
 		return "", false, false
 	}

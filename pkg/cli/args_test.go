@@ -26,7 +26,7 @@ var spellings = []struct{ option, words, want string }{
 	{"module", "--modulename|foo", "--module=foo"},
 	{"module", "--module-version=1.0", "--module=1.0"}, // a prefix in the original too
 	{"module", "-m|a|-m|b", "--module=a|--module=b"},
-	{"module-version", "-v|1.0", "--module-version=1.0"},
+	{"modversion", "-v|1.0", "--modversion=1.0"},
 	{"kernelver", "-k|6.1", "--kernelver=6.1"},
 	{"kernelver", "--kernelver=6.1/x86_64", "--kernelver=6.1/x86_64"},
 	{"kernelver", "--kernelversion|6.1", "--kernelver=6.1"},
@@ -108,7 +108,7 @@ func TestSpellings(t *testing.T) {
 func TestUnknownSpellings(t *testing.T) {
 	for _, word := range []string{
 		"-kfoo", "-k=foo", "-m=x", "-mfoo", "-j4", "-j=4", "-v=1", "-a=x", "-qn", "-x", "--", "--forced", "--force=yes", "--all=1", "--quietly", "--verbose=1",
-		"--versions", "--jobs=4", "--conf=x", "--kernel=x", "--no-clean", "--spec=x", "--media=x", "--symlink", "--rpm-safe-upgrade", "---", "-Q", "--Module=x",
+		"--versions", "--kernel=x", "--no-clean", "--spec=x", "--media=x", "--symlink", "--rpm-safe-upgrade", "---", "-Q", "--Module=x",
 	} {
 		_, _, err := normalize([]string{"status", word})
 		if exit.Status(err) != exit.BadOption || err == nil || !strings.HasPrefix(err.Error(), word+": ") {
@@ -192,7 +192,7 @@ func TestParserTakesTheTable(t *testing.T) {
 			continue
 		}
 		if !slices.Equal(f.Kernelver, []string{v, "second"}) || !slices.Equal(f.Directive, []string{v}) || !slices.Equal(f.Arch, []string{v}) ||
-			f.ModuleVersion != v || f.Conf != v || *f.Jobs != v || f.Config != v || !slices.Equal(f.Words, []string{"word"}) {
+			f.Modversion != v || f.Conf != v || *f.Jobs != v || f.Config != v || !slices.Equal(f.Words, []string{"word"}) {
 			t.Errorf("the value %q became %+v", v, f)
 		}
 	}

@@ -26,8 +26,8 @@ import (
 type flags struct {
 	Words []string `arg:"" optional:"" name:"word" help:"Action, module, module/version, source directory, dkms.conf or archive."`
 
-	Module        []string `short:"m" help:"Module, or MODULE/VERSION."`
-	ModuleVersion string   `short:"v" help:"Module version." placeholder:"VERSION"`
+	Module        []string `short:"m" help:"Module, or MODULE/VERSION." sep:"none"`
+	Modversion    string   `short:"v" help:"Module version." placeholder:"VERSION"`
 	Kernelver     []string `short:"k" help:"Kernel release, or RELEASE/ARCH (repeatable)." placeholder:"RELEASE" sep:"none"`
 	Arch          []string `short:"a" help:"Architecture (repeatable)." sep:"none"`
 	All           bool     `help:"Every kernel that the module is built for."`
@@ -149,7 +149,7 @@ func (f *flags) settings() (engine.Settings, error) {
 		State: f.Dkmstree, Source: f.Sourcetree, Install: f.Installtree,
 		Headers: f.Kernelsourcedir, Config: f.Config, Directives: f.Directive, Symlink: f.SymlinkModules,
 	}
-	if f.Jobs == nil {
+	if f.Jobs == nil || *f.Jobs == "" {
 		return s, nil
 	}
 	n, err := strconv.Atoi(*f.Jobs)

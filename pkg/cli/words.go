@@ -66,8 +66,8 @@ func (f *flags) request(h system.Host, in io.Reader) (engine.Request, error) {
 	for _, m := range f.Module {
 		setModule(&req, m)
 	}
-	if f.ModuleVersion != "" {
-		req.Version = f.ModuleVersion
+	if f.Modversion != "" {
+		req.Version = f.Modversion
 	}
 	for _, word := range f.Words {
 		if err := classify(h, &req, word); err != nil {

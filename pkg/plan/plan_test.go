@@ -169,7 +169,7 @@ func TestAutoinstall(t *testing.T) {
 			[]string{"failed a [a/1: kernel 6.1: needs b, which is not installed]", "deferred b (needs x, which is not registered with dkms)"}},
 		{"no headers", []Candidate{candidate("a"), candidate("b built"), candidate("c built: a"), candidate("d: b")}, noHeaders,
 			[]string{"install b (not installed) auto", "failed a [no headers]", "failed d [no headers]", "failed c [c/1: kernel 6.1: needs a, which is not installed]"}},
-		{"a build that is no longer good", []Candidate{with("a", func(c *Candidate) { c.Stale = "the headers have changed" }), with("b: a", func(c *Candidate) { c.Reason = "its sources have changed" })}, nil,
+		{"a build that is no longer good", []Candidate{with("a", func(c *Candidate) { c.Stale = "the headers have changed" }), with("b: a", func(c *Candidate) { c.Stale = "its sources have changed" })}, nil,
 			[]string{"build a (the headers have changed) auto", "install a (the headers have changed) needs [0] auto",
 				"build b (its sources have changed) needs [1] auto", "install b (its sources have changed) needs [1 2] auto"}},
 		{"named twice", []Candidate{candidate("a built: b b"), candidate("b built")}, nil,
