@@ -84,7 +84,7 @@ dirs := /etc/dkms/framework.conf.d /var/lib/dkms
 subst = sed -e 's|/usr/sbin/dkms|$(SBIN)/dkms|g' -e 's|/usr/lib/dkms|$(LIBDIR)|g' \
 	-e 's,\(^\|[^r]\)/lib/modules,\1$(MODDIR),g' -e "s|@HOOK@|$$hook|g"
 
-.PHONY: all install uninstall test race lint fuzz bench demo clean man-check deb rpm test-packages
+.PHONY: all install uninstall test differential race lint fuzz bench demo clean man-check deb rpm test-packages
 all:
 	$(BUILD) -o $(BIN)/dkms ./oneshot
 	$(BUILD) -o $(BIN)/dkms-hook ./hooks
@@ -124,6 +124,13 @@ test:
 	sh testscripts/setup.sh
 	$(GO) test ./...
 
+# Hundreds of command sequences by Debian's dkms and by ours, in two chroots,
+# and every dkms.conf that Debian ships. DIFFERENTIAL_COUNT=25 is a small part.
+differential: all
+	sh testscripts/setup.sh differential
+	$(GO) test -tags differential -count=1 -timeout 60m ./testscripts/differential
+	$(GO) test -tags differential -count=1 -run TestDebianPackages ./pkg/conf
+
 race:
 	$(GO) test -race ./...
 
@@ -152,8 +159,8 @@ deb rpm: all
 		sh dist/package/build.sh $@
 
 # In a chroot of Debian bookworm, kept below /var/tmp/dkms-packages.
-test-packages: deb
-	sh testscripts/packages.sh "$(BIN)/dkms_$(VERSION)-$(RELEASE)_$$($(GO) env GOARCH).deb"
+test-packages: deb rpm
+	sh testscripts/packages.sh $(BIN)/dkms_$(VERSION)-$(RELEASE)_*.deb $(BIN)/dkms-$(VERSION)-$(RELEASE).*.rpm
 
 man-check:
 	mandoc -T lint -W warning dist/man/*

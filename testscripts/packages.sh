@@ -1,6 +1,7 @@
 #!/bin/sh
 # shellcheck disable=SC2016 # ${Version} is for dpkg-query
-# packages.sh PACKAGE.deb: the life of a Debian machine with our dkms package.
+# packages.sh PACKAGE.deb [PACKAGE.rpm]: the life of a Debian machine with our
+# dkms package, and a short one of the other package where rpm is installed.
 # In a chroot of bookworm it takes the place of Debian's dkms, sees packages
 # with modules and kernels come and go, is purged, and gives way to Debian's
 # again. The system, and what apt fetched for it, are kept in
@@ -14,12 +15,12 @@ here=$(cd "$(dirname "$0")" && pwd)
 base=$cache/base root=$cache/root log=$cache/log
 
 # Mounts and processes of this test end with it.
-if [ "${2-}" != inside ]; then
-	[ -f "${1-}" ] || { echo "usage: packages.sh PACKAGE.deb (made by make deb)" >&2 && exit 2; }
+if [ "${3-}" != inside ]; then
+	[ -f "${1-}" ] || { echo "usage: packages.sh PACKAGE.deb [PACKAGE.rpm] (made by make deb rpm)" >&2 && exit 2; }
 	[ "$(id -u)" = 0 ] || { echo "packages.sh: a chroot needs root" >&2 && exit 2; }
 	command -v debootstrap >/dev/null || { echo "packages.sh: debootstrap is not installed" >&2 && exit 2; }
 	mkdir -p "$cache"
-	exec flock "$cache/lock" unshare --mount --pid --fork sh "$0" "$(readlink -f "$1")" inside
+	exec flock "$cache/lock" unshare --mount --pid --fork sh "$0" "$(readlink -f "$1")" "${2:+$(readlink -f "$2")}" inside
 fi
 ours=$(dpkg-deb -f "$1" Version)
 
@@ -86,10 +87,12 @@ reject() {
 	if [ "$code" = "$want" ]; then pass "$text"; else fail "$text (status $code, want $want: $*)"; fi
 }
 
-# What has to be said when Debian's package, which is older, comes back (it does
-# not have all of our conffiles, and dpkg keeps those), and when a kernel goes.
+# What has to be said: when Debian's package, which is older and has fewer
+# conffiles, comes back; when ours goes and leaves modules or the key; when the
+# only kernel goes.
 inevitable="^dpkg: warning: downgrading dkms from|\
 ^dpkg: warning: unable to delete old directory '/etc/(kernel/preinst.d|dkms/framework.conf.d)'|\
+^dpkg: warning: while removing dkms, directory '/var/lib/dkms' not empty|\
 ^W: Last kernel image has been removed"
 
 # apt TEXT ARGUMENTS...: apt-get succeeds and nobody complains.
@@ -299,7 +302,7 @@ ours_goes() {
 		/usr/lib/kernel/install.d/40-dkms.install /usr/lib/systemd/system/dkms.service \
 		/etc/systemd/system/multi-user.target.wants/dkms.service /etc/modprobe.d/dkms.conf \
 		/etc/kernel/postinst.d/dkms /etc/kernel/header_postinst.d/dkms /etc/kernel/preinst.d/dkms /etc/kernel/prerm.d/dkms
-	expect "what is registered stays" [ -e "$root/var/lib/dkms/dkms-demo/1.0/source" ]
+	expect "what is registered stays" [ -L "$root/var/lib/dkms/dkms-demo/1.0/source" ]
 	apt "install ours again" install /packages/ours.deb
 	status "it is known" "dkms-demo/1.0, $kernel, x86_64: installed"
 	expect "it is removed" in_root dkms remove dkms-demo/1.0 --all
@@ -338,6 +341,29 @@ debians_again() {
 	status "no module is registered"
 }
 
+# rpm_package: what rpm itself makes of the other package, in a root of its own.
+rpm_package() {
+	step "the rpm"
+	fedora=$cache/fedora
+	rm -rf "$fedora"
+	cp -a --reflink=auto "$base" "$fedora"
+	expect "installs" on_fedora -i --nodeps "$1"
+	expect "is complete" on_fedora -V --nodeps dkms
+	expect "runs" [ "$(chroot "$fedora" dkms --version)" = dkms-3.4.3 ]
+	expect "has the plugin of kernel-install" [ -x "$fedora/usr/lib/kernel/install.d/40-dkms.install" ]
+	expect "takes the place of the original of that version" sh -c "rpm -qp --provides '$1' | grep -Fx 'dkms = $ours'"
+	echo '# a word of the administrator' >>"$fedora/etc/dkms/framework.conf"
+	mkdir -p "$fedora/var/lib/dkms/some/1.0"
+	expect "is installed anew" on_fedora -U --replacepkgs --nodeps "$1"
+	expect "and keeps the changed framework.conf" grep -q administrator "$fedora/etc/dkms/framework.conf"
+	expect "is removed" on_fedora -e dkms
+	expect "and keeps it still" [ -f "$fedora/etc/dkms/framework.conf.rpmsave" ]
+	expect "and what is registered" [ -d "$fedora/var/lib/dkms/some/1.0" ]
+	expect "and nothing else" [ ! -e "$fedora/usr/sbin/dkms" ]
+}
+
+on_fedora() { rpm --force-debian --root "$fedora" "$@"; }
+
 make_base
 make_root "$1"
 : >"$cache/apt.log"
@@ -349,5 +375,8 @@ kernels_go
 broken_module
 ours_goes
 debians_again
+if [ -z "$2" ]; then :; elif command -v rpm >/dev/null; then rpm_package "$2"; else
+	echo "packages.sh: rpm is not installed, the .rpm is not tried" >&2
+fi
 printf '\n%s passed, %s failed; all that apt said is in %s\n' "$passed" "$failed" "$cache/apt.log"
 [ "$failed" = 0 ]

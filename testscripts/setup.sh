@@ -1,13 +1,14 @@
 #!/bin/sh
 # Makes sure that what the tests and the demonstration run is installed:
-# setup.sh [demo]. On Debian and Ubuntu root installs it; everybody else is
+# setup.sh [demo|test|differential]. On Debian and Ubuntu root installs it; everybody else is
 # told what is missing.
 set -eu
 what=${1-test}
 
 # program:package as Debian names it
 need="gcc:gcc depmod:kmod patch:patch xz:xz-utils zstd:zstd openssl:openssl strip:binutils"
-if [ "$what" = test ]; then
+if [ "$what" = differential ]; then need="$need debootstrap:debootstrap unshare:util-linux"; fi
+if [ "$what" != demo ]; then
 	need="$need strace:strace diff:diffutils run-parts:debianutils mandoc:mandoc zsh:zsh fish:fish
 		bzip2:bzip2 llvm-strip:llvm file:file
 		shellcheck:shellcheck systemd-analyze:systemd kernel-install:systemd sign-file:linux-headers-amd64
@@ -25,7 +26,7 @@ for pair in $need; do
 done
 # Three real kernels to build for, where Debian has them.
 for flavour in amd64 cloud-amd64 rt-amd64; do
-	[ "$what" = test ] || [ $flavour = amd64 ] || continue
+	[ "$what" != demo ] || [ $flavour = amd64 ] || continue
 	ls -d /lib/modules/*[0-9]-$flavour/build >/dev/null 2>&1 || headers="${headers-} linux-headers-$flavour"
 done
 

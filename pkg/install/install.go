@@ -103,12 +103,18 @@ func FindModule(dir, name string) string {
 // Install installs s. The caller has run PRE_INSTALL; POST_INSTALL and depmod
 // are up to it too.
 func (in *Installer) Install(ctx context.Context, s *Set) error {
+	if err := in.settle(); err != nil {
+		return err
+	}
 	parts, err := in.parts(s)
 	if err != nil {
 		return err
 	}
 	present := scan(s.Kernel.ModuleDir())
 	if parts, err = in.acceptable(s, parts, present); err != nil {
+		return err
+	}
+	if err := in.manifest(s); err != nil {
 		return err
 	}
 	t := newTransaction(in.Tree, s.ID, s.target(), s.ID.Version)
@@ -119,7 +125,11 @@ func (in *Installer) Install(ctx context.Context, s *Set) error {
 	if err := t.commit(func() error { return in.Tree.Activate(s.ID, s.target()) }); err != nil {
 		return exit.Errorf(exit.InstallFailed, "%s: %w", s.ID, err)
 	}
-	if err := in.record(s, parts); err != nil {
+	for _, p := range parts {
+		in.Report.Emit(report.Event{Kind: report.Detail, Module: s.ID.String(), Kernel: s.Kernel.Release, Arch: s.Kernel.Arch,
+			Step: "install", Text: "installed " + p.dest})
+	}
+	if err := in.record(t); err != nil {
 		return err
 	}
 	return t.finish()
@@ -128,6 +138,9 @@ func (in *Installer) Install(ctx context.Context, s *Set) error {
 // Refresh puts the built files of an installed version over the installed
 // ones, which were made of earlier builds of the same modules.
 func (in *Installer) Refresh(id tree.ID, k tree.Target) error {
+	if err := in.settle(); err != nil {
+		return err
+	}
 	m, err := in.Tree.Manifest(id, k)
 	if err != nil || m == nil || len(m.Installed) == 0 {
 		return err
@@ -145,7 +158,7 @@ func (in *Installer) Refresh(id tree.ID, k tree.Target) error {
 	if err := t.commit(func() error { return nil }); err != nil {
 		return exit.Errorf(exit.InstallFailed, "%s: %w", id, err)
 	}
-	if err := in.recordAgain(t); err != nil {
+	if err := in.record(t); err != nil {
 		return err
 	}
 	return t.finish()
@@ -154,9 +167,7 @@ func (in *Installer) Refresh(id tree.ID, k tree.Target) error {
 // stage puts the parts of s beside their places, and notes which originals are
 // to be archived and which files of an earlier installation are to go.
 func (in *Installer) stage(s *Set, t *transaction, parts []part, present files) error {
-	if err := in.archive(s, t, parts, present); err != nil {
-		return err
-	}
+	in.archive(s, t, parts, present)
 	for _, p := range parts {
 		var err error
 		if in.Symlink {
@@ -256,48 +267,21 @@ func digest(path string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// record writes what was installed into the manifest of the build, and takes
-// it out of the manifest of the version that was active before.
-func (in *Installer) record(s *Set, parts []part) error {
-	var installed []tree.Installed
-	for _, p := range parts {
-		in.Report.Emit(report.Event{Kind: report.Detail, Module: s.ID.String(), Kernel: s.Kernel.Release, Arch: s.Kernel.Arch,
-			Step: "install", Text: "installed " + p.dest})
-		i, err := describe(p.dest)
-		if err != nil {
-			return err
-		}
-		installed = append(installed, i)
-	}
+// manifest makes sure that a build has a manifest to write what is installed
+// into: one that the original made has none.
+func (in *Installer) manifest(s *Set) error {
 	m, err := in.Tree.Manifest(s.ID, s.target())
-	if err != nil {
+	if err != nil || m != nil {
 		return err
 	}
-	if m == nil { // built by the original
-		m = &tree.Manifest{
-			Module: s.ID.Name, Version: s.ID.Version, Kernel: s.Kernel.Release, Arch: s.Kernel.Arch,
-			PostRemove: s.Conf.PostRemove, NoWeakModules: s.Conf.NoWeakModules,
-		}
-		if m.Files, err = in.builtFiles(s); err != nil {
-			return err
-		}
+	m = &tree.Manifest{
+		Module: s.ID.Name, Version: s.ID.Version, Kernel: s.Kernel.Release, Arch: s.Kernel.Arch,
+		PostRemove: s.Conf.PostRemove, NoWeakModules: s.Conf.NoWeakModules,
 	}
-	m.Installed = installed
-	if err := m.Save(in.Tree.BuildDir(s.ID, s.target())); err != nil {
+	if m.Files, err = in.builtFiles(s); err != nil {
 		return err
 	}
-	for _, v := range in.Tree.Versions(s.ID.Name) {
-		if v.ID == s.ID {
-			continue
-		}
-		if old, _ := in.Tree.Manifest(v.ID, s.target()); old != nil && len(old.Installed) > 0 {
-			old.Installed = nil
-			if err := old.Save(in.Tree.BuildDir(v.ID, s.target())); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return m.Save(in.Tree.BuildDir(s.ID, s.target()))
 }
 
 func (in *Installer) builtFiles(s *Set) ([]tree.File, error) {

@@ -17,9 +17,9 @@ import (
 // once per package and kernel: as long as a version is active, what lies in
 // the kernel's directories is its own. Preference and layout are the
 // original's.
-func (in *Installer) archive(s *Set, t *transaction, parts []part, present files) error {
+func (in *Installer) archive(s *Set, t *transaction, parts []part, present files) {
 	if exists(in.Tree.ActiveLink(s.ID.Name, s.target())) {
-		return nil // also when it dangles: an installation that lost its build
+		return // also when it dangles: an installation that lost its build
 	}
 	for _, p := range parts {
 		file := original(s.Kernel.ModuleDir(), p, present)
@@ -27,13 +27,9 @@ func (in *Installer) archive(s *Set, t *transaction, parts []part, present files
 			continue
 		}
 		to := filepath.Join(in.Tree.Originals(s.ID.Name, s.target()), filepath.Base(file))
-		if err := noteOrigin(file, to); err != nil {
-			return err
-		}
 		t.Moves = append(t.Moves, move{From: file, To: to})
 		in.Report.Progressf("%s: keeping the original %s for the day this module is uninstalled", s.ID, file)
 	}
-	return nil
 }
 
 // original is the file of the kernel that p displaces.
@@ -102,13 +98,16 @@ func (in *Installer) restore(t *transaction, moduleDir string, legacy func(name 
 
 // forgetOrigins deletes what was written beside originals that are back in
 // their places.
-func (in *Installer) forgetOrigins(t *transaction) {
+func (in *Installer) forgetOrigins(t *transaction) error {
 	for _, m := range t.Moves {
-		os.Remove(m.From + originSuffix)
+		if err := removeFile(m.From + originSuffix); err != nil {
+			return err
+		}
 		in.Report.Progressf("%s: restored the original %s", t.ID, m.To)
 	}
 	archive := in.Tree.Originals(t.ID.Name, t.Target)
 	system.RemoveEmptyDirs(archive, in.Tree.ModuleDir(t.ID.Name))
+	return nil
 }
 
 // origin is where an archived file belongs: what is written beside it, if

@@ -19,19 +19,25 @@ import (
 // All new files are staged and synced beside their places, then the journal
 // is written, then the changes are made; the link that calls a version
 // installed changes last and decides, after a crash, which way to go: where
-// it names what it is to name the rest is done, otherwise everything is put
-// back.
+// it names what it is to name, what is replaced goes, otherwise everything is
+// put back. A version that is installed over itself has a link that cannot
+// decide; then the journal does.
 type transaction struct {
 	Schema int         `json:"schema"`
 	ID     tree.ID     `json:"id"`
 	Target tree.Target `json:"target"`
-	// Active is the version that the link names when all is done, or "".
+	// Before and Active are the versions that the link names before, and when
+	// all is done, or "".
+	Before string `json:"before"`
 	Active string `json:"active"`
+	// Done says, where those are the same, that all changes are made.
+	Done bool `json:"done,omitempty"`
 	// Moves are originals on their way into the archive or back.
 	Moves []move `json:"moves,omitempty"`
 	// Changes are the files that come, go or are replaced.
 	Changes []change `json:"changes,omitempty"`
 
+	tree    *tree.Tree
 	journal string
 }
 
@@ -56,7 +62,15 @@ const journalSchema = 1
 func journalPath(t *tree.Tree) string { return filepath.Join(t.Dir(), ".journal.json") }
 
 func newTransaction(t *tree.Tree, id tree.ID, k tree.Target, active string) *transaction {
-	return &transaction{Schema: journalSchema, ID: id, Target: k, Active: active, journal: journalPath(t)}
+	return &transaction{
+		Schema: journalSchema, ID: id, Target: k, Before: t.Active(id.Name, k), Active: active,
+		tree: t, journal: journalPath(t),
+	}
+}
+
+// moduleDir is the directory that the changes are in.
+func (t *transaction) moduleDir() string {
+	return filepath.Join(t.tree.Root().InstallTree(), t.Target.Kernel)
 }
 
 // put stages a copy of the file src for path.
@@ -131,7 +145,8 @@ func freeName(path string) (string, error) {
 }
 
 // commit makes the changes; flip then changes the link. On an error
-// everything is as it was before.
+// everything is as it was before, unless the link has changed all the same:
+// then the journal stays, and with it the rest is left to whoever comes next.
 func (t *transaction) commit(flip func() error) error {
 	err := t.write()
 	if err == nil {
@@ -140,13 +155,26 @@ func (t *transaction) commit(flip func() error) error {
 	if err == nil {
 		err = t.sync()
 	}
-	if err == nil {
-		err = flip()
-	}
 	if err != nil {
 		return errors.Join(err, t.undo())
 	}
-	return nil
+	if err = flip(); err == nil && t.Before == t.Active {
+		t.Done = true
+		err = t.write()
+	}
+	if err != nil && !t.committed() {
+		err = errors.Join(err, t.undo())
+	}
+	return err
+}
+
+// committed tells whether the changes are to stay.
+func (t *transaction) committed() bool {
+	if t.Before != t.Active {
+		return t.tree.Active(t.ID.Name, t.Target) == t.Active
+	}
+	written, err := readJournal(t.tree)
+	return err == nil && written.Done
 }
 
 func (t *transaction) write() error {
@@ -180,6 +208,14 @@ func (t *transaction) steps() []reversible {
 }
 
 func (t *transaction) apply() error {
+	for _, m := range t.Moves {
+		if t.Active == "" {
+			break
+		}
+		if err := noteOrigin(m.From, m.To); err != nil {
+			return err
+		}
+	}
 	for _, s := range t.steps() {
 		if err := s.apply(); err != nil {
 			return err
@@ -218,8 +254,18 @@ func (t *transaction) undo() error {
 	if err := errors.Join(append(errs, t.sync())...); err != nil {
 		return fmt.Errorf("%w; %s says what is to be put back", err, t.journal)
 	}
-	t.forgetArchive()
+	if err := t.forgetArchive(); err != nil {
+		return err
+	}
+	t.tidy()
 	return t.drop()
+}
+
+// tidy deletes the directories that have become empty.
+func (t *transaction) tidy() {
+	for _, c := range t.Changes {
+		system.RemoveEmptyDirs(filepath.Dir(c.Path), t.moduleDir())
+	}
 }
 
 func (c change) undo() error {
@@ -268,24 +314,6 @@ func sameContents(a, b string) bool {
 	return errA == nil && errB == nil && sumA == sumB
 }
 
-// resume makes the changes that are still waiting. There are some when the
-// link named the version before, too: a version was installed over itself.
-func (t *transaction) resume() error {
-	for _, c := range t.Changes {
-		var err error
-		switch {
-		case c.Staged != "" && exists(c.Staged):
-			err = os.Rename(c.Staged, c.Path)
-		case c.Staged == "" && exists(c.Path) && !exists(c.Backup):
-			err = os.Rename(c.Path, c.Backup)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return t.sync()
-}
-
 // finish deletes what the changes replaced, and the journal.
 func (t *transaction) finish() error {
 	var errs []error
@@ -297,6 +325,7 @@ func (t *transaction) finish() error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	t.tidy()
 	return t.drop()
 }
 
@@ -309,26 +338,27 @@ func (t *transaction) drop() error {
 
 // forgetArchive deletes what was written about originals that are not archived
 // after all.
-func (t *transaction) forgetArchive() {
-	if t.Active == "" {
-		return
-	}
+func (t *transaction) forgetArchive() error {
 	for _, m := range t.Moves {
-		if !exists(m.To) {
-			os.Remove(m.To + originSuffix)
-			system.RemoveEmptyDirs(filepath.Dir(m.To), filepath.Join(filepath.Dir(t.journal), t.ID.Name))
+		if t.Active == "" || exists(m.To) {
+			continue
 		}
+		if err := removeFile(m.To + originSuffix); err != nil {
+			return err
+		}
+		system.RemoveEmptyDirs(filepath.Dir(m.To), t.tree.ModuleDir(t.ID.Name))
 	}
+	return nil
 }
 
 // abandon deletes what was staged for changes that were never begun.
 func (t *transaction) abandon() {
-	t.forgetArchive()
 	for _, c := range t.Changes {
 		if c.Staged != "" {
 			os.Remove(c.Staged)
 		}
 	}
+	t.tidy()
 }
 
 func (t *transaction) sync() error {
@@ -368,53 +398,74 @@ const maxJournal = 16 << 20
 // Unfinished tells whether an interrupted run has left its journal.
 func Unfinished(t *tree.Tree) bool { return exists(journalPath(t)) }
 
+// ErrJournal is the error of a journal that says nothing that can be done: it
+// is damaged, or somebody else's.
+var ErrJournal = errors.New("not a journal that this program understands")
+
+func readJournal(state *tree.Tree) (*transaction, error) {
+	t := &transaction{tree: state, journal: journalPath(state)}
+	st, err := os.Lstat(t.journal)
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() || st.Size() > maxJournal {
+		return nil, fmt.Errorf("%s: %w", t.journal, ErrJournal)
+	}
+	data, err := os.ReadFile(t.journal)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(data, t); err != nil || t.Schema != journalSchema {
+		return nil, fmt.Errorf("%s: %w", t.journal, ErrJournal)
+	}
+	if err := t.check(); err != nil {
+		return nil, fmt.Errorf("%s: %w: %v", t.journal, ErrJournal, err)
+	}
+	return t, nil
+}
+
+// SetAside renames the journal that Recover cannot use, so that it stops
+// nobody, and returns its new name.
+func SetAside(t *tree.Tree) (string, error) {
+	aside := journalPath(t) + ".refused"
+	return aside, os.Rename(journalPath(t), aside)
+}
+
 // Recover finishes or undoes what an interrupted run was doing, and returns
 // what that was. The caller holds the lock of the tree.
 func (in *Installer) Recover() (id tree.ID, k tree.Target, err error) {
-	path := journalPath(in.Tree)
-	st, err := os.Lstat(path)
+	t, err := readJournal(in.Tree)
 	if err != nil {
 		return id, k, err
 	}
-	if !st.Mode().IsRegular() || st.Size() > maxJournal {
-		return id, k, fmt.Errorf("%s: not a journal of this program", path)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return id, k, err
-	}
-	t := &transaction{journal: path}
-	if err := json.Unmarshal(data, t); err != nil || t.Schema != journalSchema {
-		return id, k, fmt.Errorf("%s: not a journal that this program understands", path)
-	}
-	if err := t.check(in.Tree); err != nil {
-		return id, k, fmt.Errorf("%s: %w", path, err)
-	}
-	if in.Tree.Active(t.ID.Name, t.Target) != t.Active {
+	if !t.committed() {
 		in.Report.Warnf("%s: an interrupted change for %s is undone", t.ID, t.Target)
 		return t.ID, t.Target, t.undo()
 	}
 	in.Report.Warnf("%s: an interrupted change for %s is finished", t.ID, t.Target)
-	if err := t.resume(); err != nil {
-		return t.ID, t.Target, err
-	}
-	if t.Active == "" {
-		in.forgetOrigins(t)
-	} else if err := in.recordAgain(t); err != nil {
+	if err := in.record(t); err != nil {
 		return t.ID, t.Target, err
 	}
 	return t.ID, t.Target, t.finish()
 }
 
+// settle deals with a change that this run, or one before it, has left.
+func (in *Installer) settle() error {
+	if !Unfinished(in.Tree) {
+		return nil
+	}
+	_, _, err := in.Recover()
+	return err
+}
+
 // check refuses a journal that leads out of the directories that transactions
 // are about: whoever can write it is root, but a damaged one must not make
 // things worse.
-func (t *transaction) check(state *tree.Tree) error {
+func (t *transaction) check() error {
 	if err := errors.Join(t.ID.Check(), t.Target.Check()); err != nil {
 		return err
 	}
-	modules := filepath.Join(state.Root().InstallTree(), t.Target.Kernel)
-	archive := state.Originals(t.ID.Name, t.Target)
+	modules, archive := t.moduleDir(), t.tree.Originals(t.ID.Name, t.Target)
 	for _, c := range t.Changes {
 		for _, path := range []string{c.Path, c.Staged, c.Backup} {
 			if path != "" && !inside(modules, path) {
@@ -443,9 +494,30 @@ func inside(dir, path string) bool {
 	return err == nil && filepath.IsAbs(path) && filepath.IsLocal(rel) && rel != "."
 }
 
-// recordAgain writes the installed files into the manifest, which may have
-// been what the interruption prevented.
-func (in *Installer) recordAgain(t *transaction) error {
+// record writes down what has changed: the installed files in the manifest of
+// their version, and in that of no other. It may be done twice.
+func (in *Installer) record(t *transaction) error {
+	if t.Active == "" {
+		if err := in.forgetOrigins(t); err != nil {
+			return err
+		}
+	} else if err := in.recordInstalled(t); err != nil {
+		return err
+	}
+	for _, v := range in.Tree.Versions(t.ID.Name) {
+		m, _ := in.Tree.Manifest(v.ID, t.Target)
+		if v.ID.Version == t.Active || m == nil || len(m.Installed) == 0 {
+			continue
+		}
+		m.Installed = nil
+		if err := m.Save(in.Tree.BuildDir(v.ID, t.Target)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (in *Installer) recordInstalled(t *transaction) error {
 	m, err := in.Tree.Manifest(t.ID, t.Target)
 	if err != nil || m == nil {
 		return err

@@ -19,6 +19,9 @@ import (
 // themselves are looked for.
 func (in *Installer) Uninstall(id tree.ID, k *kernel.Kernel) error {
 	target := tree.Target{Kernel: k.Release, Arch: k.Arch}
+	if err := in.settle(); err != nil {
+		return err
+	}
 	m, err := in.Tree.Manifest(id, target)
 	if err != nil {
 		in.Report.Warnf("%v; the installed files are looked for instead", err)
@@ -33,20 +36,10 @@ func (in *Installer) Uninstall(id tree.ID, k *kernel.Kernel) error {
 	if err := t.commit(func() error { return in.Tree.Deactivate(id.Name, target) }); err != nil {
 		return exit.Errorf(exit.InstallFailed, "%s: not uninstalled: %w", id, err)
 	}
-	in.forgetOrigins(t)
-	if m != nil && len(m.Installed) > 0 {
-		m.Installed = nil
-		if err := m.Save(in.Tree.BuildDir(id, target)); err != nil {
-			return err
-		}
-	}
-	if err := t.finish(); err != nil {
+	if err := in.record(t); err != nil {
 		return err
 	}
-	for _, c := range t.Changes {
-		system.RemoveEmptyDirs(filepath.Dir(c.Path), k.ModuleDir())
-	}
-	return nil
+	return t.finish()
 }
 
 // legacyHome is where archives from before ".origin" files put a module back:
