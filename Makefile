@@ -8,7 +8,8 @@ KCONF    = /etc/kernel
 KINSTALL = /usr/lib/kernel/install.d
 KPREINST = /usr/lib/kernel/preinst.d
 SYSTEMD  = /usr/lib/systemd/system
-OPENRC   = /etc/init.d
+# On Debian only where OpenRC is: elsewhere its script confuses systemctl.
+OPENRC   = $(if $(filter debian,$(distro)),$(if $(wildcard /sbin/openrc-run),/etc/init.d),/etc/init.d)
 SHARE    = /usr/share
 # Where the programs are built, and where install takes them from.
 BIN      = bin
@@ -70,6 +71,8 @@ files := \
 	dist/completions/_dkms:$(SHARE)/zsh/site-functions/_dkms:644 \
 	dist/completions/dkms.fish:$(SHARE)/fish/vendor_completions.d/dkms.fish:644 \
 	dist/doc/differences.md:$(SHARE)/doc/dkms/differences.md:644 \
+	dist/examples/90-dkms-motd:$(SHARE)/doc/dkms/examples/90-dkms-motd:755 \
+	dist/examples/dkms-textfile:$(SHARE)/doc/dkms/examples/dkms-textfile:755 \
 	dist/man/dkms.8:$(SHARE)/man/man8/dkms.8:644 \
 	dist/man/dkms-hook.8:$(SHARE)/man/man8/dkms-hook.8:644 \
 	dist/man/dkms.conf.5:$(SHARE)/man/man5/dkms.conf.5:644 \
@@ -84,7 +87,7 @@ dirs := /etc/dkms/framework.conf.d /var/lib/dkms
 subst = sed -e 's|/usr/sbin/dkms|$(SBIN)/dkms|g' -e 's|/usr/lib/dkms|$(LIBDIR)|g' \
 	-e 's,\(^\|[^r]\)/lib/modules,\1$(MODDIR),g' -e "s|@HOOK@|$$hook|g"
 
-.PHONY: all install uninstall test differential race lint fuzz bench demo clean man-check deb rpm test-packages
+.PHONY: all install uninstall test test-vm differential race lint fuzz bench demo clean man-check deb rpm test-packages
 all:
 	$(BUILD) -o $(BIN)/dkms ./oneshot
 	$(BUILD) -o $(BIN)/dkms-hook ./hooks
@@ -131,6 +134,12 @@ differential: all
 	$(GO) test -tags differential -count=1 -timeout 60m ./testscripts/differential
 	$(GO) test -tags differential -count=1 -run TestDebianPackages ./pkg/conf
 
+# Real boots under qemu: VM_SCENARIOS="systemd broken openrc sigenforce powercut",
+# the first three unless it says otherwise.
+test-vm:
+	sh testscripts/setup.sh vm
+	$(GO) test -tags vm -run TestVM -v -count 1 -timeout 90m -parallel 2 ./testscripts/vm
+
 race:
 	$(GO) test -race ./...
 
@@ -160,7 +169,8 @@ deb rpm: all
 
 # In a chroot of Debian bookworm, kept below /var/tmp/dkms-packages.
 test-packages: deb rpm
-	sh testscripts/packages.sh $(BIN)/dkms_$(VERSION)-$(RELEASE)_*.deb $(BIN)/dkms-$(VERSION)-$(RELEASE).*.rpm
+	sh testscripts/packages.sh $(BIN)/dkms_$(VERSION)-$(RELEASE)_$$(dpkg --print-architecture).deb \
+		$(BIN)/dkms-$(VERSION)-$(RELEASE).$$(uname -m).rpm
 
 man-check:
 	mandoc -T lint -W warning dist/man/*

@@ -56,6 +56,13 @@ var completions = []struct{ line, want, not string }{
 	{"dkms remove --", "--all --no-depmod --rpm_safe_upgrade", "--symlink-modules --json"},
 	{"dkms status --j", "--json", "--all"},
 	{"dkms autoinstall --dry", "--dry-run", "--json"},
+	{"dkms why ", "hello zfs-kmod", "new-thing"},
+	{"dkms log hello/", "hello/1.0 hello/2.0", "zfs-kmod/2.1.11"},
+	{"dkms doctor --f", "--fix --force", "--json"},
+	{"dkms rehearse --h", "--headers --help", "--fix"},
+	{"dkms rehearse -k ", "6.1.0-56-amd64", "hello"},
+	{"dkms lint he", "hello", "zfs-kmod new-thing"},
+	{"dkms autoinstall --j", "--json", "--fix"},
 	{"dkms uninstall -k 6.1.0-56-amd64 z", "zfs-kmod", "hello"},
 }
 

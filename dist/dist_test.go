@@ -133,12 +133,12 @@ var everywhere = []string{
 	"755 /usr/lib/dkms/dkms-hook",
 	"755 /usr/lib/dkms/dkms_autoinstaller",
 	"755 /usr/sbin/dkms",
+	"755 /usr/share/doc/dkms/examples/90-dkms-motd",
+	"755 /usr/share/doc/dkms/examples/dkms-textfile",
 }
 
 var byDistro = map[string][]string{
 	"debian": {
-		"644 /etc/conf.d/dkms",
-		"755 /etc/init.d/dkms",
 		"755 /etc/kernel/header_postinst.d/dkms",
 		"755 /etc/kernel/postinst.d/dkms",
 		"755 /etc/kernel/preinst.d/dkms",
@@ -168,6 +168,9 @@ var byDistro = map[string][]string{
 func TestInstall(t *testing.T) {
 	for distro, own := range byDistro {
 		dest := install(t, "DISTRO="+distro)
+		if _, err := os.Stat("/sbin/openrc-run"); err == nil && distro == "debian" {
+			own = append(own, "644 /etc/conf.d/dkms", "755 /etc/init.d/dkms")
+		}
 		want := slices.Sorted(slices.Values(append(slices.Clone(everywhere), own...)))
 		got := slices.Sorted(slices.Values(list(t, dest)))
 		if !slices.Equal(got, want) {
@@ -178,6 +181,16 @@ func TestInstall(t *testing.T) {
 				t.Errorf("DISTRO=%s: %s = %v, %v; want a directory of mode 755", distro, dir, st, err)
 			}
 		}
+	}
+}
+
+// TestInstallOpenRC asks for the service that Debian has only where OpenRC is.
+// Its script must not look like one for sysvinit: Debian's OpenRC would read
+// it, run nothing and call it started.
+func TestInstallOpenRC(t *testing.T) {
+	dest := install(t, "DISTRO=debian", "OPENRC=/etc/init.d")
+	if script := read(t, dest+"/etc/init.d/dkms"); strings.Contains(script, "BEGIN INIT INFO") {
+		t.Error("the OpenRC script has a block for insserv")
 	}
 }
 

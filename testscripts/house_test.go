@@ -17,7 +17,7 @@ import (
 // only what lies on a lower floor, or beside it on the ground floor.
 var floors = [][]string{
 	{"conf", "exit", "kernel", "module", "report", "script", "sign", "system", "tree", "version", "archive"},
-	{"build", "install", "plan"},
+	{"build", "install", "lint", "plan"},
 	{"engine"},
 	{"cli", "hook"},
 }

@@ -43,6 +43,8 @@ make_root() {
 	install -m 644 "$1" "$root/packages/ours.deb"
 	printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
 	chmod 755 "$root/usr/sbin/policy-rc.d"
+	mkdir -p "$root/etc/initramfs-tools/conf.d"
+	echo MODULES=list >"$root/etc/initramfs-tools/conf.d/small"
 	echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/unsafe-io"
 	cat >"$root/etc/apt/apt.conf.d/test" <<-END
 		APT::Install-Recommends "false";
@@ -89,10 +91,11 @@ reject() {
 
 # What has to be said: when Debian's package, which is older and has fewer
 # conffiles, comes back; when ours goes and leaves modules or the key; when the
-# only kernel goes.
+# only kernel goes, or headers under modules that were built with them.
 inevitable="^dpkg: warning: downgrading dkms from|\
 ^dpkg: warning: unable to delete old directory '/etc/(kernel/preinst.d|dkms/framework.conf.d)'|\
 ^dpkg: warning: while removing dkms, directory '/var/lib/dkms' not empty|\
+^dpkg: warning: while removing linux-headers-[^ ]*, directory '/lib/modules/|\
 ^W: Last kernel image has been removed"
 
 # apt TEXT ARGUMENTS...: apt-get succeeds and nobody complains.
@@ -296,6 +299,7 @@ ours_goes() {
 	expect "a key is made" in_root dkms generate_mok
 	apt "remove ours and what depends on it" remove dkms
 	modules "$kernel" dkms_demo
+	gone "what was built for headers that had gone is gone too" "/lib/modules/$realtime/updates"
 	apt "a kernel's package does not miss it" install --reinstall "linux-image-$kernel"
 	apt "purge ours" purge dkms
 	gone "the programs and the configuration are gone" /usr/sbin/dkms /usr/lib/dkms /etc/dkms \

@@ -24,7 +24,7 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"dkms": func() {
-			streams := cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
+			streams := cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, ErrFile: os.Stderr}
 			os.Exit(cli.Main(context.Background(), scriptHost(), streams, os.Args[1:]))
 		},
 		// The name under which a hook is called comes from the script.

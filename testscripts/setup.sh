@@ -1,15 +1,19 @@
 #!/bin/sh
 # Makes sure that what the tests and the demonstration run is installed:
-# setup.sh [demo|test|differential]. On Debian and Ubuntu root installs it; everybody else is
+# setup.sh [demo|test|differential|vm]. On Debian and Ubuntu root installs it; everybody else is
 # told what is missing.
 set -eu
 what=${1-test}
 
 # program:package as Debian names it
 need="gcc:gcc depmod:kmod patch:patch xz:xz-utils zstd:zstd openssl:openssl strip:binutils"
+if [ "$what" = vm ]; then
+	need="$need debootstrap:debootstrap qemu-system-x86_64:qemu-system-x86 mke2fs:e2fsprogs lz4:lz4 dpkg:dpkg
+		/usr/share/OVMF/OVMF_VARS_4M.fd:ovmf"
+fi
 if [ "$what" = differential ]; then need="$need debootstrap:debootstrap unshare:util-linux"; fi
-if [ "$what" != demo ]; then
-	need="$need strace:strace diff:diffutils run-parts:debianutils mandoc:mandoc zsh:zsh fish:fish
+if [ "$what" = test ] || [ "$what" = differential ]; then
+	need="$need strace:strace diff:diffutils run-parts:debianutils mandoc:mandoc jq:jq zsh:zsh fish:fish
 		bzip2:bzip2 llvm-strip:llvm file:file
 		shellcheck:shellcheck systemd-analyze:systemd kernel-install:systemd sign-file:linux-headers-amd64
 		/usr/include/libelf.h:libelf-dev"

@@ -50,7 +50,7 @@ _dkms() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local verb='' module='' word before='' i
 	local verbs='add build install uninstall unbuild remove autoinstall status match
-		mktarball ldtarball check sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm'
+		mktarball ldtarball check why log doctor rehearse lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm'
 	local common='--verbose --quiet --debug --dkmstree --sourcetree --installtree --help'
 	local one='--module -v --kernelver --arch -c --config --directive --dry-run'
 	COMPREPLY=()
@@ -68,7 +68,7 @@ _dkms() {
 		case $before in
 		-m | --module) module=$word ;;
 		-v | -k | --kernelver | -a | --arch | -c | -j | --config | --archive) ;;
-		--kernelsourcedir | --templatekernel | --directive | --dkmstree | --sourcetree | --installtree) ;;
+		--kernelsourcedir | --headers | --templatekernel | --directive | --dkmstree | --sourcetree | --installtree) ;;
 		*)
 			if [[ $word != -* && " ${verbs//[[:space:]]/ } " == *" $word "* ]]; then
 				verb=$word
@@ -102,7 +102,7 @@ _dkms() {
 		compopt -o filenames 2>/dev/null
 		return
 		;;
-	--kernelsourcedir | --dkmstree | --sourcetree | --installtree)
+	--kernelsourcedir | --headers | --dkmstree | --sourcetree | --installtree)
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		compopt -o filenames 2>/dev/null
 		return
@@ -119,12 +119,17 @@ _dkms() {
 		uninstall) _dkms_reply "$cur" "$common $one --all --no-depmod" ;;
 		unbuild) _dkms_reply "$cur" "$common $one --all --no-depmod" ;;
 		remove) _dkms_reply "$cur" "$common $one --all --no-depmod --rpm_safe_upgrade" ;;
-		autoinstall) _dkms_reply "$cur" "$common --kernelver --arch -j --force --no-depmod --kernelsourcedir --config --dry-run" ;;
+		autoinstall) _dkms_reply "$cur" "$common --kernelver --arch -j --force --no-depmod --kernelsourcedir --config --dry-run --json" ;;
 		status) _dkms_reply "$cur" "$common --module -v --kernelver --arch --json" ;;
 		match) _dkms_reply "$cur" "$common --templatekernel --kernelver --arch -j --force --dry-run" ;;
 		mktarball) _dkms_reply "$cur" "$common $one --all --archive --binaries-only --source-only" ;;
 		ldtarball) _dkms_reply "$cur" "$common --archive --force" ;;
 		check) _dkms_reply "$cur" "$common --kernelver --arch --json" ;;
+		why) _dkms_reply "$cur" "$common --module -v --kernelver --arch --json" ;;
+		log) _dkms_reply "$cur" "$common --module -v --kernelver --arch" ;;
+		doctor) _dkms_reply "$cur" "$common --kernelver --arch --fix --force --dry-run --json" ;;
+		rehearse) _dkms_reply "$cur" "$common --kernelver --arch --headers --config -j --json" ;;
+		lint) _dkms_reply "$cur" "$common --kernelver --arch -c" ;;
 		sign) _dkms_reply "$cur" "$common --kernelver --arch --no-depmod --dry-run" ;;
 		mok) _dkms_reply "$cur" "$common --kernelver --password-file --hash-file" ;;
 		generate_mok) _dkms_reply "$cur" "$common --kernelver" ;;
@@ -136,11 +141,18 @@ _dkms() {
 	case $verb in
 	'') _dkms_reply "$cur" "$verbs" ;;
 	mok) _dkms_reply "$cur" 'status enroll' ;;
-	check | autoinstall | generate_mok | kernel_*) ;;
+	check | doctor | rehearse | autoinstall | generate_mok | kernel_*) ;;
 	add | build | install | ldtarball)
 		if [[ -z $module ]]; then
 			[[ $verb == ldtarball ]] || _dkms_reply "$cur" "$([[ $verb == add ]] || _dkms_modules "$cur/"; _dkms_sources /)"
 			mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$cur")
+			compopt -o filenames 2>/dev/null
+		fi
+		;;
+	lint)
+		if [[ -z $module ]]; then
+			_dkms_reply "$cur" "$(_dkms_modules "$cur")"
+			mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -d -- "$cur")
 			compopt -o filenames 2>/dev/null
 		fi
 		;;

@@ -2,7 +2,7 @@
 
 function __dkms_verbs
     printf '%s\n' add build install uninstall unbuild remove autoinstall status match \
-        mktarball ldtarball check sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm
+        mktarball ldtarball check why log doctor rehearse lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm
 end
 
 function __dkms_kernels
@@ -56,6 +56,11 @@ complete -c dkms -n 'not __dkms_verb' -a match -d 'install what another kernel h
 complete -c dkms -n 'not __dkms_verb' -a mktarball -d 'pack a module'
 complete -c dkms -n 'not __dkms_verb' -a ldtarball -d 'load an archive'
 complete -c dkms -n 'not __dkms_verb' -a check -d 'is a kernel safe to boot'
+complete -c dkms -n 'not __dkms_verb' -a why -d 'why a module is, or is not, installed'
+complete -c dkms -n 'not __dkms_verb' -a log -d 'print the log of the last build'
+complete -c dkms -n 'not __dkms_verb' -a doctor -d 'look for what is wrong'
+complete -c dkms -n 'not __dkms_verb' -a rehearse -d 'would everything build for a kernel'
+complete -c dkms -n 'not __dkms_verb' -a lint -d 'judge the sources of a module'
 complete -c dkms -n 'not __dkms_verb' -a sign -d 'sign again what is built'
 complete -c dkms -n 'not __dkms_verb' -a mok -d 'signing key and trust'
 complete -c dkms -n 'not __dkms_verb' -a generate_mok -d 'make the signing key'
@@ -63,10 +68,10 @@ complete -c dkms -n 'not __dkms_verb' -a kernel_preinst -d 'drop builds for a ke
 complete -c dkms -n 'not __dkms_verb' -a kernel_postinst -d 'install what is missing for a new kernel'
 complete -c dkms -n 'not __dkms_verb' -a kernel_prerm -d 'drop builds for a kernel to be removed'
 
-complete -c dkms -n '__dkms_in build install uninstall unbuild remove status match mktarball sign' -a '(__dkms_added)'
+complete -c dkms -n '__dkms_in build install uninstall unbuild remove status match mktarball why log lint sign' -a '(__dkms_added)'
 complete -c dkms -n '__dkms_in mok; and not __dkms_in status enroll' -a 'status enroll'
 complete -c dkms -n '__dkms_in add build install' -a '(__dkms_sources)'
-complete -c dkms -n '__dkms_in add build install ldtarball' -F
+complete -c dkms -n '__dkms_in add build install ldtarball lint' -F
 
 complete -c dkms -l verbose -d 'show the commands that are run'
 complete -c dkms -s q -l quiet -d 'show nothing but errors'
@@ -77,19 +82,19 @@ complete -c dkms -l installtree -x -a '(__fish_complete_directories)' -d 'instal
 complete -c dkms -s h -l help -d 'print a summary'
 complete -c dkms -s V -l version -d 'print the version'
 
-set -l one add build install uninstall unbuild remove status mktarball
+set -l one add build install uninstall unbuild remove status mktarball why log
 complete -c dkms -n "__dkms_in $one" -s m -l module -x -a '(__dkms_added; __dkms_sources)' -d module
 complete -c dkms -n "__dkms_in $one" -s v -x -a '(__dkms_versions)' -d version
 complete -c dkms -n __dkms_verb -s k -l kernelver -x -a '(__dkms_kernels)' -d kernel
 complete -c dkms -n __dkms_verb -s a -l arch -x -d architecture
-complete -c dkms -n 'not __dkms_in status check mok generate_mok' -s n -l dry-run -d 'print what would be done'
-complete -c dkms -n '__dkms_in add build install mktarball' -s c -r -F -d 'dkms.conf to use'
-complete -c dkms -n '__dkms_in build install autoinstall' -l config -r -F -d 'kernel configuration'
+complete -c dkms -n 'not __dkms_in status check why log rehearse lint mok generate_mok' -s n -l dry-run -d 'print what would be done'
+complete -c dkms -n '__dkms_in add build install mktarball lint' -s c -r -F -d 'dkms.conf to use'
+complete -c dkms -n '__dkms_in build install autoinstall rehearse' -l config -r -F -d 'kernel configuration'
 complete -c dkms -n '__dkms_in build install autoinstall' -l kernelsourcedir -x -a '(__fish_complete_directories)' -d 'kernel headers'
-complete -c dkms -n '__dkms_in build install autoinstall match' -s j -x -d 'number of compilers'
+complete -c dkms -n '__dkms_in build install autoinstall match rehearse' -s j -x -d 'number of compilers'
 complete -c dkms -n '__dkms_in add build install' -l directive -x -d 'set a directive'
 complete -c dkms -n '__dkms_in add build install mktarball ldtarball' -l archive -r -F -d archive
-complete -c dkms -n '__dkms_in add build install autoinstall match ldtarball' -l force -d 'do it again or all the same'
+complete -c dkms -n '__dkms_in add build install autoinstall match ldtarball doctor' -l force -d 'do it again or all the same'
 complete -c dkms -n '__dkms_in install' -l force-version-override -d 'install over a newer version'
 complete -c dkms -n '__dkms_in install' -l symlink-modules -d 'install links'
 complete -c dkms -n '__dkms_in install' -l modprobe-on-install -d 'load modules for devices'
@@ -99,6 +104,8 @@ complete -c dkms -n '__dkms_in uninstall unbuild remove mktarball' -l all -d 'al
 complete -c dkms -n '__dkms_in mktarball' -l binaries-only -d 'without sources'
 complete -c dkms -n '__dkms_in mktarball' -l source-only -d 'without builds'
 complete -c dkms -n '__dkms_in match' -l templatekernel -x -a '(__dkms_kernels)' -d template
-complete -c dkms -n '__dkms_in status check' -l json -d 'print JSON'
+complete -c dkms -n '__dkms_in status check why doctor rehearse autoinstall' -l json -d 'print JSON'
+complete -c dkms -n '__dkms_in doctor' -l fix -d 'do what is safe'
+complete -c dkms -n '__dkms_in rehearse' -l headers -x -a '(__fish_complete_directories)' -d 'kernel headers'
 complete -c dkms -n '__dkms_in mok' -l password-file -r -F -d 'file with the password'
 complete -c dkms -n '__dkms_in mok' -l hash-file -r -F -d 'file with its hash'

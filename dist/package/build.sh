@@ -4,6 +4,9 @@
 # MAKE are. GOARCH=arm64 makes the packages of that architecture.
 set -eu
 format=$1
+# make -n runs this too, for the sake of the make below: its letters come first.
+letters=${MAKEFLAGS-} letters=${letters%% *}
+case $letters in -* | *=*) ;; *n*) exit 0 ;; esac
 top=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$top"
 

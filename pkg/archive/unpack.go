@@ -244,7 +244,7 @@ func (u *unpacker) memberName(name string) (string, error) {
 	}
 	for part := range strings.SplitSeq(name, "/") {
 		if part == ".." {
-			return "", errors.New("name that goes up with ..")
+			return "", errors.New("name with .. in it")
 		}
 	}
 	return path.Clean(name), nil

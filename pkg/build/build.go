@@ -51,6 +51,8 @@ type Builder struct {
 	// Force carries on where a build would stop for a module made for
 	// another kernel.
 	Force bool
+	// Rehearsal says that nobody else is to hear of a failure.
+	Rehearsal bool
 }
 
 // Job is one module version to build for one kernel.
@@ -147,6 +149,9 @@ func (w *work) prepare(ctx context.Context) error {
 	}
 	if missing := w.tools.Missing(); missing != "" {
 		w.Report.Warnf("%s: kernel %s was built with %s, which is not installed; using the default compiler", w.ID, w.Kernel.Release, missing)
+	}
+	if err := keepAttempt(w.Tree, w.ID); err != nil {
+		w.Report.Warnf("%s: the log of the last build is lost: %v", w.ID, err)
 	}
 	if err := os.RemoveAll(w.dir); err != nil {
 		return err
@@ -359,7 +364,7 @@ func machineTrouble(text []string) bool {
 // where it is installed. What it says and how it ends is its own affair.
 func (w *work) apport() {
 	root := w.Host.Root
-	if !system.IsExecutable(root.Path("/usr/share/apport/apport")) || !w.Run.Has("python3") {
+	if w.Rehearsal || !system.IsExecutable(root.Path("/usr/share/apport/apport")) || !w.Run.Has("python3") {
 		return
 	}
 	w.Run.Run(context.Background(), system.Cmd{Argv: []string{

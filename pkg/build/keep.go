@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"dkms/pkg/conf"
 	"dkms/pkg/exit"
 	"dkms/pkg/module"
@@ -25,12 +23,12 @@ func (w *work) keep(ctx context.Context) (*tree.Manifest, error) {
 		return nil, err
 	}
 	// What interrupted builds have left; nobody else writes to the tree now.
-	if old, err := filepath.Glob(filepath.Join(parent, ".tmp_*")); err == nil {
+	if old, err := filepath.Glob(filepath.Join(parent, tree.StagePrefix+"*")); err == nil {
 		for _, dir := range old {
 			os.RemoveAll(dir)
 		}
 	}
-	stage, err := os.MkdirTemp(parent, ".tmp_"+w.Kernel.Arch+"_")
+	stage, err := os.MkdirTemp(parent, tree.StagePrefix+w.Kernel.Arch+"_")
 	if err != nil {
 		return nil, err
 	}
@@ -68,22 +66,13 @@ func (w *work) takeBack(stage, dir string) error {
 	return w.Tree.DropBuild(w.ID, w.target())
 }
 
-// swapIn puts the directory stage in the place of dir in one step. What was
-// there before ends up at stage, for the caller to delete.
+// swapIn puts the directory stage in the place of dir. What was there before
+// ends up at stage, for the caller to delete.
 func swapIn(stage, dir string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, stage, unix.AT_FDCWD, dir, unix.RENAME_EXCHANGE)
-	if err == nil {
-		return system.SyncDir(filepath.Dir(dir))
-	}
-	if !errors.Is(err, unix.ENOENT) { // a file system without exchange
-		if err := os.RemoveAll(dir); err != nil {
-			return err
-		}
-	}
-	if err := os.Rename(stage, dir); err != nil {
+	if err := system.SwapDir(dir, stage); err != nil {
 		return exit.Errorf(exit.NoModule, "%w", err)
 	}
-	return system.SyncDir(filepath.Dir(dir))
+	return nil
 }
 
 func (w *work) stage(ctx context.Context, stage string) (*tree.Manifest, error) {

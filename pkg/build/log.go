@@ -94,6 +94,7 @@ func FirstError(path string) []string {
 				return found
 			}
 			found = append(found, line)
+		case Harmless(line) != "":
 		case isCompilerError(line):
 			found = []string{line}
 		case fallback == nil && isMakeError(line):

@@ -60,6 +60,7 @@ make[2]: *** [scripts/Makefile.modpost:126: /build/Module.symvers] Error 1
 Hunk #1 FAILED at 1.
 1 out of 1 hunk FAILED -- saving rejects to file foo.c.rej
 `, "1 out of 1 hunk FAILED -- saving rejects to file foo.c.rej"},
+	{"harmless lines before it", "libbpf: failed to find '.BTF' ELF section in vmlinux: error: x\nx.c:1:1: error: e\n", "x.c:1:1: error: e"},
 	{"make alone", "make: *** No rule to make target 'modules'.  Stop.\n", "make: *** No rule to make target 'modules'.  Stop."},
 	{"the first of make's", "make[1]: *** [Makefile:3: x] Error 2\nmake: *** [Makefile:1: all] Error 2\n", "make[1]: *** [Makefile:3: x] Error 2"},
 	{"a compiler that was killed", `gcc: fatal error: Killed signal terminated program cc1

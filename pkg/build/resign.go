@@ -14,14 +14,14 @@ import (
 // Resign signs the modules of a kept build with the signer of j, in place of
 // the signatures that they have; nothing is compiled. The build changes as a
 // whole, and undo brings back what it was until then; done forgets about that.
-func (b *Builder) Resign(ctx context.Context, j Job) (undo func() error, done func(), err error) {
+func (b *Builder) Resign(ctx context.Context, j Job) (undo, done func() error, err error) {
 	w := &work{Builder: b, Job: j}
 	dir := b.Tree.BuildDir(j.ID, w.target())
 	manifest, err := b.Tree.Manifest(j.ID, w.target())
 	if err != nil {
 		return nil, nil, err
 	}
-	stage, err := os.MkdirTemp(filepath.Dir(dir), ".tmp_"+j.Kernel.Arch+"_")
+	stage, err := os.MkdirTemp(filepath.Dir(dir), tree.StagePrefix+j.Kernel.Arch+"_")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -33,8 +33,13 @@ func (b *Builder) Resign(ctx context.Context, j Job) (undo func() error, done fu
 		os.RemoveAll(stage)
 		return nil, nil, err
 	}
-	done = func() { os.RemoveAll(stage) }
-	undo = func() error { defer done(); return swapIn(stage, dir) }
+	done = func() error { return os.RemoveAll(stage) }
+	undo = func() error {
+		if err := swapIn(stage, dir); err != nil {
+			return err
+		}
+		return done()
+	}
 	return undo, done, nil
 }
 

@@ -57,6 +57,8 @@ var options = []option{
 	{name: "jobs", short: "j", value: true},
 	{name: "dry-run", short: "n"},
 	{name: "json"},
+	{name: "fix"},
+	{name: "headers", prefix: true, value: true},
 	{name: "password-file", prefix: true, value: true},
 	{name: "hash-file", prefix: true, value: true},
 	{name: "help", short: "h"},

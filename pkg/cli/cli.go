@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -26,19 +27,20 @@ import (
 type flags struct {
 	Words []string `arg:"" optional:"" name:"word" help:"Action, module, module/version, source directory, dkms.conf or archive."`
 
-	Module        []string `short:"m" help:"Module, or MODULE/VERSION." sep:"none"`
-	Modversion    string   `short:"v" help:"Module version." placeholder:"VERSION"`
-	Kernelver     []string `short:"k" help:"Kernel release, or RELEASE/ARCH (repeatable)." placeholder:"RELEASE" sep:"none"`
-	Arch          []string `short:"a" help:"Architecture (repeatable)." sep:"none"`
-	All           bool     `help:"Every kernel that the module is built for."`
-	Force         bool     `help:"Do it again, or over what stands in the way."`
-	DryRun        bool     `short:"n" help:"Show what would be done and why."`
-	Jobs          *string  `short:"j" help:"Parallel jobs of make; 0 is without limit." placeholder:"N"`
-	Verbose       bool     `help:"Say more."`
-	Quiet         bool     `short:"q" help:"Say nothing but warnings and errors."`
-	JSON          bool     `help:"status, check: print JSON." name:"json"`
-	Version       bool     `short:"V" help:"Print the version."`
-	Debug         bool     `help:"Show every program that is started."`
+	Module     []string `short:"m" help:"Module, or MODULE/VERSION." sep:"none"`
+	Modversion string   `short:"v" help:"Module version." placeholder:"VERSION"`
+	Kernelver  []string `short:"k" help:"Kernel release, or RELEASE/ARCH (repeatable)." placeholder:"RELEASE" sep:"none"`
+	Arch       []string `short:"a" help:"Architecture (repeatable)." sep:"none"`
+	All        bool     `help:"Every kernel that the module is built for."`
+	Force      bool     `help:"Do it again, or over what stands in the way."`
+	DryRun     bool     `short:"n" help:"Show what would be done and why."`
+	Jobs       *string  `short:"j" help:"Parallel jobs of make; 0 is without limit." placeholder:"N"`
+	Verbose    bool     `help:"Say more."`
+	Quiet      bool     `short:"q" help:"Say nothing but warnings and errors."`
+	JSON       bool     `help:"Print JSON: status, check, why, doctor, rehearse; events: autoinstall." name:"json"`
+	Fix        bool     `help:"doctor: do what is safe."`
+	Version    bool     `short:"V" help:"Print the version."`
+	Debug      bool     `help:"Show every program that is started."`
 
 	ForceVersionOverride bool     `help:"Install whatever version the kernel has."`
 	NoDepmod             bool     `help:"Leave depmod to the caller."`
@@ -47,6 +49,7 @@ type flags struct {
 	Conf                 string   `short:"c" help:"The dkms.conf to read." placeholder:"FILE"`
 	Config               string   `help:"Kernel configuration file." placeholder:"FILE"`
 	Kernelsourcedir      string   `help:"Kernel headers directory." placeholder:"DIR"`
+	Headers              string   `help:"rehearse: the same." placeholder:"DIR"`
 	Dkmstree             string   `help:"Directory of the dkms tree." placeholder:"DIR"`
 	Sourcetree           string   `help:"Directory of the module sources." placeholder:"DIR"`
 	Installtree          string   `help:"Directory of the kernels' modules." placeholder:"DIR"`
@@ -88,6 +91,7 @@ func Main(ctx context.Context, h system.Host, s Streams, words []string) int {
 		_, err = parser.Parse(args)
 	}
 	r := f.reporter(h, s)
+	defer r.Close()
 	if err != nil {
 		r.Error(err)
 		return int(exit.BadOption)
@@ -110,12 +114,23 @@ func usage(parser *kong.Kong, w io.Writer) {
 }
 
 // reporter sends events to the journal under systemd and to standard error
-// everywhere else.
+// everywhere else; with --json, those of autoinstall go to standard output too.
 func (f *flags) reporter(h system.Host, s Streams) *report.Reporter {
-	if report.UnderJournal(h.Env, s.ErrFile) {
-		return report.New(s.Out, &report.Journal{Verbose: f.Verbose}, &report.Notify{})
+	out, sinks := s.Out, []report.Sink{}
+	if f.JSON && slices.ContainsFunc(f.Words, reportsEvents) {
+		lines := &report.JSONLines{W: s.Out, Now: time.Now, Verbose: f.Verbose}
+		out, sinks = lines, append(sinks, lines)
 	}
-	return report.New(s.Out, &report.Lines{W: s.Err, Quiet: f.Quiet, Verbose: f.Verbose})
+	lines := report.Lines{W: s.Err, Quiet: f.Quiet, Verbose: f.Verbose}
+	switch {
+	case report.UnderJournal(h.Env, s.ErrFile):
+		sinks = append(sinks, &report.Journal{Verbose: f.Verbose}, &report.Notify{})
+	case !f.Quiet && !f.Debug && report.Terminal(h.Env, s.ErrFile):
+		sinks = append(sinks, &report.Live{Lines: lines, Now: time.Now, Columns: func() int { return report.Columns(s.ErrFile) }})
+	default:
+		sinks = append(sinks, &lines)
+	}
+	return report.New(out, sinks...)
 }
 
 func (f *flags) run(ctx context.Context, h system.Host, s Streams, r *report.Reporter) exit.Code {
@@ -148,6 +163,9 @@ func (f *flags) settings() (engine.Settings, error) {
 	s := engine.Settings{
 		State: f.Dkmstree, Source: f.Sourcetree, Install: f.Installtree,
 		Headers: f.Kernelsourcedir, Config: f.Config, Directives: f.Directive, Symlink: f.SymlinkModules,
+	}
+	if f.Headers != "" {
+		s.Headers = f.Headers
 	}
 	if f.Jobs == nil || *f.Jobs == "" {
 		return s, nil

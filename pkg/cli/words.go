@@ -25,6 +25,11 @@ var actions = []struct {
 	{engine.Autoinstall, "install everything that is missing"},
 	{engine.Status, "list modules, builds and installations"},
 	{engine.Check, "is it safe to boot: are all modules of a kernel ready"},
+	{engine.Why, "why a module is, or is not, installed for a kernel"},
+	{engine.Log, "print the log of the last build of a module"},
+	{engine.Doctor, "look for what is wrong, and say what cures it"},
+	{engine.Rehearse, "would every module build for a kernel; changes nothing"},
+	{engine.Lint, "judge a source directory, for authors of modules"},
 	{engine.Match, "install for a kernel what another has"},
 	{engine.Mktarball, "write sources and builds into an archive"},
 	{engine.Ldtarball, "load such an archive, or one of sources"},
@@ -54,12 +59,17 @@ func isAction(word string) bool {
 	})
 }
 
+// reportsEvents tells the actions that print their events with --json.
+func reportsEvents(word string) bool {
+	return word == string(engine.Autoinstall) || word == string(engine.KernelPostinst)
+}
+
 // request sorts the positional words as the original does: actions, source
 // directories, archives, the module.
 func (f *flags) request(h system.Host, in io.Reader) (engine.Request, error) {
 	req := engine.Request{
 		Kernels: f.Kernelver, Arches: f.Arch, Conf: f.Conf, All: f.All, Force: f.Force,
-		ForceVersion: f.ForceVersionOverride, NoDepmod: f.NoDepmod, DryRun: f.DryRun, JSON: f.JSON,
+		ForceVersion: f.ForceVersionOverride, NoDepmod: f.NoDepmod, DryRun: f.DryRun, JSON: f.JSON, Fix: f.Fix,
 		Template: f.Templatekernel, Modprobe: f.ModprobeOnInstall, SafeUpgrade: f.RpmSafeUpgrade,
 		PasswordFile: f.PasswordFile, HashFile: f.HashFile, Archive: f.Archive, Input: in, BinariesOnly: f.BinariesOnly, SourceOnly: f.SourceOnly,
 	}

@@ -171,7 +171,7 @@ func (e *Engine) loadBuilds(req *Request, id tree.ID, builds []archive.Build) er
 		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 			return err
 		}
-		stage, err := os.MkdirTemp(filepath.Dir(dir), ".tmp_"+b.Arch+"_")
+		stage, err := os.MkdirTemp(filepath.Dir(dir), tree.StagePrefix+b.Arch+"_")
 		if err != nil {
 			return err
 		}
@@ -180,10 +180,10 @@ func (e *Engine) loadBuilds(req *Request, id tree.ID, builds []archive.Build) er
 			err = os.Chmod(stage, 0o755)
 		}
 		if err == nil {
-			err = replaceDir(dir, stage)
+			err = system.SwapDir(dir, stage)
 		}
-		if err != nil {
-			return errors.Join(err, os.RemoveAll(stage))
+		if err := errors.Join(err, os.RemoveAll(stage)); err != nil {
+			return err
 		}
 		if err := e.adopt(id, t, old); err != nil {
 			return err

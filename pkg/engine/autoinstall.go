@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 
 	"dkms/pkg/build"
@@ -80,7 +79,7 @@ func (e *Engine) newest() (list []tree.ID, broken []tree.ID, err error) {
 // idle reports whether every package is installed for every target, and no
 // interrupted run has left anything to do.
 func (e *Engine) idle(targets []tree.Target) (bool, error) {
-	if install.Unfinished(e.tree) || len(e.tree.Pending()) > 0 {
+	if install.Unfinished(e.tree) || e.tree.Busy() || len(e.tree.Pending()) > 0 {
 		return false, nil
 	}
 	list, broken, err := e.newest()
@@ -108,12 +107,7 @@ func (e *Engine) sound(id tree.ID, t tree.Target) bool {
 	if err != nil || m == nil {
 		return err == nil
 	}
-	for _, f := range m.Installed {
-		if st, err := os.Lstat(f.Path); err != nil || st.Size() == 0 && f.Size != 0 {
-			return false
-		}
-	}
-	return !e.outOfDate(m, t)
+	return e.installer.Sound(m) && !e.outOfDate(m, t)
 }
 
 // outOfDate tells whether the headers of a kernel changed, under the same
@@ -190,6 +184,9 @@ func (e *Engine) candidate(ctx context.Context, s subject, confs map[subject]con
 		c.Built, c.Stale = false, "the headers of the kernel have changed since it was built"
 	}
 	res, open := confs[s]
+	if open && c.Built && !e.installer.Intact(s.ID, s.Target) {
+		c.Built, c.Stale = false, "the build in the dkms tree is damaged"
+	}
 	switch {
 	case !open:
 		c.Installed = true

@@ -41,7 +41,7 @@ type ModuleVerdict struct {
 
 func (m ModuleVerdict) bad() bool {
 	switch m.State {
-	case "ready", "skipped", "unwanted", "waiting":
+	case "ready", "builds", "skipped", "unwanted", "waiting":
 		return false
 	}
 	return true
@@ -76,14 +76,22 @@ func (e *Engine) check(ctx context.Context, req *Request) (exit.Code, error) {
 		verdicts = append(verdicts, v)
 	}
 	if req.JSON {
-		data, err := json.MarshalIndent(map[string]any{"schema": checkSchema, "kernels": verdicts}, "", "  ")
-		e.report.Result(string(data))
-		return code, err
+		return code, e.resultJSON(map[string]any{"schema": checkSchema, "kernels": verdicts})
 	}
 	for _, v := range verdicts {
 		e.printVerdict(v)
 	}
 	return code, nil
+}
+
+// resultJSON prints v as the one result of a command.
+func (e *Engine) resultJSON(v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	e.report.Result(string(data))
+	return nil
 }
 
 func (e *Engine) printVerdict(v Verdict) {
@@ -111,11 +119,16 @@ func (e *Engine) printVerdict(v Verdict) {
 }
 
 func (e *Engine) verdictOn(ctx context.Context, t tree.Target) (Verdict, error) {
-	v := Verdict{Kernel: t.Kernel, Arch: t.Arch, Safe: true, Modules: []ModuleVerdict{}}
 	p, _, broken, err := e.planAutoinstall(ctx, []tree.Target{t}, false)
 	if err != nil {
-		return v, err
+		return Verdict{}, err
 	}
+	return e.verdictFrom(t, p, broken), nil
+}
+
+// verdictFrom reads the verdict off what autoinstall plans for a kernel.
+func (e *Engine) verdictFrom(t tree.Target, p *plan.Plan, broken []tree.ID) Verdict {
+	v := Verdict{Kernel: t.Kernel, Arch: t.Arch, Safe: true, Modules: []ModuleVerdict{}}
 	machine, _ := sign.Inspect(e.host.Root, nil, e.kernel(t).Config().Get)
 	v.SignaturesRequired = machine.Enforced()
 	for _, id := range broken {
@@ -130,7 +143,7 @@ func (e *Engine) verdictOn(ctx context.Context, t tree.Target) (Verdict, error) 
 			v.add(e.missing(s))
 		}
 	}
-	return v, nil
+	return v
 }
 
 func (v *Verdict) add(m ModuleVerdict) {
@@ -164,7 +177,10 @@ func (e *Engine) missing(s plan.Step) ModuleVerdict {
 	m := ModuleVerdict{Module: s.ID.Name, Version: s.ID.Version, State: "missing", Reason: s.Reason,
 		Hint: "dkms autoinstall -k " + s.Target.Kernel}
 	if e.tree.IsInstalled(s.ID, s.Target) {
-		m.State, m.Reason = "damaged", "an installed file is missing or empty"
+		m.State = "damaged"
+		if s.Reason == "not installed" {
+			m.Reason = "an installed file is missing or empty"
+		}
 		return m
 	}
 	if f := e.tree.Failure(s.ID, s.Target); f != nil {

@@ -13,8 +13,10 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"dkms/pkg/conf"
 	"dkms/pkg/exit"
@@ -42,6 +44,11 @@ const (
 	Match          Verb = "match"
 	GenerateMOK    Verb = "generate_mok"
 	Check          Verb = "check"
+	Why            Verb = "why"
+	Log            Verb = "log"
+	Doctor         Verb = "doctor"
+	Rehearse       Verb = "rehearse"
+	Lint           Verb = "lint"
 	Sign           Verb = "sign"
 	MOK            Verb = "mok"
 	Mktarball      Verb = "mktarball"
@@ -71,8 +78,10 @@ type Request struct {
 	NoDepmod bool
 	// DryRun only shows the plan.
 	DryRun bool
-	// JSON makes check print JSON.
+	// JSON makes the verbs that only tell something print JSON.
 	JSON bool
+	// Fix makes doctor do what is safe.
+	Fix bool
 	// Template is the kernel that match takes after.
 	Template string
 	// Action is what mok is to do: "status" or "enroll".
@@ -120,6 +129,7 @@ type Engine struct {
 	signers map[string]signing
 	depmod  map[string]bool // kernel releases whose index is out of date
 	locked  bool
+	untidy  bool // the system has failed a step
 }
 
 type signing struct {
@@ -196,6 +206,16 @@ func (e *Engine) do(ctx context.Context, req *Request) (exit.Code, error) {
 		return exit.OK, e.generateMOK(ctx, req)
 	case Check:
 		return e.check(ctx, req)
+	case Why:
+		return exit.OK, e.why(ctx, req)
+	case Log:
+		return exit.OK, e.log(req)
+	case Doctor:
+		return e.doctor(ctx, req)
+	case Rehearse:
+		return e.rehearse(ctx, req)
+	case Lint:
+		return e.lint(ctx, req)
 	case Sign:
 		return e.resign(ctx, req)
 	case MOK:
@@ -238,7 +258,7 @@ func (e *Engine) refuse(req *Request) error {
 			return exit.Errorf(exit.EmptyTarget, "an empty kernel release or architecture was given")
 		}
 	}
-	banned := []Verb{Add, Build, Install, Autoinstall, Match, KernelPreinst, KernelPostinst, KernelPrerm}
+	banned := []Verb{Add, Build, Install, Autoinstall, Match, KernelPreinst, KernelPostinst, KernelPrerm, Why, Log, Doctor, Rehearse, Lint}
 	if req.All && slices.Contains(banned, req.Verb) {
 		return exit.Errorf(exit.AllBanned, "%s does not take --all", req.Verb)
 	}
@@ -255,18 +275,22 @@ func (e *Engine) needsRoot(req *Request) bool {
 		return true
 	case MOK:
 		return req.Action == "enroll"
+	case Why, Log, Rehearse, Lint:
+		return false
+	case Doctor:
+		return req.Fix && !req.DryRun
 	}
 	return !req.DryRun
 }
 
 // locking runs do as the only writer of the tree.
-func (e *Engine) locking(ctx context.Context, req *Request, do func() error) error {
+func (e *Engine) locking(ctx context.Context, req *Request, do func() error) (err error) {
 	if e.locked || req.DryRun {
 		return do()
 	}
 	lockCtx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
-	unlock, err := e.tree.Lock(lockCtx, "dkms "+string(req.Verb), func(holder string) {
+	unlock, left, err := e.tree.Lock(lockCtx, "dkms "+string(req.Verb), func(holder string) {
 		if startedBy(holder) {
 			giveUp(errNested)
 			return
@@ -282,12 +306,20 @@ func (e *Engine) locking(ctx context.Context, req *Request, do func() error) err
 	e.locked = true
 	defer func() {
 		e.locked = false
-		unlock()
+		if e.untidy || isTrouble(err) {
+			unlock(untidy)
+			return
+		}
+		unlock("")
 	}()
-	if err := e.recover(); err != nil {
+	if err := e.recover(left); err != nil {
 		return err
 	}
-	return do()
+	err = do()
+	if len(e.depmod) > 0 && ctx.Err() == nil { // what was done had no use for it
+		err = errors.Join(err, e.runDepmod(ctx, req))
+	}
+	return err
 }
 
 // errNested says that the lock is held by the run that, through a script of a
@@ -310,18 +342,72 @@ func startedBy(holder string) bool {
 	return false
 }
 
-// recover finishes or undoes what an interrupted run has left, before anything
-// else is changed.
-func (e *Engine) recover() error {
-	if install.Unfinished(e.tree) {
-		if _, _, err := e.installer.Recover(); err != nil {
+// untidy is what a run unlocks with that had trouble with files, and may have
+// left some of its own: the next one looks.
+const untidy = "failed"
+
+// isTrouble tells errors of the system from refusals.
+func isTrouble(err error) bool {
+	_, ok := errors.AsType[syscall.Errno](err)
+	return ok
+}
+
+// recover finishes or undoes what interrupted runs have left, before anything
+// else is changed. left is what the last one was doing, if it was interrupted.
+func (e *Engine) recover(left string) error {
+	if left != "" && left != untidy {
+		e.report.Warnf("%s did not come to its end; what it has left is cleaned up", left)
+	}
+	unfinished := install.Unfinished(e.tree)
+	if unfinished {
+		id, t, err := e.installer.Recover()
+		switch {
+		case errors.Is(err, install.ErrJournal):
+			err = e.setAside(err)
+		case err == nil && e.tree.Active(id.Name, t) == id.Version:
+			e.tree.ForgetFailure(id, t)
+		}
+		if err != nil {
 			return fmt.Errorf("an interrupted run could not be cleaned up: %w", err)
 		}
 	}
-	for _, t := range e.tree.Pending() {
+	pending := e.tree.Pending()
+	for _, t := range pending {
 		e.stale(t)
 	}
+	if left != "" || unfinished || len(pending) > 0 {
+		e.sweep(pending)
+	}
 	return nil
+}
+
+// setAside gets a journal out of the way that says nothing that can be done.
+// What it was about is found out by comparing what is installed with what is
+// on record, as after any damage.
+func (e *Engine) setAside(why error) error {
+	aside, err := install.SetAside(e.tree)
+	if err == nil {
+		e.report.Warnf("%v; it is kept as %s", why, aside)
+	}
+	return err
+}
+
+// sweep deletes staged files that nobody will need any more. Before the
+// modules of a kernel change it is marked as pending.
+func (e *Engine) sweep(pending []tree.Target) {
+	swept := e.tree.Sweep()
+	for _, t := range pending {
+		swept = append(swept, e.installer.Sweep(t.Kernel)...)
+	}
+	sources, _ := filepath.Glob(filepath.Join(e.host.Root.SourceTree(), sourceStage+"*"))
+	for _, dir := range sources {
+		if !strings.HasSuffix(dir, ".old") && os.RemoveAll(dir) == nil { // see system.SwapDir
+			swept = append(swept, dir)
+		}
+	}
+	for _, path := range swept {
+		e.report.Detailf("deleted %s, which an interrupted run has left", path)
+	}
 }
 
 // stale notes that the module index of a target is out of date.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -90,20 +91,17 @@ func (r *run) sign(ctx context.Context, sub subject) error {
 		return err
 	}
 	if !r.tree.IsInstalled(sub.ID, sub.Target) {
-		done()
-		return nil
+		return done()
 	}
 	if err := r.tree.MarkPending(sub.Target); err != nil {
-		undo()
-		return err
+		return errors.Join(err, undo())
 	}
 	r.stale(sub.Target)
-	if err := r.installer.Refresh(sub.ID, sub.Target); err != nil {
-		undo()
-		return err
+	changed, err := r.installer.Refresh(sub.ID, sub.Target)
+	if err != nil && !changed {
+		return errors.Join(err, undo())
 	}
-	done()
-	return nil
+	return errors.Join(err, done())
 }
 
 // mok tells of the signing key and of what this machine thinks of it, or

@@ -178,7 +178,7 @@ func (r *run) step(ctx context.Context, p *plan.Plan, i int) error {
 		}
 		return nil
 	}
-	r.failed[i] = true
+	r.failed[i], r.untidy = true, r.untidy || isTrouble(err)
 	outcome := plan.Failed
 	if exit.Status(err) == exit.Excluded {
 		outcome = plan.Skipped

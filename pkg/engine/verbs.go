@@ -157,7 +157,7 @@ func (e *Engine) copySource(req *Request, id tree.ID, dir string) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err
 	}
-	stage, err := os.MkdirTemp(filepath.Dir(to), system.StagePrefix+"source.")
+	stage, err := os.MkdirTemp(filepath.Dir(to), sourceStage)
 	if err != nil {
 		return err
 	}
@@ -169,25 +169,11 @@ func (e *Engine) copySource(req *Request, id tree.ID, dir string) error {
 		return err
 	}
 	e.report.Detailf("%s: copying %s to %s", id, dir, to)
-	return replaceDir(to, stage)
+	return system.SwapDir(to, stage)
 }
 
-// replaceDir puts the directory stage at path, in the place of what is there.
-func replaceDir(path, stage string) error {
-	if _, err := os.Lstat(path); err != nil {
-		return os.Rename(stage, path)
-	}
-	old := stage + ".old"
-	if err := os.Rename(path, old); err != nil {
-		return err
-	}
-	defer os.RemoveAll(old)
-	if err := os.Rename(stage, path); err != nil {
-		os.Rename(old, path)
-		return err
-	}
-	return nil
-}
+// sourceStage begins the names of sources on their way into the source tree.
+const sourceStage = system.StagePrefix + "source."
 
 // subjects are the states of a module version for some kernels.
 func (e *Engine) subjects(id tree.ID, targets []tree.Target) []plan.Subject {

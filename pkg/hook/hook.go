@@ -148,7 +148,7 @@ func status(r *report.Reporter, e *engine.Engine, c Call, code exit.Code) int {
 		r.Warnf("kernel %s: modules are built once its headers are there", c.Kernel)
 	default:
 		r.Warnf("kernel %s has no working build of the modules above; do not boot it if you need them", c.Kernel)
-		r.Warnf("dkms status shows what is installed; dkms autoinstall -k %s tries again", c.Kernel)
+		r.Warnf("dkms check -k %s says what is ready and what to do about the rest", c.Kernel)
 	}
 	return 0
 }

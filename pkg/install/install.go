@@ -119,7 +119,6 @@ func (in *Installer) Install(ctx context.Context, s *Set) error {
 	}
 	t := newTransaction(in.Tree, s.ID, s.target(), s.ID.Version)
 	if err := in.stage(s, t, parts, present); err != nil {
-		t.abandon()
 		return exit.Errorf(exit.InstallFailed, "%s: %w", s.ID, err)
 	}
 	if err := t.commit(func() error { return in.Tree.Activate(s.ID, s.target()) }); err != nil {
@@ -136,14 +135,15 @@ func (in *Installer) Install(ctx context.Context, s *Set) error {
 }
 
 // Refresh puts the built files of an installed version over the installed
-// ones, which were made of earlier builds of the same modules.
-func (in *Installer) Refresh(id tree.ID, k tree.Target) error {
+// ones, which were made of earlier builds of the same modules. There may be an
+// error although the files have changed: the next run then does the rest.
+func (in *Installer) Refresh(id tree.ID, k tree.Target) (changed bool, err error) {
 	if err := in.settle(); err != nil {
-		return err
+		return false, err
 	}
 	m, err := in.Tree.Manifest(id, k)
 	if err != nil || m == nil || len(m.Installed) == 0 {
-		return err
+		return false, err
 	}
 	t := newTransaction(in.Tree, id, k, id.Version)
 	for _, f := range m.Installed {
@@ -151,38 +151,31 @@ func (in *Installer) Refresh(id tree.ID, k tree.Target) error {
 			continue
 		}
 		if err := t.put(f.Path, filepath.Join(in.Tree.Modules(id, k), filepath.Base(f.Path))); err != nil {
-			t.abandon()
-			return exit.Errorf(exit.InstallFailed, "%s: %w", id, err)
+			return false, exit.Errorf(exit.InstallFailed, "%s: %w", id, err)
 		}
 	}
 	if err := t.commit(func() error { return nil }); err != nil {
-		return exit.Errorf(exit.InstallFailed, "%s: %w", id, err)
+		return t.committed(), exit.Errorf(exit.InstallFailed, "%s: %w", id, err)
 	}
 	if err := in.record(t); err != nil {
-		return err
+		return true, err
 	}
-	return t.finish()
+	return true, t.finish()
 }
 
-// stage puts the parts of s beside their places, and notes which originals are
-// to be archived and which files of an earlier installation are to go.
+// stage notes where the parts of s go, which originals are to be archived and
+// which files of an earlier installation are to go.
 func (in *Installer) stage(s *Set, t *transaction, parts []part, present files) error {
 	in.archive(s, t, parts, present)
 	for _, p := range parts {
-		var err error
 		if in.Symlink {
-			err = t.link(p.dest, p.built)
-		} else {
-			err = t.put(p.dest, p.built)
-		}
-		if err != nil {
+			t.link(p.dest, p.built)
+		} else if err := t.put(p.dest, p.built); err != nil {
 			return err
 		}
 	}
 	for _, old := range in.outdated(s, parts) {
-		if err := t.remove(old); err != nil {
-			return err
-		}
+		t.remove(old)
 	}
 	return nil
 }
@@ -268,11 +261,14 @@ func digest(path string) (string, error) {
 }
 
 // manifest makes sure that a build has a manifest to write what is installed
-// into: one that the original made has none.
+// into: one that the original made has none, and a damaged one is made anew.
 func (in *Installer) manifest(s *Set) error {
 	m, err := in.Tree.Manifest(s.ID, s.target())
-	if err != nil || m != nil {
-		return err
+	switch {
+	case err != nil:
+		in.Report.Warnf("%v; it is written anew", err)
+	case m != nil:
+		return nil
 	}
 	m = &tree.Manifest{
 		Module: s.ID.Name, Version: s.ID.Version, Kernel: s.Kernel.Release, Arch: s.Kernel.Arch,

@@ -105,8 +105,6 @@ func (in *Installer) forgetOrigins(t *transaction) error {
 		}
 		in.Report.Progressf("%s: restored the original %s", t.ID, m.To)
 	}
-	archive := in.Tree.Originals(t.ID.Name, t.Target)
-	system.RemoveEmptyDirs(archive, in.Tree.ModuleDir(t.ID.Name))
 	return nil
 }
 

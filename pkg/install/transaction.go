@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -16,8 +18,8 @@ import (
 )
 
 // transaction is a set of changes to the install tree that happen together.
-// All new files are staged and synced beside their places, then the journal
-// is written, then the changes are made; the link that calls a version
+// The journal is written before anything else; then all new files are staged
+// and synced beside their places, then the changes are made; the link that calls a version
 // installed changes last and decides, after a crash, which way to go: where
 // it names what it is to name, what is replaced goes, otherwise everything is
 // put back. A version that is installed over itself has a link that cannot
@@ -46,14 +48,16 @@ type move struct {
 	To   string `json:"to"`
 }
 
-// change is one path: Staged is what it becomes, "" to delete it; Backup is
-// where what it was waits for the end, "" if it was not there. Inode is that of
-// the staged file: only a file that has it was put there by the change.
+// change is one path: Staged is the file that it becomes, "" to delete it;
+// Backup is where what it was waits for the end, "" if it was not there. Source
+// is what is copied, and Contents what it holds, or where a link leads: only a
+// file with these contents was put there by the change.
 type change struct {
-	Path   string `json:"path"`
-	Staged string `json:"staged,omitempty"`
-	Backup string `json:"backup,omitempty"`
-	Inode  uint64 `json:"inode,omitempty"`
+	Path     string `json:"path"`
+	Staged   string `json:"staged,omitempty"`
+	Backup   string `json:"backup,omitempty"`
+	Source   string `json:"source,omitempty"`
+	Contents string `json:"contents,omitempty"`
 }
 
 const journalSchema = 1
@@ -73,39 +77,26 @@ func (t *transaction) moduleDir() string {
 	return filepath.Join(t.tree.Root().InstallTree(), t.Target.Kernel)
 }
 
-// put stages a copy of the file src for path.
+// put notes that path is to be a copy of the file src.
 func (t *transaction) put(path, src string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	staged, err := system.StageFile(path, src, 0o644)
+	sum, err := digest(src)
 	if err != nil {
 		return err
 	}
-	return t.change(path, staged)
+	t.change(change{Path: path, Staged: freeName(path), Source: src, Contents: sum})
+	return nil
 }
 
-// link stages a symbolic link to target for path.
-func (t *transaction) link(path, target string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	staged, err := freeName(path)
-	if err != nil {
-		return err
-	}
-	if err := os.Symlink(target, staged); err != nil {
-		return err
-	}
-	return t.change(path, staged)
+// link notes that path is to be a symbolic link to target.
+func (t *transaction) link(path, target string) {
+	t.change(change{Path: path, Staged: freeName(path), Contents: linkMark + target})
 }
 
 // remove notes that path is to go. A path that is also put stays.
-func (t *transaction) remove(path string) error {
-	if t.changes(path) {
-		return nil
+func (t *transaction) remove(path string) {
+	if !t.changes(path) {
+		t.change(change{Path: path})
 	}
-	return t.change(path, "")
 }
 
 // changes tells whether path is among the changes.
@@ -113,35 +104,35 @@ func (t *transaction) changes(path string) bool {
 	return slices.ContainsFunc(t.Changes, func(c change) bool { return c.Path == path })
 }
 
-func (t *transaction) change(path, staged string) error {
-	c := change{Path: path, Staged: staged, Inode: inode(staged)}
-	archived := slices.ContainsFunc(t.Moves, func(m move) bool { return m.From == path })
-	if exists(path) && !archived {
-		var err error
-		if c.Backup, err = freeName(path); err != nil {
-			return err
-		}
+func (t *transaction) change(c change) {
+	archived := slices.ContainsFunc(t.Moves, func(m move) bool { return m.From == c.Path })
+	if exists(c.Path) && !archived {
+		c.Backup = freeName(c.Path)
 	}
 	t.Changes = append(t.Changes, c)
-	return nil
 }
 
-func inode(path string) uint64 {
-	var st unix.Stat_t
-	if path == "" || unix.Lstat(path, &st) != nil {
-		return 0
+// linkMark begins the contents of a link.
+const linkMark = "-> "
+
+// contents tells files apart by what is in them, and links by where they lead;
+// nothing else outlives a copy of the whole tree.
+func contents(path string) string {
+	if to, err := os.Readlink(path); err == nil {
+		return linkMark + to
 	}
-	return st.Ino
+	sum, _ := digest(path)
+	return sum
 }
 
-// freeName is a name beside path that does not exist yet.
-func freeName(path string) (string, error) {
-	f, err := os.CreateTemp(filepath.Dir(path), system.StagePrefix+filepath.Base(path)+".*")
-	if err != nil {
-		return "", err
+// freeName is a name beside path that does not exist.
+func freeName(path string) string {
+	for {
+		name := filepath.Join(filepath.Dir(path), fmt.Sprintf("%s%s.%08x", system.StagePrefix, filepath.Base(path), rand.Uint32()))
+		if !exists(name) {
+			return name
+		}
 	}
-	f.Close()
-	return f.Name(), os.Remove(f.Name())
 }
 
 // commit makes the changes; flip then changes the link. On an error
@@ -185,27 +176,45 @@ func (t *transaction) write() error {
 	return system.WriteFile(t.journal, data, 0o644)
 }
 
-// reversible is a move or a change.
+// reversible is a staging, a move or a change.
 type reversible interface {
 	apply() error
 	undo() error
 }
 
-// steps are the moves and changes in their order: originals make room for new
-// files, and come back when those are gone.
+// steps are the stagings, moves and changes in their order: originals make room
+// for new files, and come back when those are gone.
 func (t *transaction) steps() []reversible {
-	var moves, changes []reversible
+	var stagings, moves, changes []reversible
 	for _, m := range t.Moves {
 		moves = append(moves, m)
 	}
 	for _, c := range t.Changes {
+		if c.Staged != "" {
+			stagings = append(stagings, staging(c))
+		}
 		changes = append(changes, c)
 	}
 	if t.Active == "" {
-		return append(changes, moves...)
+		return slices.Concat(stagings, changes, moves)
 	}
-	return append(moves, changes...)
+	return slices.Concat(stagings, moves, changes)
 }
+
+// staging is the making of the file that a change waits for.
+type staging change
+
+func (s staging) apply() error {
+	if err := os.MkdirAll(filepath.Dir(s.Path), 0o755); err != nil {
+		return err
+	}
+	if target, ok := strings.CutPrefix(s.Contents, linkMark); ok {
+		return os.Symlink(target, s.Staged)
+	}
+	return system.CopySynced(s.Staged, s.Source, 0o644)
+}
+
+func (s staging) undo() error { return removeFile(s.Staged) }
 
 func (t *transaction) apply() error {
 	for _, m := range t.Moves {
@@ -249,7 +258,9 @@ func (c change) apply() error {
 func (t *transaction) undo() error {
 	var errs []error
 	for _, s := range slices.Backward(t.steps()) {
-		errs = append(errs, s.undo())
+		if !t.untouched(s) {
+			errs = append(errs, s.undo())
+		}
 	}
 	if err := errors.Join(append(errs, t.sync())...); err != nil {
 		return fmt.Errorf("%w; %s says what is to be put back", err, t.journal)
@@ -257,35 +268,64 @@ func (t *transaction) undo() error {
 	if err := t.forgetArchive(); err != nil {
 		return err
 	}
-	t.tidy()
 	return t.drop()
 }
 
 // tidy deletes the directories that have become empty.
-func (t *transaction) tidy() {
+func (t *transaction) tidy() error {
+	var errs []error
 	for _, c := range t.Changes {
-		system.RemoveEmptyDirs(filepath.Dir(c.Path), t.moduleDir())
+		errs = append(errs, removeEmpty(filepath.Dir(c.Path), t.moduleDir()))
 	}
+	for _, m := range t.Moves {
+		for _, path := range []string{m.From, m.To} {
+			if inside(t.tree.Dir(), path) {
+				errs = append(errs, removeEmpty(filepath.Dir(path), t.tree.ModuleDir(t.ID.Name)))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeEmpty deletes dir and then its parents, as long as they are empty and
+// below stop.
+func removeEmpty(dir, stop string) error {
+	for ; inside(stop, dir); dir = filepath.Dir(dir) {
+		err := unix.Rmdir(dir)
+		switch {
+		case err == nil, errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, unix.ENOTEMPTY), errors.Is(err, unix.EEXIST), errors.Is(err, unix.EBUSY), errors.Is(err, unix.ENOTDIR):
+			return nil
+		default:
+			return &fs.PathError{Op: "rmdir", Path: dir, Err: err}
+		}
+	}
+	return nil
+}
+
+// untouched tells that a step has not been made, or is undone already, where it
+// shares its path with another one: what lies there is what was there before.
+func (t *transaction) untouched(s reversible) bool {
+	switch s := s.(type) {
+	case change: // an original that is to make room
+		return s.Backup == "" && !exists(s.Staged) &&
+			slices.ContainsFunc(t.Moves, func(m move) bool { return m.From == s.Path && !exists(m.To) })
+	case move: // a module that is to make room for an original
+		return slices.ContainsFunc(t.Changes, func(c change) bool { return c.Path == s.To && c.Backup != "" && !exists(c.Backup) })
+	}
+	return false
 }
 
 func (c change) undo() error {
-	waiting := c.Staged != "" && exists(c.Staged)
 	switch {
 	case c.Backup != "" && exists(c.Backup):
 		if err := os.Rename(c.Backup, c.Path); err != nil {
 			return err
 		}
 		// Two names of one file are not renamed.
-		if err := removeFile(c.Backup); err != nil {
-			return err
-		}
-	case c.Backup == "" && !waiting && inode(c.Path) == c.Inode:
-		if err := removeFile(c.Path); err != nil {
-			return err
-		}
-	}
-	if waiting {
-		return removeFile(c.Staged)
+		return removeFile(c.Backup)
+	case c.Backup == "" && !exists(c.Staged) && contents(c.Path) == c.Contents:
+		return removeFile(c.Path)
 	}
 	return nil
 }
@@ -325,11 +365,14 @@ func (t *transaction) finish() error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	t.tidy()
 	return t.drop()
 }
 
+// drop deletes the journal, as the last thing.
 func (t *transaction) drop() error {
+	if err := t.tidy(); err != nil {
+		return err
+	}
 	if err := removeFile(t.journal); err != nil {
 		return err
 	}
@@ -346,19 +389,8 @@ func (t *transaction) forgetArchive() error {
 		if err := removeFile(m.To + originSuffix); err != nil {
 			return err
 		}
-		system.RemoveEmptyDirs(filepath.Dir(m.To), t.tree.ModuleDir(t.ID.Name))
 	}
 	return nil
-}
-
-// abandon deletes what was staged for changes that were never begun.
-func (t *transaction) abandon() {
-	for _, c := range t.Changes {
-		if c.Staged != "" {
-			os.Remove(c.Staged)
-		}
-	}
-	t.tidy()
 }
 
 func (t *transaction) sync() error {
@@ -386,152 +418,9 @@ func exists(path string) bool {
 }
 
 func removeFile(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-// maxJournal bounds the journal that is read back, in bytes.
-const maxJournal = 16 << 20
-
-// Unfinished tells whether an interrupted run has left its journal.
-func Unfinished(t *tree.Tree) bool { return exists(journalPath(t)) }
-
-// ErrJournal is the error of a journal that says nothing that can be done: it
-// is damaged, or somebody else's.
-var ErrJournal = errors.New("not a journal that this program understands")
-
-func readJournal(state *tree.Tree) (*transaction, error) {
-	t := &transaction{tree: state, journal: journalPath(state)}
-	st, err := os.Lstat(t.journal)
-	if err != nil {
-		return nil, err
-	}
-	if !st.Mode().IsRegular() || st.Size() > maxJournal {
-		return nil, fmt.Errorf("%s: %w", t.journal, ErrJournal)
-	}
-	data, err := os.ReadFile(t.journal)
-	if err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(data, t); err != nil || t.Schema != journalSchema {
-		return nil, fmt.Errorf("%s: %w", t.journal, ErrJournal)
-	}
-	if err := t.check(); err != nil {
-		return nil, fmt.Errorf("%s: %w: %v", t.journal, ErrJournal, err)
-	}
-	return t, nil
-}
-
-// SetAside renames the journal that Recover cannot use, so that it stops
-// nobody, and returns its new name.
-func SetAside(t *tree.Tree) (string, error) {
-	aside := journalPath(t) + ".refused"
-	return aside, os.Rename(journalPath(t), aside)
-}
-
-// Recover finishes or undoes what an interrupted run was doing, and returns
-// what that was. The caller holds the lock of the tree.
-func (in *Installer) Recover() (id tree.ID, k tree.Target, err error) {
-	t, err := readJournal(in.Tree)
-	if err != nil {
-		return id, k, err
-	}
-	if !t.committed() {
-		in.Report.Warnf("%s: an interrupted change for %s is undone", t.ID, t.Target)
-		return t.ID, t.Target, t.undo()
-	}
-	in.Report.Warnf("%s: an interrupted change for %s is finished", t.ID, t.Target)
-	if err := in.record(t); err != nil {
-		return t.ID, t.Target, err
-	}
-	return t.ID, t.Target, t.finish()
-}
-
-// settle deals with a change that this run, or one before it, has left.
-func (in *Installer) settle() error {
-	if !Unfinished(in.Tree) {
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) { // there cannot be such a file
 		return nil
 	}
-	_, _, err := in.Recover()
 	return err
-}
-
-// check refuses a journal that leads out of the directories that transactions
-// are about: whoever can write it is root, but a damaged one must not make
-// things worse.
-func (t *transaction) check() error {
-	if err := errors.Join(t.ID.Check(), t.Target.Check()); err != nil {
-		return err
-	}
-	modules, archive := t.moduleDir(), t.tree.Originals(t.ID.Name, t.Target)
-	for _, c := range t.Changes {
-		for _, path := range []string{c.Path, c.Staged, c.Backup} {
-			if path != "" && !inside(modules, path) {
-				return fmt.Errorf("%s is outside %s", path, modules)
-			}
-		}
-		if c.Path == "" || c.Staged == "" && c.Backup == "" {
-			return errors.New("a change of nothing")
-		}
-	}
-	for _, m := range t.Moves {
-		from, to := modules, archive
-		if t.Active == "" {
-			from, to = to, from
-		}
-		if !inside(from, m.From) || !inside(to, m.To) {
-			return fmt.Errorf("%s cannot come from %s", m.To, m.From)
-		}
-	}
-	return nil
-}
-
-// inside tells whether a path lies below a directory.
-func inside(dir, path string) bool {
-	rel, err := filepath.Rel(dir, path)
-	return err == nil && filepath.IsAbs(path) && filepath.IsLocal(rel) && rel != "."
-}
-
-// record writes down what has changed: the installed files in the manifest of
-// their version, and in that of no other. It may be done twice.
-func (in *Installer) record(t *transaction) error {
-	if t.Active == "" {
-		if err := in.forgetOrigins(t); err != nil {
-			return err
-		}
-	} else if err := in.recordInstalled(t); err != nil {
-		return err
-	}
-	for _, v := range in.Tree.Versions(t.ID.Name) {
-		m, _ := in.Tree.Manifest(v.ID, t.Target)
-		if v.ID.Version == t.Active || m == nil || len(m.Installed) == 0 {
-			continue
-		}
-		m.Installed = nil
-		if err := m.Save(in.Tree.BuildDir(v.ID, t.Target)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (in *Installer) recordInstalled(t *transaction) error {
-	m, err := in.Tree.Manifest(t.ID, t.Target)
-	if err != nil || m == nil {
-		return err
-	}
-	m.Installed = nil
-	for _, c := range t.Changes {
-		if c.Staged == "" {
-			continue
-		}
-		i, err := describe(c.Path)
-		if err != nil {
-			return err
-		}
-		m.Installed = append(m.Installed, i)
-	}
-	return m.Save(in.Tree.BuildDir(t.ID, t.Target))
 }

@@ -8,7 +8,6 @@ import (
 	"dkms/pkg/exit"
 	"dkms/pkg/kernel"
 	"dkms/pkg/module"
-	"dkms/pkg/system"
 	"dkms/pkg/tree"
 )
 
@@ -28,9 +27,7 @@ func (in *Installer) Uninstall(id tree.ID, k *kernel.Kernel) error {
 	}
 	t := newTransaction(in.Tree, id, target, "")
 	for _, path := range in.installed(id, k, m) {
-		if err := t.remove(path); err != nil {
-			return err
-		}
+		t.remove(path)
 	}
 	in.restore(t, k.ModuleDir(), func(name string) string { return legacyHome(m, k, name) })
 	if err := t.commit(func() error { return in.Tree.Deactivate(id.Name, target) }); err != nil {
@@ -97,6 +94,47 @@ func Unchanged(f tree.Installed) bool {
 	}
 	sum, err := digest(f.Path)
 	return err == nil && sum == f.SHA256
+}
+
+// Sound tells whether what a manifest says was installed is there, whole, and
+// made of the build that the manifest is about. Another module in the place of
+// one is somebody's decision, and no damage.
+func (in *Installer) Sound(m *tree.Manifest) bool {
+	built := map[string]string{}
+	for _, f := range m.Files {
+		built[f.Name] = f.SHA256
+	}
+	for _, f := range m.Installed {
+		st, err := os.Lstat(f.Path)
+		if err != nil {
+			return false
+		}
+		if st.Size() < f.Size {
+			if _, err := module.Read(f.Path); err != nil {
+				return false
+			}
+		}
+		if sum, known := built[filepath.Base(f.Path)]; known && sum != f.SHA256 {
+			return false // signed again or built again, and then interrupted
+		}
+	}
+	return true
+}
+
+// Intact tells whether the files of a build are what its manifest says. One
+// without a manifest is taken at its word.
+func (in *Installer) Intact(id tree.ID, k tree.Target) bool {
+	m, err := in.Tree.Manifest(id, k)
+	if err != nil || m == nil {
+		return err == nil
+	}
+	for _, f := range m.Files {
+		sum, err := digest(filepath.Join(in.Tree.Modules(id, k), filepath.Base(f.Name)))
+		if err != nil || sum != f.SHA256 {
+			return false
+		}
+	}
+	return true
 }
 
 // sameVersion is the original's test for a file that is not byte for byte the

@@ -54,3 +54,21 @@ func Select(h system.Host) (releases []string, why string, err error) {
 		h.Release, strings.Join(releases, ", "))
 	return releases, why, nil
 }
+
+// ReleaseOf is the kernel that a directory of headers is of, or "". What modules
+// are compiled with comes first: Debian has another name in the second file.
+func ReleaseOf(headers string) string {
+	release := ""
+	if data, err := os.ReadFile(filepath.Join(headers, "include/generated/utsrelease.h")); err == nil {
+		_, rest, _ := strings.Cut(string(data), "#define UTS_RELEASE \"")
+		release, _, _ = strings.Cut(rest, "\"")
+	}
+	if release == "" {
+		data, _ := os.ReadFile(filepath.Join(headers, "include/config/kernel.release"))
+		release = strings.TrimSpace(string(data))
+	}
+	if !system.PlainName(release) {
+		return ""
+	}
+	return release
+}

@@ -72,8 +72,21 @@ func (r *Reporter) Verbose() {
 		switch s := s.(type) {
 		case *Lines:
 			s.Verbose = true
+		case *Live:
+			s.Verbose = true
+		case *JSONLines:
+			s.Verbose = true
 		case *Journal:
 			s.Verbose = true
+		}
+	}
+}
+
+// Close lets the sinks put the terminal in order.
+func (r *Reporter) Close() {
+	for _, s := range r.sinks {
+		if c, ok := s.(io.Closer); ok {
+			c.Close()
 		}
 	}
 }
@@ -91,6 +104,12 @@ func (r *Reporter) Emit(e Event) {
 func (r *Reporter) Result(line string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for _, s := range r.sinks {
+		if l, ok := s.(*Live); ok { // on the same screen
+			l.hide()
+			defer l.show()
+		}
+	}
 	fmt.Fprintln(r.out, line)
 }
 

@@ -43,20 +43,33 @@ func StageBytes(path string, data []byte, mode fs.FileMode) (string, error) {
 }
 
 // StageFile copies the file src to a synced temporary file beside path, as
-// [StageBytes] does. File systems that share extents copy nothing.
+// [StageBytes] does.
 func StageFile(path, src string, mode fs.FileMode) (string, error) {
+	return stage(path, mode, func(f *os.File) error { return copyInto(f, src) })
+}
+
+// CopySynced copies the file src to dst, which must not exist, and syncs it.
+func CopySynced(dst, src string, mode fs.FileMode) error {
+	f, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	return finish(f, mode, func(f *os.File) error { return copyInto(f, src) })
+}
+
+// copyInto writes what is in src. File systems that share extents copy
+// nothing.
+func copyInto(f *os.File, src string) error {
 	in, err := os.Open(src)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer in.Close()
-	return stage(path, mode, func(f *os.File) error {
-		if unix.IoctlFileClone(int(f.Fd()), int(in.Fd())) == nil {
-			return nil
-		}
-		_, err := io.Copy(f, in)
-		return err
-	})
+	if unix.IoctlFileClone(int(f.Fd()), int(in.Fd())) == nil {
+		return nil
+	}
+	_, err = io.Copy(f, in)
+	return err
 }
 
 func stage(path string, mode fs.FileMode, fill func(*os.File) error) (tmp string, err error) {
@@ -64,22 +77,25 @@ func stage(path string, mode fs.FileMode, fill func(*os.File) error) (tmp string
 	if err != nil {
 		return "", err
 	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	if err := fill(f); err != nil {
-		return "", err
+	return f.Name(), finish(f, mode, fill)
+}
+
+// finish fills, syncs and closes a new file, or deletes it.
+func finish(f *os.File, mode fs.FileMode, fill func(*os.File) error) error {
+	err := fill(f)
+	if err == nil {
+		err = f.Chmod(mode)
 	}
-	if err := f.Chmod(mode); err != nil {
-		return "", err
+	if err == nil {
+		err = f.Sync()
 	}
-	if err := f.Sync(); err != nil {
-		return "", err
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
 	}
-	return f.Name(), f.Close()
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
 }
 
 // ReplaceLink makes path a symbolic link to target in one step: there is no
@@ -101,6 +117,34 @@ func ReplaceLink(path, target string) error {
 		return SyncDir(filepath.Dir(path))
 	}
 	return &fs.PathError{Op: "symlink", Path: path, Err: fs.ErrExist}
+}
+
+// SwapDir puts the directory stage in the place of path, if possible in one
+// step. What was there before ends up at stage, for the caller to delete.
+func SwapDir(path, stage string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, stage, unix.AT_FDCWD, path, unix.RENAME_EXCHANGE)
+	switch {
+	case err == nil:
+	case errors.Is(err, unix.ENOENT):
+		err = os.Rename(stage, path)
+	default: // a file system that cannot exchange
+		err = swapByThree(path, stage)
+	}
+	if err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+func swapByThree(path, stage string) error {
+	old := stage + ".old"
+	if err := os.Rename(path, old); err != nil {
+		return err
+	}
+	if err := os.Rename(stage, path); err != nil {
+		return errors.Join(err, os.Rename(old, path))
+	}
+	return os.Rename(old, stage)
 }
 
 // SyncDir makes the names in dir durable. File systems that cannot sync a
@@ -140,7 +184,7 @@ func IsExecutable(path string) bool {
 func RemoveEmptyDirs(dir, stop string) {
 	below := strings.TrimSuffix(stop, "/") + "/"
 	for dir != stop && strings.HasPrefix(dir, below) {
-		if os.Remove(dir) != nil {
+		if unix.Rmdir(dir) != nil {
 			return
 		}
 		dir = filepath.Dir(dir)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,24 +15,33 @@ import (
 // Lock takes the exclusive lock on the file path, which is created where it
 // is missing. While another process holds it, waiting is called once with
 // what that process said of itself. The kernel drops the lock with the
-// process, so there is no stale one.
-func Lock(ctx context.Context, path, self string, waiting func(holder string)) (unlock func(), err error) {
+// process, so there is no stale one. If the last holder ended without
+// unlocking, left is what it said of itself; otherwise it is the note that it
+// unlocked with.
+func Lock(ctx context.Context, path, self string, waiting func(holder string)) (unlock func(note string), left string, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o644)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if err := flock(ctx, f, waiting); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, "", fmt.Errorf("%s: %w", path, err)
 	}
-	// What is written is only for the message of whoever waits.
+	if st, err := f.Stat(); err == nil && st.Size() > 0 {
+		left = holder(f)
+	}
+	// What is written is for whoever waits or comes after a crash; without it
+	// they know less, and that is all.
 	if f.Truncate(0) == nil {
 		f.WriteAt([]byte(self+"\n"), 0)
+		f.Sync()
 	}
-	return func() {
-		f.Truncate(0)
+	return func(note string) {
+		if f.Truncate(0) == nil && note != "" {
+			f.WriteAt([]byte(note+"\n"), 0)
+		}
 		f.Close()
-	}, nil
+	}, left, nil
 }
 
 // lockPoll is how often a waiting process looks whether it was told to stop.
@@ -60,7 +70,7 @@ func holder(f *os.File) string {
 	buf := make([]byte, 256)
 	n, _ := f.ReadAt(buf, 0)
 	line, _, _ := strings.Cut(string(buf[:n]), "\n")
-	if line == "" {
+	if line == "" || strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return "another process"
 	}
 	return line

@@ -22,14 +22,14 @@ func TestMain(m *testing.M) {
 }
 
 func holdLock(path string) int {
-	unlock, err := Lock(context.Background(), path, "the other (process 1)\nsecond line", func(string) {})
+	unlock, _, err := Lock(context.Background(), path, "the other (process 1)\nsecond line", func(string) {})
 	if err != nil {
 		fmt.Println(err)
 		return 1
 	}
 	fmt.Println("locked")
 	io.Copy(io.Discard, os.Stdin)
-	unlock()
+	unlock("")
 	return 0
 }
 
@@ -69,7 +69,7 @@ func TestLockWaits(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "lock")
 			cmd, in := other(t, path)
 			var told []string
-			unlock, err := Lock(context.Background(), path, "this", func(holder string) {
+			unlock, _, err := Lock(context.Background(), path, "this", func(holder string) {
 				told = append(told, holder)
 				end(cmd, in)
 			})
@@ -82,7 +82,7 @@ func TestLockWaits(t *testing.T) {
 			if got, err := os.ReadFile(path); string(got) != "this\n" {
 				t.Errorf("the lock file says %q, %v; want this", got, err)
 			}
-			unlock()
+			unlock("")
 			if got, err := os.ReadFile(path); err != nil || len(got) > 0 {
 				t.Errorf("after unlocking the lock file says %q, %v; want nothing", got, err)
 			}
@@ -95,7 +95,7 @@ func TestLockStopsWaiting(t *testing.T) {
 	other(t, path)
 	stop := errors.New("told to stop")
 	ctx, cancel := context.WithCancelCause(context.Background())
-	unlock, err := Lock(ctx, path, "this", func(string) { cancel(stop) })
+	unlock, _, err := Lock(ctx, path, "this", func(string) { cancel(stop) })
 	if !errors.Is(err, stop) || unlock != nil {
 		t.Errorf("Lock = %v; want %v", err, stop)
 	}
@@ -107,19 +107,19 @@ func TestLockStopsWaiting(t *testing.T) {
 func TestLockFree(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	for range 2 {
-		unlock, err := Lock(context.Background(), path, "this", func(holder string) { t.Errorf("waiting for %q", holder) })
+		unlock, _, err := Lock(context.Background(), path, "this", func(holder string) { t.Errorf("waiting for %q", holder) })
 		if err != nil {
 			t.Fatal(err)
 		}
-		unlock()
+		unlock("")
 	}
 	if err := os.Symlink("lock", path+"-link"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Lock(context.Background(), path+"-link", "this", func(string) {}); err == nil {
+	if _, _, err := Lock(context.Background(), path+"-link", "this", func(string) {}); err == nil {
 		t.Error("Lock followed a link")
 	}
-	if _, err := Lock(context.Background(), filepath.Join(path, "x"), "this", func(string) {}); err == nil {
+	if _, _, err := Lock(context.Background(), filepath.Join(path, "x"), "this", func(string) {}); err == nil {
 		t.Error("Lock below a file succeeded")
 	}
 }
@@ -133,7 +133,7 @@ func TestLockUnknownHolder(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	told := ""
-	if _, err := Lock(ctx, path, "this", func(holder string) { told = holder; cancel() }); err == nil {
+	if _, _, err := Lock(ctx, path, "this", func(holder string) { told = holder; cancel() }); err == nil {
 		t.Error("Lock took a lock that is held")
 	}
 	if told != "another process" {

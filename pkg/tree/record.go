@@ -168,8 +168,13 @@ type Failure struct {
 	Log string `json:"log,omitempty"`
 }
 
+const (
+	failurePrefix = ".failure-"
+	failureSuffix = ".json"
+)
+
 func (t *Tree) failurePath(id ID, k Target) string {
-	return filepath.Join(t.VersionDir(id), ".failure-"+k.Kernel+"-"+k.Arch+".json")
+	return filepath.Join(t.VersionDir(id), failurePrefix+k.Kernel+"-"+k.Arch+failureSuffix)
 }
 
 // Failure reads the failure recorded for a version and a target, or nil.

@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"dkms/pkg/exit"
 	"dkms/pkg/system"
 )
@@ -66,6 +68,12 @@ func (t Target) Check() error {
 	return nil
 }
 
+// sourceName and scratchName are what a version has beside its kernels.
+const (
+	sourceName  = "source"
+	scratchName = "build"
+)
+
 // special are the names beside the kernels of a version that are not kernels.
 var special = []string{"build", "tarball", "source", "driver_disk", "rpm", "deb"}
 
@@ -91,7 +99,7 @@ func (t *Tree) ModuleDir(name string) string { return filepath.Join(t.dir, name)
 func (t *Tree) VersionDir(id ID) string { return filepath.Join(t.dir, id.Name, id.Version) }
 
 // SourceLink is the link from a version to its sources.
-func (t *Tree) SourceLink(id ID) string { return filepath.Join(t.VersionDir(id), "source") }
+func (t *Tree) SourceLink(id ID) string { return filepath.Join(t.VersionDir(id), sourceName) }
 
 // Sources is where the sources of a version are looked for when it is added.
 func (t *Tree) Sources(id ID) string {
@@ -102,7 +110,7 @@ func (t *Tree) Sources(id ID) string {
 func (t *Tree) Conf(id ID) string { return filepath.Join(t.SourceLink(id), "dkms.conf") }
 
 // ScratchDir is where a version is compiled.
-func (t *Tree) ScratchDir(id ID) string { return filepath.Join(t.VersionDir(id), "build") }
+func (t *Tree) ScratchDir(id ID) string { return filepath.Join(t.VersionDir(id), scratchName) }
 
 // BuildDir is where the build of a version for a target is kept.
 func (t *Tree) BuildDir(id ID, k Target) string {
@@ -291,10 +299,31 @@ func (t *Tree) All() ([]Version, error) {
 // Add registers a version: its directory, an empty scratch directory and the
 // link to its sources.
 func (t *Tree) Add(id ID, sources string) error {
-	if err := os.MkdirAll(t.ScratchDir(id), 0o755); err != nil {
+	if _, err := os.Lstat(t.VersionDir(id)); err == nil {
+		if err := os.MkdirAll(t.ScratchDir(id), 0o755); err != nil {
+			return err
+		}
+		return system.ReplaceLink(t.SourceLink(id), sources)
+	}
+	stage := filepath.Join(t.ModuleDir(id.Name), StagePrefix+id.Version)
+	if err := os.RemoveAll(stage); err != nil {
 		return err
 	}
-	return system.ReplaceLink(t.SourceLink(id), sources)
+	if err := os.MkdirAll(filepath.Join(stage, scratchName), 0o755); err != nil {
+		return err
+	}
+	err := os.Symlink(sources, filepath.Join(stage, sourceName))
+	if err == nil {
+		err = os.Rename(stage, t.VersionDir(id))
+	}
+	if err == nil {
+		err = system.SyncDir(t.ModuleDir(id.Name))
+	}
+	if err != nil {
+		os.RemoveAll(stage)
+		os.Remove(t.ModuleDir(id.Name)) // fails, rightly, if anything is in it
+	}
+	return err
 }
 
 // Activate makes a version the installed one for a target.
@@ -316,7 +345,7 @@ func (t *Tree) DropBuild(id ID, k Target) error {
 	if err := errors.Join(id.Check(), k.Check()); err != nil {
 		return err // an empty name or ".." would take more with it
 	}
-	if err := os.RemoveAll(t.BuildDir(id, k)); err != nil {
+	if err := removeWhole(t.BuildDir(id, k)); err != nil {
 		return err
 	}
 	t.ForgetFailure(id, k)
@@ -345,30 +374,45 @@ func (t *Tree) Forget(id ID) error {
 	if err := id.Check(); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(t.VersionDir(id)); err != nil {
+	if err := removeWhole(t.VersionDir(id)); err != nil {
 		return err
 	}
-	err := os.Remove(t.ModuleDir(id.Name))
-	if errors.Is(err, fs.ErrNotExist) || system.IsDir(t.ModuleDir(id.Name)) {
-		return nil // it stays for other versions, links or archived originals
+	// It stays for other versions, links or archived originals, and where it is
+	// a link itself or something is mounted on it.
+	err := unix.Rmdir(t.ModuleDir(id.Name))
+	for _, fine := range []error{unix.ENOENT, unix.ENOTEMPTY, unix.EEXIST, unix.ENOTDIR, unix.EBUSY} {
+		if errors.Is(err, fine) {
+			return nil
+		}
 	}
-	return err
+	if err != nil {
+		return &fs.PathError{Op: "rmdir", Path: t.ModuleDir(id.Name), Err: err}
+	}
+	return nil
 }
 
 // lockName is hidden, so that the original's listing passes over it.
 const lockName = ".lock"
 
 // Lock makes the caller the only writer of the tree. waiting is called once
-// when somebody else is, with what that writer said it was doing.
-func (t *Tree) Lock(ctx context.Context, doing string, waiting func(holder string)) (unlock func(), err error) {
+// when somebody else is, with what that writer said it was doing. left is what
+// the last writer was doing, if it did not come to its end, or what it unlocked
+// with.
+func (t *Tree) Lock(ctx context.Context, doing string, waiting func(holder string)) (unlock func(note string), left string, err error) {
 	if err := os.MkdirAll(t.dir, 0o755); err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	unlock, err = system.Lock(ctx, filepath.Join(t.dir, lockName), doing+holderMark(os.Getpid()), waiting)
+	unlock, left, err = system.Lock(ctx, filepath.Join(t.dir, lockName), doing+holderMark(os.Getpid()), waiting)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, errReadOnly) {
-		return nil, exit.Errorf(exit.Usage, "%s is not writable: %w", t.dir, err).WithHint("run this as root")
+		return nil, "", exit.Errorf(exit.Usage, "%s is not writable: %w", t.dir, err).WithHint("run this as root")
 	}
-	return unlock, err
+	return unlock, left, err
+}
+
+// Busy tells whether there is a writer, or was one that did not end well.
+func (t *Tree) Busy() bool {
+	st, err := os.Lstat(filepath.Join(t.dir, lockName))
+	return err == nil && st.Size() > 0
 }
 
 func holderMark(pid int) string { return fmt.Sprintf(" (process %d)", pid) }

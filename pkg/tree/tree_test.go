@@ -296,9 +296,9 @@ func TestOwnNamesAreHidden(t *testing.T) {
 	built(t, tr, foo, target)
 	must(t, (&Manifest{Module: "foo"}).Save(tr.BuildDir(foo, target)))
 	must(t, tr.RecordFailure(foo, target, Failure{Message: "x"}))
-	unlock, err := tr.Lock(context.Background(), "test", func(string) {})
+	unlock, _, err := tr.Lock(context.Background(), "test", func(string) {})
 	must(t, err)
-	defer unlock()
+	defer unlock("")
 	for _, name := range strings.Fields(names(t, tr.Dir())) {
 		base := filepath.Base(name)
 		known := slices.Contains([]string{"foo", "1.0", "source", "build", target.Kernel, target.Arch, "module", "foo.ko"}, base)
@@ -462,17 +462,17 @@ func TestCheck(t *testing.T) {
 
 func TestLockNamesHolder(t *testing.T) {
 	tr := newTree(t)
-	unlock, err := tr.Lock(context.Background(), "dkms build foo/1.0", func(string) { t.Error("waiting") })
+	unlock, _, err := tr.Lock(context.Background(), "dkms build foo/1.0", func(string) { t.Error("waiting") })
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	holder := ""
-	_, err = tr.Lock(ctx, "dkms status", func(h string) { holder = h; cancel() })
+	_, _, err = tr.Lock(ctx, "dkms status", func(h string) { holder = h; cancel() })
 	if want := fmt.Sprintf("dkms build foo/1.0 (process %d)", os.Getpid()); holder != want || !errors.Is(err, context.Canceled) {
 		t.Errorf("waiting for %q, %v; want %q", holder, err, want)
 	}
-	unlock()
+	unlock("")
 	if all, err := tr.All(); err != nil || all != nil {
 		t.Errorf("a tree with a lock in it holds %v, %v", all, err)
 	}

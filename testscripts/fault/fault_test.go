@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"dkms/pkg/exit"
+	"dkms/pkg/system"
 )
 
 // tally counts what was tried, for all tests together.
@@ -63,8 +64,68 @@ func (g *ground) tryAll(t *testing.T, errno syscall.Errno, total *tally) {
 	total.mixed.Add(int64(mixed))
 }
 
+// TestKillTwice also kills the run that cleans up after the one that was
+// killed, wherever in its transaction that was.
+func TestKillTwice(t *testing.T) {
+	if !tracing {
+		t.Skip("no tracer for this architecture")
+	}
+	var total atomic.Int64
+	t.Cleanup(func() { t.Logf("%d pairs of points tried", total.Load()) })
+	for _, s := range scenarios {
+		if s.name == "add" {
+			continue // it has no transaction
+		}
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			total.Add(s.lay(t).killTwice(t))
+		})
+	}
+}
+
+func (g *ground) killTwice(t *testing.T) (pairs int64) {
+	for at := 1; ; at += stride {
+		g.back("before")
+		first, _ := g.under(injection{Below: g.root, At: at}, g.command...)
+		if first.Hit == "" {
+			t.Logf("%d pairs of points tried", pairs)
+			return pairs
+		}
+		if !system.IsFile(g.tree(".journal.json")) {
+			continue
+		}
+		g.save("first fault")
+		for again := 1; ; again += stride {
+			g.back("first fault")
+			second, _ := g.under(injection{Below: g.root, At: again}, "autoinstall")
+			if second.Hit == "" {
+				break
+			}
+			pairs++
+			g.secondFault(t, fmt.Sprintf("point %d, %s, then point %d, %s", at, first.Hit, again, second.Hit))
+		}
+	}
+}
+
+// secondFault checks what two faults have left, and that the next run makes it
+// whole.
+func (g *ground) secondFault(t *testing.T, where string) {
+	t.Helper()
+	fail := func(format string, args ...any) {
+		t.Helper()
+		t.Errorf("%s: "+format, append([]any{where}, args...)...)
+	}
+	if torn := g.torn(g.machine); len(torn) > 0 {
+		fail("%v", torn)
+	}
+	g.converges(fail, "autoinstall")
+	if torn := g.torn(g.machine); len(torn) > 0 {
+		fail("in the end %v", torn)
+	}
+}
+
 // maxFailures is after how many points a scenario that fails is given up.
-const maxFailures = 10000
+const maxFailures = 10
 
 // under runs dkms with a fault. Nothing that it has started is left running.
 func (g *ground) under(inj injection, args ...string) (traced, string) {

@@ -267,6 +267,8 @@ func (m *machine) picture() string {
 			to, err := os.Readlink(m.path(rel))
 			_, _, ko := module.ParseSuffix(rel)
 			switch {
+			case strings.HasPrefix(d.Name(), ".failure-"):
+				// What failed once is remembered, and nothing depends on it.
 			case err == nil:
 				list = append(list, rel+" -> "+to)
 			case ko && !d.IsDir():

@@ -123,7 +123,7 @@ var scenarios = []scenario{
 			m.want("build", "foo/1.0")
 		},
 		command: []string{"autoinstall"},
-		between: [][]string{{"install", "bar/1.0"}},
+		between: [][]string{{"install", "bar/1.0"}, {"install", "foo/1.0"}},
 	},
 	{
 		name: "install over the kernel's own",

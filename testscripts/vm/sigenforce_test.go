@@ -4,51 +4,73 @@ package vm
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
 
 const (
-	firmware     = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+	firmware     = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"
 	firmwareVars = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 )
 
 // testSigEnforce boots a kernel that takes signed modules only: first without
-// our certificate among its keys, then with it, from the firmware's variables.
+// our certificate among its keys, then under Secure Boot with it in the
+// firmware's db, then with it among the machine owner's keys.
 func testSigEnforce(t *testing.T, i image) {
 	_, err := os.Stat(firmware)
 	need(t, err == nil, firmware+" is not there: install ovmf")
 	m := newMachine(t, i)
-	vars := m.dir + "/vars.fd"
-	check(t, run("cp", firmwareVars, vars))
-	uefi := []string{
-		"-drive", "if=pflash,format=raw,readonly=on,file=" + firmware,
-		"-drive", "if=pflash,format=raw,file=" + vars,
-		"-kernel", i.bzImage(i.releases[0]),
-	}
 	const enforce = "module.sig_enforce=1"
 
 	r := m.boot(boot{init: systemdInit, first: []string{idle}, job: "sig_first.sh", cmdline: enforce, limit: patience})
 	judge(t, r["enforced"].text == "Y", "signatures: they are enforced", r["enforced"].text)
-	refused(t, r, "unsigned", "without our certificate")
-	refused(t, r, "foreign", "without our certificate")
-	refused(t, r, "ours", "without our certificate")
+	refused(t, r, "without our certificate", "unsigned", "foreign", "ours")
+	judge(t, r["check"].status != 0 && strings.Contains(r["check"].text, "untrusted"), "signatures, without our certificate: check says that ours is not trusted", r["check"].text)
 
-	r = m.boot(boot{init: systemdInit, job: "sig_enroll.sh", args: uefi, limit: patience})
-	judge(t, r["enroll"].status == 0, "signatures: the certificate is enrolled", r["enroll"].text)
-
-	r = m.boot(boot{init: systemdInit, job: "sig_first.sh", cmdline: enforce, args: uefi, limit: patience})
-	judge(t, r["enforced"].text == "Y", "signatures: they are enforced under UEFI", r["enforced"].text)
-	refused(t, r, "unsigned", "with our certificate")
-	refused(t, r, "foreign", "with our certificate")
-	judge(t, r["insmod ours"].status == 0, "signatures, with our certificate: ours is loaded", r["insmod ours"].text, r["dmesg"].text, r["keys"].text)
-	judge(t, r["check"].status == 0, "signatures, with our certificate: check calls the kernel ready", r["check"].text)
+	for _, where := range []string{"db", "MOK"} {
+		when := "Secure Boot, our certificate in " + where
+		uefi := m.enroll(where)
+		r = m.boot(boot{init: systemdInit, job: "sig_first.sh", args: uefi, limit: patience})
+		judge(t, strings.Contains(r["lockdown"].text, "[integrity]") && strings.Contains(r["dmesg"].text, "Secure boot enabled"),
+			"signatures, "+when+": it locks the kernel down", r["lockdown"].text, r["dmesg"].text)
+		refused(t, r, when, "unsigned", "foreign")
+		accepted(t, r, when)
+	}
 }
 
-// refused wants the kernel to refuse a module because of its signature.
-func refused(t *testing.T, r report, name, when string) {
+// enroll boots with new firmware, switches Secure Boot on and puts our
+// certificate into the firmware's variables.
+// It returns what qemu needs to boot with these again.
+func (m *machine) enroll(where string) []string {
+	m.t.Helper()
+	vars := filepath.Join(m.dir, "vars-"+where)
+	check(m.t, run("cp", firmwareVars, vars))
+	uefi := []string{
+		"-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on",
+		"-drive", "if=pflash,format=raw,readonly=on,file=" + firmware,
+		"-drive", "if=pflash,format=raw,file=" + vars,
+		"-kernel", m.image.bzImage(m.image.releases[0]),
+	}
+	r := m.boot(boot{init: systemdInit, job: "sig_enroll.sh", files: map[string]string{"where": where}, args: uefi, limit: patience})
+	judge(m.t, r["enroll"].status == 0, "signatures: the certificate is enrolled as "+where, r["enroll"].text)
+	return uefi
+}
+
+// refused wants the kernel to refuse modules because of their signatures.
+func refused(t *testing.T, r report, when string, names ...string) {
 	t.Helper()
-	s := r["insmod "+name]
-	judge(t, s.status != 0 && (strings.Contains(s.text, "Key was rejected") || strings.Contains(s.text, "Required key not available")),
-		"signatures, "+when+": "+name+" is refused", s.text, r["sig_id "+name].text, r["dmesg"].text)
+	for _, name := range names {
+		s := r["insmod "+name]
+		because := strings.Contains(s.text, "Key was rejected") || strings.Contains(s.text, "Required key not available") ||
+			strings.Contains(s.text, "Operation not permitted") && strings.Contains(r["dmesg"].text, "Lockdown: insmod")
+		judge(t, s.status != 0 && because, "signatures, "+when+": "+name+" is refused", s.text, r["sig_id "+name].text, r["dmesg"].text)
+	}
+}
+
+// accepted wants the kernel to load our module, and us to know it.
+func accepted(t *testing.T, r report, when string) {
+	t.Helper()
+	judge(t, r["insmod ours"].status == 0 && r["taint ours"].text == "O", "signatures, "+when+": ours is loaded and taints the kernel as foreign only", r["taint ours"].text, r["insmod ours"].text, r["dmesg"].text, r["keys"].text)
+	judge(t, r["check"].status == 0, "signatures, "+when+": check calls the kernel ready", r["check"].text, r["keys"].text)
 }

@@ -62,6 +62,9 @@ func testBroken(t *testing.T, i image) {
 	judge(t, strings.Contains(r["journal"].text, "vm-broken/1.0") && strings.Contains(r["journal"].text, "vm_broken.c:4"), "a driver that does not compile: the journal has its name and the compiler's error", r["journal"].text)
 	judge(t, !strings.Contains(r["status"].text, "vm-broken/1.0, "+running), "a driver that does not compile: status does not call it built", r["status"].text)
 	inOrder(t, r, "a driver that does not compile")
+	again := r["again journal"].text
+	judge(t, strings.Count(again, "vm-broken/1.0: building") == 1 && strings.Count(again, "vm-broken/1.0: kernel "+running) == 2,
+		"a driver that does not compile: the next time it is reported, not tried", again)
 }
 
 // installed wants modules to be installed, by dkms' word and by modinfo's.

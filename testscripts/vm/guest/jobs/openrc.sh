@@ -3,11 +3,9 @@
 section runlevel rc-status default
 section service rc-service dkms status
 section init cat /proc/1/comm
-section log cat /var/log/rc.log
+section new find "/lib/modules/$kernel/updates" -name '*.ko*' -newer /run/started
 section status dkms status
 section modules cat /proc/modules
 for name in dkms_demo vm_edu vm_idle; do
 	section "file $name" modinfo -n "$name"
 done
-section again rc-service dkms restart
-section "again status" dkms status

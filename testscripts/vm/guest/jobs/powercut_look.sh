@@ -5,8 +5,8 @@ look() {
 	section "$1 status" dkms status -k "$kernel"
 	section "$1 left" modinfo -F version vm_left
 	section "$1 right" modinfo -F version vm_right
-	section "$1 empty" find "$dir/updates" -name '*.ko*' -size 0
-	section "$1 newer" find "$dir/updates" -name '*.ko*' -newer "$dir/modules.dep"
-	section "$1 files" find "$dir/updates" "$dir/extra" /var/lib/dkms -newer /etc/hostname ! -path '*/source/*' ! -name '*.log'
+	section "$1 empty" find "$dir" -name '*.ko*' -size 0
+	section "$1 newer" find "$dir" -name '*.ko*' -newer "$dir/modules.dep"
+	section "$1 hidden" find "$dir" -name '.*'
 	section "$1 journal" sh -c 'ls -A /var/lib/dkms | grep -i journal'
 }

@@ -3,7 +3,6 @@
 # the init system in charge is switched on, the drivers are registered.
 cp -a /run/vm/root/. /
 if [ -e /run/vm/openrc ]; then
-	echo 'rc_logger="YES"' >>/etc/rc.conf
 	section enable rc-update add dkms default
 	rc-update add vm-job default
 else

@@ -4,8 +4,9 @@
 section unit systemctl show dkms.service -p ActiveState,Result
 section journal journalctl -b -u dkms.service -o cat --no-pager
 section status dkms status
-section check dkms check
+section check dkms check -k "$kernel"
 section enforced cat /sys/module/module/parameters/sig_enforce
+section lockdown cat /sys/kernel/security/lockdown
 section keys grep -E 'X509|asymmetri' /proc/keys
 cd /run || return
 # A copy of the symbols and sections only, without what is behind them.
@@ -18,6 +19,7 @@ cp "$(modinfo -n vm_idle)" ours.ko
 for name in unsigned foreign ours; do
 	section "sig_id $name" modinfo -F sig_id "/run/$name.ko"
 	section "insmod $name" insmod "/run/$name.ko"
+	section "taint $name" cat /sys/module/vm_idle/taint
 	rmmod vm_idle 2>/dev/null
 done
-section dmesg sh -c 'dmesg | grep -iE "integrity|x\.?509|module verification|key was rejected|efi: "'
+section dmesg sh -c 'dmesg | grep -iE "integrity: |x\.?509|module verification|key was rejected|efi: |lockdown|secure boot"'

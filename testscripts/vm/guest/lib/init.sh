@@ -17,6 +17,7 @@ mount -t ext4 /dev/vda /root || poweroff -f
 mount -t tmpfs -o mode=755 run /root/run
 mkdir /root/run/vm
 tar -xf /dev/vdb -C /root/run/vm
+: >/root/run/started
 for dir in dev proc sys; do
 	mount --move "/$dir" "/root/$dir"
 done

@@ -1,0 +1,219 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/kernel"
+	"dkms/pkg/plan"
+	"dkms/pkg/sign"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+)
+
+// programs looks for what no build can do without.
+func (d *doctor) programs(context.Context) {
+	if !d.registered() {
+		return
+	}
+	for _, p := range []struct{ program, pkg string }{
+		{"make", "make"}, {"gcc", "gcc"}, {"patch", "patch"}, {"strip", "binutils"}, {"depmod", "kmod"},
+	} {
+		if d.run.Has(p.program) || p.program == "gcc" && (d.run.Has("cc") || d.run.Has("clang")) {
+			continue
+		}
+		d.add("programs", installCommand(d.distribution, p.pkg), nil, "%s is not installed", p.program)
+	}
+}
+
+// headers looks for the headers of every kernel.
+func (d *doctor) headers(context.Context) {
+	if !d.registered() {
+		return
+	}
+	for _, t := range d.kernels {
+		k := d.kernel(t)
+		err := k.CheckHeaders(d.distribution)
+		if err == nil {
+			continue
+		}
+		cure := exit.Hint(err)
+		if pkg := k.HeadersPackage(d.distribution); pkg != "" {
+			cure = installCommand(d.distribution, pkg)
+		}
+		d.add("headers", cure, nil, "%v", err)
+	}
+}
+
+// compilers compares the compiler that there is with the one that the kernel
+// was built with.
+func (d *doctor) compilers(ctx context.Context) {
+	if !d.registered() {
+		return
+	}
+	releases := map[string]int{}
+	for _, k := range d.withHeaders() {
+		tools := k.Toolchain(d.run)
+		if missing := tools.Missing(); missing != "" {
+			d.add("compiler", installCommand(d.distribution, compilerPackage(missing)), nil,
+				"kernel %s was built with %s, which is not installed", k.Release, missing)
+			continue
+		}
+		cc, want := tools.CC, builtWith(k)
+		if cc == "" {
+			cc = "gcc"
+		}
+		if _, asked := releases[cc]; !asked {
+			releases[cc] = d.compilerRelease(ctx, cc)
+		}
+		if have := releases[cc]; want != 0 && have != 0 && have != want {
+			name, _, _ := strings.Cut(filepath.Base(cc), "-")
+			d.add("compiler", installCommand(d.distribution, fmt.Sprintf("%s-%d", name, want)), nil,
+				"kernel %s was built with %s %d, and %s here is %d", k.Release, name, want, cc, have)
+		}
+	}
+}
+
+// compilerPackage drops the machine from x86_64-linux-gnu-gcc-12.
+func compilerPackage(cc string) string {
+	for _, name := range []string{"gcc", "clang"} {
+		if i := strings.LastIndex(cc, name); i > 0 && cc[i-1] == '-' {
+			return cc[i:]
+		}
+	}
+	return cc
+}
+
+// builtWith is the major release of the kernel's compiler, 0 if not known.
+func builtWith(k *kernel.Kernel) int {
+	symbol := "CONFIG_GCC_VERSION"
+	if k.Config().Is("CONFIG_CC_IS_CLANG") {
+		symbol = "CONFIG_CLANG_VERSION"
+	}
+	n, err := strconv.Atoi(k.Config().Get(symbol))
+	if err != nil {
+		return 0
+	}
+	return n / 10000
+}
+
+func (d *doctor) compilerRelease(ctx context.Context, cc string) int {
+	out, err := d.run.Output(ctx, system.Cmd{Argv: append(strings.Fields(cc), "-dumpversion")})
+	if err != nil {
+		return 0
+	}
+	major, _, _ := strings.Cut(strings.TrimSpace(string(out)), ".")
+	n, _ := strconv.Atoi(major)
+	return n
+}
+
+// modules looks at every installed module: is it whole and, where the machine
+// insists on signatures, would it be loaded.
+func (d *doctor) modules(context.Context) {
+	for _, v := range d.versions {
+		for _, b := range v.Builds {
+			if !b.Installed || !d.hasKernel(b.Kernel) {
+				continue
+			}
+			if lost := d.lostFile(v.ID, b.Target); lost != "" {
+				d.add("modules", "dkms install --force "+v.ID.String()+" -k "+kernelArg(d.host, b.Target), d.reinstall(b.Target), "%s: %s is missing or empty", v.ID, lost)
+				continue
+			}
+			machine, _ := sign.Inspect(d.host.Root, nil, d.kernel(b.Target).Config().Get)
+			if !machine.Enforced() {
+				continue
+			}
+			m := ModuleVerdict{State: "ready"}
+			d.checkSignature(plan.Note{ID: v.ID, Target: b.Target}, &m)
+			if m.bad() {
+				d.add("signatures", m.Hint, nil, "%s: kernel %s: %s", v.ID, b.Kernel, m.Reason)
+			}
+		}
+	}
+}
+
+// lostFile is an installed file of a build that is gone or empty.
+func (d *doctor) lostFile(id tree.ID, t tree.Target) string {
+	m, err := d.tree.Manifest(id, t)
+	if err != nil || m == nil {
+		return ""
+	}
+	for _, f := range m.Installed {
+		if st, err := os.Lstat(f.Path); err != nil || st.Size() == 0 && f.Size != 0 {
+			return f.Path
+		}
+	}
+	return ""
+}
+
+// reinstall has autoinstall heal a kernel, where --force asks for that: it may
+// compile and run scripts of packages.
+func (d *doctor) reinstall(t tree.Target) func(context.Context) error {
+	if !d.req.Force {
+		return nil
+	}
+	return func(ctx context.Context) error {
+		_, err := d.autoinstall(ctx, &Request{Verb: Autoinstall, Kernels: []string{t.Kernel}, Arches: []string{t.Arch}})
+		return err
+	}
+}
+
+// kernelArg is what -k wants to hear of a target.
+func kernelArg(h system.Host, t tree.Target) string {
+	if t.Arch == h.Machine {
+		return t.Kernel
+	}
+	return t.Kernel + "/" + t.Arch
+}
+
+// indexes looks for modules that modprobe will not find.
+func (d *doctor) indexes(context.Context) {
+	for _, t := range d.kernels {
+		dep := filepath.Join(d.kernel(t).ModuleDir(), "modules.dep")
+		st, err := os.Stat(dep)
+		files := d.ownFiles(t)
+		if err != nil || len(files) == 0 {
+			continue // without an index the kernel is not wholly there
+		}
+		why := ""
+		switch newer := newerThan(files, st); {
+		case st.Size() == 0:
+			why = "is empty"
+		case newer != "":
+			why = "is older than " + newer
+		default:
+			continue
+		}
+		d.add("index", "depmod -a "+t.Kernel, func(context.Context) error { d.stale(t); return nil }, "%s %s", dep, why)
+	}
+}
+
+// ownFiles are the files of ours in the directory of a kernel.
+func (d *doctor) ownFiles(t tree.Target) []string {
+	var list []string
+	for _, v := range d.versions {
+		m, err := d.tree.Manifest(v.ID, t)
+		if err != nil || m == nil {
+			continue
+		}
+		for _, f := range m.Installed {
+			list = append(list, f.Path)
+		}
+	}
+	return list
+}
+
+// newerThan is the first of some files that changed after another one.
+func newerThan(files []string, than os.FileInfo) string {
+	for _, f := range files {
+		if st, err := os.Lstat(f); err == nil && st.ModTime().After(than.ModTime()) {
+			return f
+		}
+	}
+	return ""
+}

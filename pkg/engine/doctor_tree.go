@@ -1,0 +1,257 @@
+package engine
+
+import (
+	"context"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"dkms/pkg/build"
+	"dkms/pkg/exit"
+	"dkms/pkg/install"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+)
+
+// sources looks for versions whose sources are lost.
+func (d *doctor) sources(context.Context) {
+	for _, v := range d.versions {
+		if v.State == tree.Broken {
+			err := d.broken(v.ID)
+			d.add("sources", exit.Hint(err), nil, "%v", err)
+		}
+	}
+}
+
+// journal looks for what an interrupted run has left. Whoever takes the lock
+// settles that first.
+func (d *doctor) journal(context.Context) {
+	if d.writing() {
+		return
+	}
+	settled := func(context.Context) error { return nil }
+	if install.Unfinished(d.tree) {
+		d.add("journal", "dkms doctor --fix", settled, "a change of modules was interrupted and is not finished")
+	}
+	if d.tree.Busy() {
+		d.add("journal", "dkms doctor --fix", settled, "the last run did not end well, and may have left something behind")
+	}
+	for _, t := range d.tree.Pending() {
+		d.add("journal", "depmod -a "+t.Kernel, settled, "the modules of kernel %s have changed, and depmod was not run", t.Kernel)
+	}
+}
+
+// writing tells whether another run is at work, whose files are not left over.
+func (d *doctor) writing() bool { return !d.locked && d.tree.Held() }
+
+// remains is what is left of a kernel that is gone.
+type remains struct {
+	what []string
+	// safe says that deleting it takes away nothing that somebody may want.
+	safe bool
+}
+
+// removedKernels looks for builds and records for kernels that are gone.
+func (d *doctor) removedKernels(context.Context) {
+	left := map[tree.Target]*remains{}
+	at := func(t tree.Target) *remains {
+		if left[t] == nil {
+			left[t] = &remains{safe: true}
+		}
+		return left[t]
+	}
+	for _, v := range d.versions {
+		for _, b := range v.Builds {
+			r := at(b.Target)
+			r.what = append(r.what, "builds of "+v.ID.String())
+			// What was never installed may have been built for another machine.
+			r.safe = r.safe && (b.Installed || len(d.everInstalled(v.ID, b.Target)) > 0)
+		}
+		for _, t := range d.records(v.ID) {
+			r := at(t)
+			r.what = append(r.what, "records of failed builds of "+v.ID.String())
+		}
+	}
+	for name, targets := range d.danglingLinks() {
+		for _, t := range targets {
+			r := at(t)
+			r.what = append(r.what, "the link "+d.tree.ActiveLink(name, t))
+		}
+	}
+	for _, t := range slices.SortedFunc(maps.Keys(left), func(a, b tree.Target) int { return strings.Compare(a.String(), b.String()) }) {
+		if d.hasKernel(t.Kernel) || t.Check() != nil || len(d.req.Kernels) > 0 && !slices.Contains(d.kernels, t) {
+			continue
+		}
+		var fix func(context.Context) error
+		if left[t].safe {
+			fix = func(ctx context.Context) error { return d.forgetKernel(ctx, t) }
+		}
+		d.add("leftovers", "dkms kernel_prerm -k "+kernelArg(d.host, t), fix,
+			"kernel %s is not installed, and there are %s", t.Kernel, strings.Join(slices.Compact(left[t].what), ", "))
+	}
+}
+
+func (d *doctor) everInstalled(id tree.ID, t tree.Target) []tree.Installed {
+	m, err := d.tree.Manifest(id, t)
+	if err != nil || m == nil {
+		return nil
+	}
+	return m.Installed
+}
+
+// records are the targets that failures of a version are on record for.
+func (d *doctor) records(id tree.ID) []tree.Target {
+	list := d.tree.Failures(id)
+	for _, a := range build.Attempts(d.tree, id) {
+		if a.Failed && a.Path != d.tree.ScratchLog(id) {
+			list = append(list, a.Target)
+		}
+	}
+	return list
+}
+
+// danglingLinks are the links that call a version installed that is gone.
+func (d *doctor) danglingLinks() map[string][]tree.Target {
+	names, _ := d.tree.Names()
+	lost := map[string][]tree.Target{}
+	for _, name := range names {
+		for _, t := range d.tree.ActiveTargets(name) {
+			if !system.IsDir(d.tree.ActiveLink(name, t)) {
+				lost[name] = append(lost[name], t)
+			}
+		}
+	}
+	return lost
+}
+
+// forgetKernel drops everything about a kernel that is gone. Modules of its
+// own that were put aside have nowhere to go back to.
+func (d *doctor) forgetKernel(ctx context.Context, t tree.Target) error {
+	names, err := d.tree.Names()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		originals := d.tree.Originals(name, t)
+		if err := os.RemoveAll(originals); err != nil {
+			return err
+		}
+		system.RemoveEmptyDirs(filepath.Dir(originals), d.tree.ModuleDir(name))
+	}
+	_, err = d.dropKernel(ctx, &Request{Verb: KernelPrerm, Kernels: []string{t.Kernel}, Arches: []string{t.Arch}})
+	if err != nil {
+		return err
+	}
+	for _, v := range d.versions {
+		d.tree.ForgetFailure(v.ID, t)
+		build.DropAttempts(d.tree, v.ID, t)
+	}
+	for name, targets := range d.danglingLinks() {
+		if contains(targets, t) {
+			if err := d.tree.Deactivate(name, t); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// temporary looks for files that interrupted runs have left. While another run
+// is at work they are its own.
+func (d *doctor) temporary(context.Context) {
+	if d.writing() {
+		return
+	}
+	root := d.host.Root
+	list := temporaryBelow(d.tree.Dir())
+	for _, t := range d.kernels {
+		list = append(list, temporaryBelow(d.kernel(t).ModuleDir())...)
+	}
+	sources, _ := filepath.Glob(filepath.Join(root.SourceTree(), system.StagePrefix+"*"))
+	for _, path := range append(list, sources...) {
+		d.add("temporary", "rm -r "+path, func(context.Context) error { return os.RemoveAll(path) }, "%s was left behind by an interrupted run", path)
+	}
+}
+
+func temporaryBelow(dir string) []string {
+	var list []string
+	filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return nil
+		case strings.HasPrefix(entry.Name(), system.StagePrefix), strings.HasPrefix(entry.Name(), ".tmp_"):
+			if path == dir {
+				return nil
+			}
+			list = append(list, path)
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
+		case entry.IsDir() && entry.Name() == "build" && strings.Count(strings.TrimPrefix(path, dir), "/") == 3:
+			return fs.SkipDir // where modules are compiled, by whatever makes files there
+		}
+		return nil
+	})
+	return list
+}
+
+// key looks at who can read the private key.
+func (d *doctor) key(ctx context.Context) {
+	t := tree.Target{Kernel: d.host.Release, Arch: d.host.Machine}
+	options, err := d.reader.Signing(ctx, t.Kernel)
+	if err != nil {
+		d.add("key", "correct framework.conf", nil, "%v", err)
+		return
+	}
+	pair, err := d.findPair(t, options)
+	if err != nil {
+		d.add("key", exit.Hint(err), nil, "%v", err)
+		return
+	}
+	st, err := os.Stat(pair.KeyPath)
+	if err != nil || !st.Mode().IsRegular() || pair.KeyPath == pair.CertPath && d.host.UID != 0 {
+		return
+	}
+	if mode := st.Mode().Perm(); mode&0o077 != 0 {
+		d.add("key", "chmod 600 "+pair.KeyPath, func(context.Context) error { return os.Chmod(pair.KeyPath, 0o600) },
+			"%s is the signing key, and others than root have access to it (mode %o)", pair.KeyPath, mode)
+	}
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok && d.host.UID == 0 && sys.Uid != 0 {
+		d.add("key", "chown root: "+pair.KeyPath, nil, "%s is the signing key, and belongs to user %d", pair.KeyPath, sys.Uid)
+	}
+}
+
+// enoughSpace is what a build of the larger packages takes, in bytes.
+const enoughSpace = 200 << 20
+
+// space looks for file systems that the next build may fill.
+func (d *doctor) space(context.Context) {
+	root := d.host.Root
+	seen := map[unix.Fsid]bool{}
+	for _, dir := range []string{root.StateTree(), root.InstallTree(), d.framework.TmpLocation, root.Path("/tmp")} {
+		free, id, err := freeSpace(dir)
+		if err != nil || seen[id] {
+			continue
+		}
+		seen[id] = true
+		if free < enoughSpace {
+			d.add("space", "du -xh "+dir+" | sort -h shows what takes it", nil, "there are only %d MB left at %s", free>>20, dir)
+		}
+	}
+}
+
+// freeSpace is what root can still write at dir, or where dir would be.
+func freeSpace(dir string) (uint64, unix.Fsid, error) {
+	for !system.IsDir(dir) && dir != "/" {
+		dir = filepath.Dir(dir)
+	}
+	var st unix.Statfs_t
+	err := unix.Statfs(dir, &st)
+	return st.Bavail * uint64(st.Bsize), st.Fsid, err
+}

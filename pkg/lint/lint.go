@@ -1,0 +1,166 @@
+// Package lint judges the sources of a module package for their author: the
+// dkms.conf, and what it refers to.
+//
+// It guarantees that it only reads, that every remark names a file and, where
+// there is one, the line, and that an error is something that keeps the
+// package, or a part of it, from working somewhere.
+package lint
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dkms/pkg/conf"
+	"dkms/pkg/exit"
+	"dkms/pkg/system"
+)
+
+// Remark is one thing to say about one file.
+type Remark struct {
+	File string
+	// Line is 0 where the remark is about something that is missing.
+	Line int
+	// Error says that it is wrong, and not only unwise.
+	Error bool
+	Text  string
+}
+
+// String is the form that editors understand: "path:line: error: text".
+func (r Remark) String() string {
+	where, kind := r.File, "warning"
+	if r.Line > 0 {
+		where = fmt.Sprintf("%s:%d", r.File, r.Line)
+	}
+	if r.Error {
+		kind = "error"
+	}
+	return where + ": " + kind + ": " + r.Text
+}
+
+// Package is a source directory with what the evaluation of its dkms.conf has
+// given.
+type Package struct {
+	// Dir holds the sources, File is the dkms.conf.
+	Dir, File string
+	// Result is what the configuration is for Target.
+	Result conf.Result
+	Target conf.Target
+}
+
+// linter is one look at a package.
+type linter struct {
+	Package
+	text    string
+	assigns []assignment
+	remarks []Remark
+}
+
+// Check returns what there is to say of p, in the order of files and lines.
+func Check(p Package) ([]Remark, error) {
+	text, err := os.ReadFile(p.File)
+	if err != nil {
+		return nil, exit.Errorf(exit.NoConf, "%w", err)
+	}
+	l := &linter{Package: p, text: string(text), assigns: assignments(string(text))}
+	l.evaluation()
+	l.names()
+	l.lines()
+	l.autoinstall()
+	if m := p.Result.Conf; m != nil {
+		l.commands(m)
+		l.hooks(m)
+		l.patches(m)
+		l.makefiles(m)
+	}
+	slices.SortStableFunc(l.remarks, func(a, b Remark) int {
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), strings.Compare(a.Text, b.Text))
+	})
+	return slices.Compact(l.remarks), nil
+}
+
+func (l *linter) errorf(line int, format string, args ...any) {
+	l.remarks = append(l.remarks, Remark{l.File, line, true, fmt.Sprintf(format, args...)})
+}
+
+func (l *linter) warnf(line int, format string, args ...any) {
+	l.remarks = append(l.remarks, Remark{l.File, line, false, fmt.Sprintf(format, args...)})
+}
+
+// evaluation passes on what the reader of the configuration has found.
+func (l *linter) evaluation() {
+	res := l.Result
+	if res.Err != nil {
+		l.said(res.Err.Error(), l.errorf)
+		return
+	}
+	if err := res.Conf.CheckStrict(); err != nil {
+		l.said(err.Error(), l.errorf)
+	}
+	l.said(strings.Join(slices.Concat(res.Conf.Deprecated, res.Conf.Warnings), "\n"), l.warnf)
+}
+
+// said takes apart what was said about the file, line by line: "path: text" or
+// "path:line: text". Without a line it is the one that sets what the text
+// begins with.
+func (l *linter) said(text string, remark func(int, string, ...any)) {
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line == "" {
+			continue
+		}
+		rest, _ := strings.CutPrefix(line, l.File+":")
+		number := 0
+		if n, err := fmt.Sscanf(rest, "%d:", &number); n == 1 && err == nil {
+			_, rest, _ = strings.Cut(rest, ":")
+		} else {
+			number = l.lineOf(strings.TrimSpace(rest))
+		}
+		remark(number, "%s", strings.TrimSpace(rest))
+	}
+}
+
+// autoinstall reminds of the directive without which a package is only built
+// by hand.
+func (l *linter) autoinstall() {
+	if l.assigned("AUTOINSTALL") == 0 {
+		l.warnf(0, "AUTOINSTALL is not set: the package is not built for new kernels")
+	}
+}
+
+// hooks looks for the scripts.
+func (l *linter) hooks(m *conf.Module) {
+	for _, h := range []struct{ name, line string }{
+		{"POST_ADD", m.PostAdd}, {"PRE_BUILD", m.PreBuild}, {"POST_BUILD", m.PostBuild},
+		{"PRE_INSTALL", m.PreInstall}, {"POST_INSTALL", m.PostInstall}, {"POST_REMOVE", m.PostRemove},
+	} {
+		words := strings.Fields(h.line)
+		if len(words) == 0 {
+			continue
+		}
+		file := filepath.Join(l.Dir, words[0])
+		switch {
+		case !system.IsFile(file):
+			l.errorf(l.assigned(h.name), "%s: there is no %s, and nothing is run", h.name, words[0])
+		case !system.IsExecutable(file):
+			l.errorf(l.assigned(h.name), "%s: %s is not executable, and is not run", h.name, words[0])
+		}
+	}
+}
+
+func (l *linter) patches(m *conf.Module) {
+	for _, i := range m.Patch.Indexes() {
+		name := m.Patch[i]
+		line := l.assignedAt("PATCH", fmt.Sprint(i))
+		switch {
+		case name == "":
+		case !filepath.IsLocal(name):
+			l.errorf(line, "PATCH[%d]=%s leads out of patches/", i, name)
+		case !system.IsFile(filepath.Join(l.Dir, "patches", name)):
+			l.errorf(line, "PATCH[%d]: there is no patches/%s", i, name)
+		}
+	}
+}

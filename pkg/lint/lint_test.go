@@ -1,0 +1,203 @@
+package lint
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"dkms/pkg/conf"
+	"dkms/pkg/system"
+)
+
+const plain = "PACKAGE_NAME=foo\nPACKAGE_VERSION=1.0\nBUILT_MODULE_NAME=foo\nDEST_MODULE_LOCATION=/updates\nAUTOINSTALL=yes\n"
+
+// check lints a directory of the given files; paths in the remarks begin at
+// the directory.
+func check(t *testing.T, files map[string]string) []string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		mode := os.FileMode(0o644)
+		if strings.HasPrefix(text, "#!") {
+			mode = 0o755
+		}
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := system.ThisHost(os.Environ())
+	h.Root.Dir = filepath.Join(dir, "none")
+	p := Package{Dir: dir, File: filepath.Join(dir, "dkms.conf"), Target: conf.Target{Release: "6.1-k", Arch: "x86_64", SourceDir: "/lib/modules/6.1-k/build"}}
+	r := conf.Reader{Host: h, Run: system.NewRunner(h)}
+	p.Result = r.Modules(context.Background(), []conf.Ref{{File: p.File, Target: p.Target}})[0]
+	remarks, err := Check(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for _, remark := range remarks {
+		list = append(list, strings.ReplaceAll(remark.String(), dir+"/", ""))
+	}
+	return list
+}
+
+// remarks has what is added to a plain package, and what is said of it.
+var remarks = []struct {
+	name, conf string
+	files      map[string]string
+	want       []string
+}{
+	{name: "nothing to say"},
+	{
+		name: "misspelt", conf: "AUTO_INSTALL=yes\nBUILD_EXCLUSIVE_KERNL=x\nPOST_EVERYTHING=x\nKVER=1\nMINE_TOO=2\nPOST_MINE=3\necho $POST_MINE\n",
+		want: []string{
+			"dkms.conf:6: error: AUTO_INSTALL is no directive; is AUTOINSTALL meant?",
+			"dkms.conf:7: error: BUILD_EXCLUSIVE_KERNL is no directive; is BUILD_EXCLUSIVE_KERNEL meant?",
+			"dkms.conf:8: warning: POST_EVERYTHING is no directive",
+		},
+	},
+	{name: "in small letters", conf: "package_name=foo\n", want: []string{"dkms.conf:6: error: package_name is no directive: their names are in capitals"}},
+	{
+		name: "deprecated", conf: "CLEAN='make clean'\nREMAKE_INITRD=yes\nOBSOLETE_BY=6.0\n",
+		want: []string{
+			"dkms.conf:6: warning: CLEAN is deprecated and has no effect",
+			"dkms.conf:7: warning: REMAKE_INITRD is deprecated and has no effect",
+			"dkms.conf:8: warning: OBSOLETE_BY is deprecated, use BUILD_EXCLUSIVE_KERNEL_MAX",
+		},
+	},
+	{
+		name: "uname in the configuration", conf: "MAKE=\"make KVER=$(uname -r)\"\n# uname -r\nkernel=`uname -mr`\n",
+		want: []string{
+			"dkms.conf:6: error: uname -r is the running kernel; the one to build for is $kernelver",
+			"dkms.conf:8: warning: uname -r is the running kernel; the one to build for is $kernelver",
+		},
+	},
+	{
+		name: "uname in the makefile", conf: "MAKE=make\n", files: map[string]string{"Makefile": "# uname -r\nall:\n\tmake -C /lib/modules/$(shell uname -r)/build\n"},
+		want: []string{"Makefile:3: warning: uname -r is the running kernel, and MAKE does not say which kernel to build for"},
+	},
+	{name: "uname in the makefile, overridden", conf: "MAKE='make KDIR=$kernel_source_dir'\n", files: map[string]string{"Makefile": "KDIR ?= /lib/modules/$(shell uname -r)/build\n"}},
+	{name: "uname in the makefile, overridden by its release", conf: "MAKE='make KVER=$kernelver'\n", files: map[string]string{"Makefile": "KVER ?= $(shell uname -r)\n"}},
+	{name: "uname in a makefile that the kernel reads", files: map[string]string{"Makefile": "KDIR ?= /lib/modules/$(shell uname -r)/build\n"}},
+	{name: "uname for what dkms sets", conf: "MAKE=make\n", files: map[string]string{"Makefile": "KERNELRELEASE ?= $(shell uname -r)\n"}},
+	{
+		name: "make", conf: "MAKE[0]=\"'make' all\"\nMAKE[1]='make -j$(nproc)'\nMAKE_MATCH[1]=.\n",
+		want: []string{
+			"dkms.conf:6: warning: make in quotes is given neither the number of jobs nor KERNELRELEASE",
+			"dkms.conf:7: warning: -j is for dkms to decide: it knows how many processors are free",
+		},
+	},
+	{
+		name: "the same name twice", conf: "BUILT_MODULE_NAME[1]=foo\nDEST_MODULE_LOCATION[1]=/updates\nAUTOINSTALL=yes\n",
+		want: []string{
+			"dkms.conf: error: records #0 and #1 are both built as foo",
+			"dkms.conf: error: records #0 and #1 are both installed as foo",
+		},
+	},
+	{
+		name: "scripts", conf: "POST_ADD='there.sh now'\nPRE_BUILD=absent.sh\nPOST_INSTALL='plain.sh'\n", files: map[string]string{"there.sh": "#!/bin/sh\n", "plain.sh": "exit\n"},
+		want: []string{
+			"dkms.conf:7: error: PRE_BUILD: there is no absent.sh, and nothing is run",
+			"dkms.conf:8: error: POST_INSTALL: plain.sh is not executable, and is not run",
+		},
+	},
+	{
+		name: "patches", conf: "PATCH[0]=a.patch\nPATCH[1]=b.patch\nPATCH[2]=../c.patch\nPATCH_MATCH[1]='('\n", files: map[string]string{"patches/a.patch": "x"},
+		want: []string{
+			"dkms.conf:7: error: PATCH[1]: there is no patches/b.patch",
+			"dkms.conf:8: error: PATCH[2]=../c.patch leads out of patches/",
+			"dkms.conf:9: warning: PATCH_MATCH[1]=( never matches: ",
+		},
+	},
+	{
+		name: "where it goes", conf: "DEST_MODULE_LOCATION[0]=/lib\nBUILT_MODULE_NAME[1]=bar\n",
+		want: []string{
+			"dkms.conf:4: error: DEST_MODULE_LOCATION[1] is not set",
+			"dkms.conf:6: error: DEST_MODULE_LOCATION[0]=/lib does not begin with /kernel, /updates or /extra",
+		},
+	},
+	{name: "neither yes nor no", conf: "AUTOINSTALL=Y\n", want: []string{"dkms.conf:5: error: AUTOINSTALL=Y is neither yes nor no"}},
+	{name: "no shell", conf: "if true; then\n", want: []string{"dkms.conf:7: error: syntax error"}},
+	{name: "a placeholder", conf: "PACKAGE_VERSION='#MODULE_VERSION#'\n", want: []string{"dkms.conf:2: warning: PACKAGE_VERSION=#MODULE_VERSION# looks like a placeholder"}},
+	{name: "from another system", conf: "STRIP=no\r\n", want: []string{"dkms.conf:6: warning: the lines end in CR LF"}},
+}
+
+func TestCheck(t *testing.T) {
+	for _, test := range remarks {
+		files := map[string]string{"dkms.conf": plain + test.conf, "Makefile": "obj-m := foo.o\n"}
+		for name, text := range test.files {
+			files[name] = text
+		}
+		got := check(t, files)
+		ok := slices.EqualFunc(got, test.want, func(g, w string) bool {
+			return g == w || strings.HasPrefix(g, w) && strings.HasSuffix(w, " ") || strings.HasSuffix(w, "syntax error") && strings.HasPrefix(g, w)
+		})
+		if !ok {
+			t.Errorf("%s:\ngot  %q\nwant %q", test.name, got, test.want)
+		}
+	}
+}
+
+// What is missing altogether has no line.
+func TestMissing(t *testing.T) {
+	got := check(t, map[string]string{"dkms.conf": "BUILT_MODULE_NAME=foo\nDEST_MODULE_LOCATION=/extra\n"})
+	want := []string{
+		"dkms.conf: warning: AUTOINSTALL is not set: the package is not built for new kernels",
+		"dkms.conf: error: PACKAGE_NAME is not set",
+		"dkms.conf: error: PACKAGE_VERSION is not set",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	got = check(t, map[string]string{"dkms.conf": plain})
+	if len(got) != 1 || !strings.Contains(got[0], "error: there is neither a Makefile nor a Kbuild in ") {
+		t.Errorf("without a makefile: %q", got)
+	}
+	if got = check(t, map[string]string{"dkms.conf": plain + "MAKE=./build.sh\n"}); len(got) > 0 {
+		t.Errorf("without a makefile, and with a command: %q", got)
+	}
+}
+
+func TestCheckWithoutFile(t *testing.T) {
+	if r, err := Check(Package{File: filepath.Join(t.TempDir(), "dkms.conf")}); err == nil {
+		t.Errorf("Check = %v; want an error", r)
+	}
+}
+
+func TestDistance(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0}, {"a", "", 1}, {"", "ab", 2}, {"kitten", "sitting", 3}, {"AUTOINSTALL", "AUTOINSTAL", 1}, {"abc", "abc", 0}, {"abc", "acb", 2},
+	} {
+		if got := distance(test.a, test.b); got != test.want {
+			t.Errorf("distance(%q, %q) = %d; want %d", test.a, test.b, got, test.want)
+		}
+	}
+}
+
+// Lines are counted from 1, in order, and names are those that bash takes.
+func FuzzAssignments(f *testing.F) {
+	f.Add("A=1\n B[2]+=x\nexport C_D='x\n")
+	f.Add("=\nA\n1A=2\r\nA==\x00")
+	f.Fuzz(func(t *testing.T, text string) {
+		last := 0
+		for _, a := range assignments(text) {
+			if a.line <= last || a.line > strings.Count(text, "\n")+1 || a.name == "" || strings.ContainsAny(a.name, " \t=[]") {
+				t.Errorf("assignments(%q) has %+v after line %d", text, a, last)
+			}
+			last = a.line
+		}
+	})
+}

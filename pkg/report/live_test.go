@@ -1,0 +1,170 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"dkms/pkg/exit"
+)
+
+// screen is what a terminal of one row after the other shows of what is
+// written to it: a carriage return begins the row again, EL clears its rest.
+func screen(s string) []string {
+	rows := []string{""}
+	at := 0
+	for s != "" {
+		row := &rows[len(rows)-1]
+		switch {
+		case strings.HasPrefix(s, clearLine):
+			*row = (*row)[:at]
+			s = s[len(clearLine):]
+			continue
+		case s[0] == '\r':
+			at = 0
+		case s[0] == '\n':
+			rows, at = append(rows, ""), 0
+		default:
+			*row = (*row)[:at] + s[:1] + (*row)[min(at+1, len(*row)):]
+			at++
+		}
+		s = s[1:]
+	}
+	return rows
+}
+
+// liveClock is a live display whose clock and ticks are the test's.
+func liveClock(b *bytes.Buffer) (l *Live, now *time.Time, ticks chan time.Time) {
+	start := time.Unix(1000, 0)
+	ticks = make(chan time.Time)
+	return &Live{Lines: Lines{W: b}, Now: func() time.Time { return start }, Ticks: ticks, Columns: func() int { return 60 }}, &start, ticks
+}
+
+func begin(module string) Event {
+	return Event{Kind: Progress, Module: module, Kernel: "6.1", Arch: "x86_64", Step: "build", Text: module + ": building for 6.1 (x86_64)"}
+}
+
+func TestLive(t *testing.T) {
+	var b bytes.Buffer
+	l, now, ticks := liveClock(&b)
+	r := New(&b, l)
+	want := func(what string, rows ...string) {
+		t.Helper()
+		l.mu.Lock() // the line may be drawn by a tick
+		defer l.mu.Unlock()
+		if got := screen(b.String()); !slices.Equal(got, rows) {
+			t.Errorf("%s: the screen is %q; want %q", what, got, rows)
+		}
+	}
+	r.Progressf("hello")
+	want("a line about the run", "dkms: hello", "")
+	r.Emit(begin("a/1"))
+	want("a step begins", "dkms: hello", "dkms: a/1: building for 6.1 (x86_64) ...")
+	*now = now.Add(12 * time.Second)
+	ticks <- *now
+	ticks <- *now // taken when the first is done with
+	want("12 seconds later", "dkms: hello", "dkms: a/1: building for 6.1 (x86_64) ... 12 s")
+	r.Warnf("careful")
+	want("a warning", "dkms: hello", "dkms: warning: careful", "dkms: a/1: building for 6.1 (x86_64) ... 12 s")
+	r.Emit(begin("b/1"))
+	want("another step", "dkms: hello", "dkms: warning: careful", "dkms: a/1: building for 6.1 (x86_64) and 1 more ... 12 s")
+	r.Emit(Event{Kind: Done, Module: "a/1", Kernel: "6.1", Arch: "x86_64", Step: "build", Text: "a/1: built"})
+	want("the first is done", "dkms: hello", "dkms: warning: careful", "dkms: a/1: built", "dkms: b/1: building for 6.1 (x86_64) ...")
+	r.Result("result")
+	want("a result", "dkms: hello", "dkms: warning: careful", "dkms: a/1: built", "result", "dkms: b/1: building for 6.1 (x86_64) ...")
+	r.Emit(Event{Kind: Failure, Module: "b/1", Kernel: "6.1", Arch: "x86_64", Step: "build", Text: "b/1: failed", Err: exit.Errorf(exit.MakeFailed, "x").WithHint("look")})
+	want("the second fails", "dkms: hello", "dkms: warning: careful", "dkms: a/1: built", "result", "dkms: b/1: failed", "dkms: hint: look", "")
+	r.Emit(begin("c/1"))
+	r.Close()
+	want("interrupted", "dkms: hello", "dkms: warning: careful", "dkms: a/1: built", "result", "dkms: b/1: failed", "dkms: hint: look", "")
+	r.Close()
+}
+
+// A line that is wider than the terminal could not be written over.
+func TestLiveIsNarrow(t *testing.T) {
+	var b bytes.Buffer
+	l, _, _ := liveClock(&b)
+	for columns, want := range map[int]string{60: "dkms: a/1: building for 6.1 (x86_64) ...", 20: "dkms: a/1: buil ...", 5: " ...", 0: " ..."} {
+		b.Reset()
+		l.Columns = func() int { return columns }
+		l.steps = nil
+		l.Event(begin("a/1"))
+		if got := screen(b.String())[0]; got != want {
+			t.Errorf("in %d columns: %q; want %q", columns, got, want)
+		}
+	}
+	l.Close()
+}
+
+// Without a step there is nothing to draw, and quiet is quiet.
+func TestLiveQuiet(t *testing.T) {
+	var b bytes.Buffer
+	l, _, _ := liveClock(&b)
+	l.Quiet = true
+	l.Event(begin("a/1"))
+	l.Event(Event{Kind: Detail, Text: "d"})
+	if b.Len() > 0 || l.stop != nil {
+		t.Errorf("quiet shows %q", b.String())
+	}
+	l.Event(Event{Kind: Failure, Text: "f"})
+	if got := b.String(); got != "dkms: f\n" {
+		t.Errorf("a failure is %q", got)
+	}
+	l.Close()
+}
+
+func TestTerminal(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if Terminal(map[string]string{"TERM": "xterm"}, f) || Terminal(map[string]string{"TERM": "xterm"}, nil) {
+		t.Error("a file is a terminal")
+	}
+	if got := Columns(f); got != defaultColumns {
+		t.Errorf("a file has %d columns; want %d", got, defaultColumns)
+	}
+	pty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip("no pseudo-terminals: ", err)
+	}
+	defer pty.Close()
+	for term, want := range map[string]bool{"xterm": true, "dumb": false, "": false} {
+		if got := Terminal(map[string]string{"TERM": term}, pty); got != want {
+			t.Errorf("Terminal(TERM=%s) = %v; want %v", term, got, want)
+		}
+	}
+}
+
+func TestJSONLines(t *testing.T) {
+	var b bytes.Buffer
+	j := &JSONLines{W: &b, Now: func() time.Time { return time.Unix(0, 0) }}
+	r := New(j, j)
+	r.Detailf("not shown")
+	r.Emit(begin("a/1"))
+	r.Emit(Event{Kind: Failure, Module: "a/1", Step: "build", Text: "a \"b\"\nc", Err: exit.Errorf(exit.MakeFailed, "x").WithHint("h"), Elapsed: 1500 * time.Millisecond})
+	r.Result("would build")
+	r.Verbose()
+	r.Detailf("shown")
+	want := []string{
+		`{"schema":1,"time":"1970-01-01T00:00:00Z","event":"progress","module":"a","version":"1","kernel":"6.1","arch":"x86_64","step":"build","text":"a/1: building for 6.1 (x86_64)"}`,
+		`{"schema":1,"time":"1970-01-01T00:00:00Z","event":"failure","module":"a","version":"1","step":"build","text":"a \"b\"\nc","hint":"h","status":10,"seconds":1.5}`,
+		`{"schema":1,"time":"1970-01-01T00:00:00Z","event":"result","text":"would build"}`,
+		`{"schema":1,"time":"1970-01-01T00:00:00Z","event":"detail","text":"shown"}`,
+	}
+	got := strings.Split(strings.TrimSpace(b.String()), "\n")
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	for _, line := range got {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("%s is not JSON", line)
+		}
+	}
+}

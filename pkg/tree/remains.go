@@ -1,0 +1,48 @@
+package tree
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Held tells whether a writer is at work now.
+func (t *Tree) Held() bool {
+	f, err := os.OpenFile(filepath.Join(t.dir, lockName), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close() // and with it the lock
+	return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == unix.EWOULDBLOCK
+}
+
+// Failures lists the targets that a failure of a version is recorded for.
+func (t *Tree) Failures(id ID) []Target {
+	return targetsOf(filepath.Join(t.VersionDir(id), failurePrefix), failureSuffix)
+}
+
+// ActiveTargets lists the targets that the links of a package name, whether or
+// not the version they lead to is still there.
+func (t *Tree) ActiveTargets(name string) []Target {
+	return targetsOf(filepath.Join(t.ModuleDir(name), "kernel-"), "")
+}
+
+// targetsOf reads RELEASE-ARCH between the prefix and the suffix of paths. No
+// architecture has a dash in its name.
+func targetsOf(prefix, suffix string) []Target {
+	paths, _ := filepath.Glob(prefix + "*" + suffix)
+	var list []Target
+	for _, p := range paths {
+		name := strings.TrimSuffix(strings.TrimPrefix(p, prefix), suffix)
+		i := strings.LastIndexByte(name, '-')
+		if i < 0 {
+			continue
+		}
+		if k := (Target{name[:i], name[i+1:]}); k.Check() == nil {
+			list = append(list, k)
+		}
+	}
+	return list
+}

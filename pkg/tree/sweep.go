@@ -1,0 +1,65 @@
+package tree
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dkms/pkg/system"
+)
+
+// StagePrefix begins the names of directories of the tree that are not what
+// they are to become yet, or are on their way out.
+const StagePrefix = ".tmp_"
+
+// removeWhole deletes a directory so that nobody ever sees a part of it. What
+// cannot be renamed, such as a mount point, is deleted where it is.
+func removeWhole(dir string) error {
+	out := filepath.Join(filepath.Dir(dir), StagePrefix+filepath.Base(dir)+".out")
+	if os.RemoveAll(out) != nil || os.Rename(dir, out) != nil {
+		return os.RemoveAll(dir)
+	}
+	return os.RemoveAll(out)
+}
+
+// Sweep deletes what interrupted runs have left in the tree: staged files and
+// directories, and directories that were made for something that never came.
+// The caller holds the lock.
+func (t *Tree) Sweep() (swept []string) {
+	top, err := filepath.EvalSymlinks(t.dir)
+	if err != nil {
+		return nil
+	}
+	var dirs []string
+	filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		rel, relErr := filepath.Rel(top, path)
+		depth := strings.Count(rel, "/") + 1
+		switch {
+		case relErr != nil || rel == ".":
+		case strings.HasPrefix(d.Name(), system.StagePrefix), strings.HasPrefix(d.Name(), StagePrefix):
+			if os.RemoveAll(path) == nil {
+				swept = append(swept, path)
+			}
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+		case !d.IsDir():
+		case depth == 3 && d.Name() == scratchName:
+			return fs.SkipDir // what lies there is the package's
+		case depth <= buildDepth:
+			dirs = append(dirs, path)
+		}
+		return nil
+	})
+	for _, dir := range slices.Backward(dirs) {
+		if os.Remove(dir) == nil { // it was empty
+			swept = append(swept, dir)
+		}
+	}
+	return swept
+}
+
+// buildDepth is how deep below the tree NAME/VERSION/KERNEL/ARCH is.
+const buildDepth = 4
