@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"dkms/pkg/exit"
 	"dkms/pkg/system"
@@ -244,6 +245,9 @@ func (r *Reader) defaults() *Framework {
 		CompressXZ:   "--check=crc32 --lzma2=dict=1MiB",
 		CompressZstd: "-q --rm -T0",
 		TrySign:      "not_in_chroot",
+		// Longer than any driver takes on slow machines, shorter than the
+		// patience of somebody at a boot that hangs.
+		BuildTimeLimit: 30 * time.Minute,
 	}
 }
 

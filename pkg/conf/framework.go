@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"dkms/pkg/exit"
 )
@@ -39,8 +40,12 @@ type Framework struct {
 
 	// HookErrors is empty or "fail".
 	HookErrors string
-	// BuildSandbox is build_sandbox, as the build understands it.
+	// BuildSandbox is build_sandbox, which is reserved.
 	BuildSandbox string
+	// BuildTimeLimit ends a build that takes longer; 0 is no limit.
+	BuildTimeLimit time.Duration
+	// RefreshInitramfs has images that contain a changed module made anew.
+	RefreshInitramfs bool
 
 	// Files are all that were read.
 	Files []string
@@ -74,7 +79,7 @@ var (
 		"source_tree", "dkms_tree", "install_tree", "tmp_location", "verbose", "symlink_modules",
 		"autoinstall_all_kernels", "modprobe_on_install", "parallel_jobs",
 		"compress_gzip_opts", "compress_xz_opts", "compress_zstd_opts",
-		"continue_on_error", "hook_errors", "build_sandbox",
+		"continue_on_error", "hook_errors", "build_sandbox", "build_time_limit", "refresh_initramfs",
 	}
 	signingNames = []string{"sign_file", "mok_signing_key", "mok_certificate", "try_sign_modules"}
 	lateNames    = append([]string{"build_environment", "post_transaction"}, signingNames...)
@@ -309,6 +314,7 @@ func (r *Reader) framework(o *options) (*Framework, error) {
 	for name, field := range map[string]*bool{
 		"verbose": &fw.Verbose, "symlink_modules": &fw.SymlinkModules,
 		"autoinstall_all_kernels": &fw.AutoinstallAllKernels, "modprobe_on_install": &fw.ModprobeOnInstall,
+		"refresh_initramfs": &fw.RefreshInitramfs,
 	} {
 		*field = o.values[name] != ""
 	}
@@ -333,6 +339,12 @@ func (r *Reader) check(fw *Framework, o *options) error {
 				problems = append(problems, o.from[name]+": parallel_jobs="+value+" is not a number")
 			}
 			fw.ParallelJobs = jobs(value, r.Host.CPUs)
+		case "build_time_limit":
+			minutes, err := strconv.Atoi(value)
+			if err != nil || minutes < 0 {
+				problems = append(problems, o.from[name]+": build_time_limit="+value+" is not a number of minutes")
+			}
+			fw.BuildTimeLimit = time.Duration(minutes) * time.Minute
 		case "hook_errors":
 			if value != "fail" {
 				problems = append(problems, o.from[name]+": hook_errors="+value+" is neither empty nor fail")

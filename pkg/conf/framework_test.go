@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"dkms/pkg/exit"
 	"dkms/pkg/system"
@@ -56,6 +57,8 @@ post_transaction="update-initramfs -u"
 continue_on_error=true
 hook_errors=fail
 build_sandbox=off
+build_time_limit=45
+refresh_initramfs=yes
 sign_file="/lib/modules/${kernelver}/sign"
 mok_signing_key='/keys/$x'
 unknown=fine
@@ -73,7 +76,7 @@ unknown=fine
 		SymlinkModules: true, AutoinstallAllKernels: true, ModprobeOnInstall: true, ContinueOnError: true,
 		CompressGzip: "-9 -n", CompressXZ: "--lzma2=dict=2MiB",
 		BuildEnvironment: "/etc/dkms/env", PostTransaction: "update-initramfs -u", TrySign: "not_in_chroot",
-		HookErrors: "fail", BuildSandbox: "off",
+		HookErrors: "fail", BuildSandbox: "off", BuildTimeLimit: 45 * time.Minute, RefreshInitramfs: true,
 		Files: []string{root.Path("/etc/dkms/framework.conf"), root.Path("/etc/dkms/framework.conf.d/0.conf")},
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -21,14 +21,21 @@ func (d *doctor) programs(context.Context) {
 	if !d.registered() {
 		return
 	}
-	for _, p := range []struct{ program, pkg string }{
-		{"make", "make"}, {"gcc", "gcc"}, {"patch", "patch"}, {"strip", "binutils"}, {"depmod", "kmod"},
-	} {
-		if d.run.Has(p.program) || p.program == "gcc" && (d.run.Has("cc") || d.run.Has("clang")) {
-			continue
-		}
+	for _, p := range missingPrograms(d.run.Has) {
 		d.add("programs", installCommand(d.distribution, p.pkg), nil, "%s is not installed", p.program)
 	}
+}
+
+// needed is a program and the package that commonly has it.
+type needed struct{ program, pkg string }
+
+func missingPrograms(has func(string) bool) (missing []needed) {
+	for _, n := range []needed{{"make", "make"}, {"gcc", "gcc"}, {"patch", "patch"}, {"strip", "binutils"}, {"depmod", "kmod"}} {
+		if !has(n.program) && !(n.program == "gcc" && (has("cc") || has("clang"))) {
+			missing = append(missing, n)
+		}
+	}
+	return missing
 }
 
 // headers looks for the headers of every kernel.

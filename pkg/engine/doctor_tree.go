@@ -233,14 +233,19 @@ const enoughSpace = 200 << 20
 // space looks for file systems that the next build may fill.
 func (d *doctor) space(context.Context) {
 	root := d.host.Root
+	d.tight(enoughSpace, root.StateTree(), root.InstallTree(), d.framework.TmpLocation, root.Path("/tmp"))
+}
+
+// tight looks for file systems with less than enough space.
+func (d *doctor) tight(enough uint64, dirs ...string) {
 	seen := map[unix.Fsid]bool{}
-	for _, dir := range []string{root.StateTree(), root.InstallTree(), d.framework.TmpLocation, root.Path("/tmp")} {
+	for _, dir := range dirs {
 		free, id, err := freeSpace(dir)
 		if err != nil || seen[id] {
 			continue
 		}
 		seen[id] = true
-		if free < enoughSpace {
+		if free < enough {
 			d.add("space", "du -xh "+dir+" | sort -h shows what takes it", nil, "there are only %d MB left at %s", free>>20, dir)
 		}
 	}

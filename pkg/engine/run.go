@@ -72,6 +72,7 @@ func (e *Engine) carryOut(ctx context.Context, req *Request, p *plan.Plan, confs
 	if err := e.runDepmod(ctx, req); err != nil {
 		return r, err
 	}
+	r.initramfs(ctx)
 	if req.Modprobe || e.framework.ModprobeOnInstall {
 		e.load(ctx, r.installed)
 	}
@@ -290,11 +291,31 @@ func (r *run) build(ctx context.Context, sub subject) error {
 	if err != nil {
 		return err
 	}
-	if _, err := b.Build(ctx, build.Job{ID: sub.ID, Kernel: k, Conf: c, Signer: signer}); err != nil {
+	if err := r.limited(ctx, func(ctx context.Context) error {
+		_, err := b.Build(ctx, build.Job{ID: sub.ID, Kernel: k, Conf: c, Signer: signer})
 		return err
+	}); err != nil {
+		return fmt.Errorf("%s: %w", sub.ID, err)
 	}
 	r.tree.ForgetFailure(sub.ID, sub.Target)
 	return r.tree.RecordDepends(sub.ID, sub.Target, r.dependsToRecord(c))
+}
+
+// limited ends what do starts when it takes longer than a build may.
+func (e *Engine) limited(ctx context.Context, do func(context.Context) error) error {
+	limit := e.framework.BuildTimeLimit
+	if limit == 0 {
+		return do(ctx)
+	}
+	over := exit.Errorf(exit.MakeFailed, "the build took longer than %s and was ended", limit).
+		WithHint("build_time_limit in framework.conf sets the limit")
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, over)
+	defer cancel()
+	err := do(ctx)
+	if err != nil && context.Cause(ctx) == error(over) {
+		return over
+	}
+	return err
 }
 
 // builder is what builds share.

@@ -33,7 +33,7 @@ func readJournal(state *tree.Tree) (*transaction, error) {
 	if !st.Mode().IsRegular() || st.Size() > maxJournal {
 		return nil, fmt.Errorf("%s: %w", t.journal, ErrJournal)
 	}
-	data, err := os.ReadFile(t.journal)
+	data, err := system.ReadRegular(t.journal, maxJournal)
 	if err != nil {
 		return nil, err
 	}

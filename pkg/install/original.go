@@ -45,7 +45,11 @@ func original(dir string, p part, present files) string {
 	return ""
 }
 
-const originSuffix = ".origin"
+const (
+	originSuffix = ".origin"
+	// maxOrigin bounds such a file, in bytes.
+	maxOrigin = 8 << 10
+)
 
 // noteOrigin writes where an archived file comes from. It is written first: an
 // archived file without it cannot be put back.
@@ -112,7 +116,7 @@ func (in *Installer) forgetOrigins(t *transaction) error {
 // that lies in the module directory of the kernel, or what legacy says of
 // archives from before that was written down.
 func (in *Installer) origin(path, moduleDir string, legacy func(name string) string) string {
-	data, err := os.ReadFile(path + originSuffix)
+	data, err := system.ReadRegular(path+originSuffix, maxOrigin)
 	if err != nil {
 		if name, _, ok := module.ParseSuffix(filepath.Base(path)); ok {
 			return legacy(name)
@@ -120,7 +124,7 @@ func (in *Installer) origin(path, moduleDir string, legacy func(name string) str
 		return ""
 	}
 	to := filepath.Clean(strings.TrimSpace(string(data)))
-	if !inside(moduleDir, to) || system.IsDir(to) {
+	if !moduleIn(moduleDir, to) || system.IsDir(to) {
 		return ""
 	}
 	return to

@@ -66,12 +66,18 @@ func (j *Journal) Event(e Event) {
 }
 
 // Notify is the sink for the service manager: STATUS= lines that systemctl
-// status shows (sd_notify(3)). Sending may fail; nothing depends on it.
+// status shows, and more time for the start of the unit while there is progress
+// (sd_notify(3)). Sending may fail; nothing depends on it.
 type Notify struct{}
+
+// moreTime is how long the service manager is asked to wait for the next sign
+// of life: a build may take that long, in microseconds.
+const moreTime = "EXTEND_TIMEOUT_USEC=2100000000"
 
 // Event sends what is being done.
 func (n *Notify) Event(e Event) {
-	if e.Kind == Progress || e.Kind == Failure {
-		daemon.SdNotify(false, "STATUS="+strings.ReplaceAll(e.Text, "\n", " "))
+	if e.Kind == Detail {
+		return
 	}
+	daemon.SdNotify(false, "STATUS="+strings.ReplaceAll(e.Text, "\n", " ")+"\n"+moreTime)
 }

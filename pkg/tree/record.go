@@ -128,14 +128,7 @@ func (m *Manifest) NoteFile(name, sha256 string, size int64) {
 const maxRecord = 4 << 20
 
 func readJSON(path string, v any) error {
-	st, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	if !st.Mode().IsRegular() || st.Size() > maxRecord {
-		return fmt.Errorf("%s: not a record of this program", path)
-	}
-	data, err := os.ReadFile(path)
+	data, err := system.ReadRegular(path, maxRecord)
 	if err != nil {
 		return err
 	}
@@ -221,7 +214,7 @@ func (t *Tree) dependPath(id ID, k Target, name string) string {
 // RecordedDepend is the version of the package name that a build was made
 // against, or "".
 func (t *Tree) RecordedDepend(id ID, k Target, name string) string {
-	data, err := os.ReadFile(t.dependPath(id, k, name))
+	data, err := system.ReadRegular(t.dependPath(id, k, name), maxNote)
 	if err != nil {
 		return ""
 	}

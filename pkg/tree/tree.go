@@ -160,6 +160,8 @@ func (t *Tree) State(id ID) State {
 	switch {
 	case isLink && system.IsDir(link):
 		return Added
+	case !system.IsDir(t.VersionDir(id)): // it has been removed while this was looking
+		return Absent
 	case isLink, system.IsDir(t.Sources(id)):
 		return Broken
 	default:
@@ -439,12 +441,15 @@ func (t *Tree) ClearPending(k Target) error {
 	return err
 }
 
+// maxNote bounds the small files that are read back, in bytes.
+const maxNote = 4 << 10
+
 // Pending lists the kernels whose index is out of date.
 func (t *Tree) Pending() []Target {
 	marks, _ := filepath.Glob(filepath.Join(t.dir, pendingPrefix+"*"))
 	var list []Target
 	for _, m := range marks {
-		data, err := os.ReadFile(m)
+		data, err := system.ReadRegular(m, maxNote)
 		kernel, arch, ok := strings.Cut(strings.TrimSpace(string(data)), "\n")
 		k := Target{kernel, arch}
 		if err == nil && ok && k.Check() == nil {

@@ -18,6 +18,8 @@ type scenario struct {
 	between [][]string
 	// originals are modules of the kernel that must not get lost.
 	originals []string
+	// twice says that the cleaning up is to be interrupted as well.
+	twice bool
 	// again are the statuses with which the command may end when it is given
 	// once more; without any it is 0.
 	again []int
@@ -65,6 +67,7 @@ var scenarios = []scenario{
 			m.compressed()
 			m.want("build", "--force", "foo/1.0")
 		},
+		twice:   true,
 		command: []string{"install", "--force", "foo/1.0"},
 	},
 	{
@@ -81,6 +84,7 @@ var scenarios = []scenario{
 			m.sources("foo", "2.0", []string{"left", "right", "new"})
 			m.want("build", "foo/2.0")
 		},
+		twice:   true,
 		command: []string{"install", "foo/2.0"},
 	},
 	{
@@ -112,6 +116,7 @@ var scenarios = []scenario{
 			m.must(os.Remove(m.tree("mok.pub")))
 			m.want("generate_mok")
 		},
+		twice:   true,
 		command: []string{"sign"},
 	},
 	{
@@ -142,6 +147,7 @@ var scenarios = []scenario{
 			m.foreign("updates/dkms/left.ko")
 			m.want("build", "foo/1.0")
 		},
+		twice:     true,
 		command:   []string{"install", "foo/1.0"},
 		originals: []string{"updates/dkms/left.ko"},
 	},
@@ -162,6 +168,7 @@ var scenarios = []scenario{
 			m.foreign("updates/dkms/left.ko")
 			m.want("install", "foo/1.0")
 		},
+		twice:     true,
 		command:   []string{"uninstall", "foo/1.0"},
 		originals: []string{"updates/dkms/left.ko"},
 	},

@@ -1,0 +1,94 @@
+package kernel
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"path"
+	"path/filepath"
+
+	"dkms/pkg/module"
+	"dkms/pkg/system"
+)
+
+// initramfsTool is a program that makes initramfs images, with how it is asked
+// to list one and to make one again.
+type initramfsTool struct {
+	program string
+	list    []string
+	refresh func(release, image string) []string
+}
+
+var initramfsTools = []initramfsTool{
+	{"update-initramfs", []string{"lsinitramfs"}, func(release, _ string) []string {
+		return []string{"update-initramfs", "-u", "-k", release}
+	}},
+	{"dracut", []string{"lsinitrd"}, func(release, image string) []string {
+		return []string{"dracut", "--force", image, release}
+	}},
+	{"mkinitcpio", []string{"lsinitcpio"}, func(release, image string) []string {
+		return []string{"mkinitcpio", "-k", release, "-g", image}
+	}},
+}
+
+// Initramfs is the early file system of a kernel and the tool that made it.
+type Initramfs struct {
+	Image string
+	tool  initramfsTool
+	root  system.Root
+}
+
+// Initramfs finds the image of the kernel and the tool in use on this system;
+// nil where there is no image, or no tool that this program knows.
+func (k *Kernel) Initramfs() *Initramfs {
+	for _, pattern := range []string{"/boot/initrd.img-%s", "/boot/initramfs-%s.img", "/boot/initrd-%s", "/boot/initramfs-%s"} {
+		image := k.root.Path(fmt.Sprintf(pattern, k.Release))
+		if !system.IsFile(image) {
+			continue
+		}
+		for _, t := range initramfsTools {
+			if system.IsExecutable(k.root.Path("/usr/sbin/"+t.program)) || system.IsExecutable(k.root.Path("/usr/bin/"+t.program)) {
+				return &Initramfs{image, t, k.root}
+			}
+		}
+	}
+	return nil
+}
+
+// Contains returns the names of those modules that are in the image.
+func (i *Initramfs) Contains(ctx context.Context, run *system.Runner, modules map[string]bool) ([]string, error) {
+	out, err := run.Output(ctx, system.Cmd{Argv: append(i.program(i.tool.list), i.Image)})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", i.Image, err)
+	}
+	var found []string
+	for scan := bufio.NewScanner(bytes.NewReader(out)); scan.Scan(); {
+		// dracut lists like ls -l: the name is the last word.
+		words := bytes.Fields(scan.Bytes())
+		if len(words) == 0 {
+			continue
+		}
+		if name, _, ok := module.ParseSuffix(path.Base(string(words[len(words)-1]))); ok && modules[name] {
+			found = append(found, name)
+		}
+	}
+	return found, nil
+}
+
+// Refresh makes the image again.
+func (i *Initramfs) Refresh(ctx context.Context, run *system.Runner, release string) error {
+	return run.Run(ctx, system.Cmd{Argv: i.program(i.tool.refresh(release, i.Image))})
+}
+
+// program makes the first word of a command the tool of this root.
+func (i *Initramfs) program(argv []string) []string {
+	list := append([]string{}, argv...)
+	for _, dir := range []string{"/usr/sbin", "/usr/bin"} {
+		if file := i.root.Path(filepath.Join(dir, argv[0])); system.IsExecutable(file) {
+			list[0] = file
+			break
+		}
+	}
+	return list
+}
