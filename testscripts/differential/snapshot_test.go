@@ -37,6 +37,8 @@ func (m *machine) snapshot() (snapshot, error) {
 			switch {
 			case err != nil:
 				return err
+			case ours(d) && d.IsDir():
+				return fs.SkipDir
 			case ours(d):
 				return nil
 			case strings.HasPrefix(d.Name(), "linux-headers-"):
@@ -56,7 +58,7 @@ func (m *machine) snapshot() (snapshot, error) {
 
 // ours tells the hidden files that our dkms adds and the original passes over.
 func ours(d fs.DirEntry) bool {
-	return d.Name() == ".manifest.json" || d.Name() == ".lock" || strings.HasPrefix(d.Name(), ".failure-")
+	return slices.Contains([]string{".manifest.json", ".lock", ".log"}, d.Name()) || d.Name() == ".log" || strings.HasPrefix(d.Name(), ".failure-")
 }
 
 func describe(path string, d fs.DirEntry) (string, error) {
