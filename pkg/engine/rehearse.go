@@ -222,7 +222,11 @@ func (s *stage) build(ctx context.Context, id tree.ID) error {
 		return err
 	}
 	b.Rehearsal = true
-	if _, err = b.Build(ctx, build.Job{ID: id, Kernel: s.kernel(s.target), Conf: c}); err == nil {
+	err = s.limited(ctx, id, func(ctx context.Context) error {
+		_, err := b.Build(ctx, build.Job{ID: id, Kernel: s.kernel(s.target), Conf: c})
+		return err
+	})
+	if err == nil {
 		return nil
 	}
 	log := filepath.Join(s.logs, id.Name+"-"+id.Version+"-"+s.Kernel+".log")

@@ -291,23 +291,23 @@ func (r *run) build(ctx context.Context, sub subject) error {
 	if err != nil {
 		return err
 	}
-	if err := r.limited(ctx, func(ctx context.Context) error {
+	if err := r.limited(ctx, sub.ID, func(ctx context.Context) error {
 		_, err := b.Build(ctx, build.Job{ID: sub.ID, Kernel: k, Conf: c, Signer: signer})
 		return err
 	}); err != nil {
-		return fmt.Errorf("%s: %w", sub.ID, err)
+		return err
 	}
 	r.tree.ForgetFailure(sub.ID, sub.Target)
 	return r.tree.RecordDepends(sub.ID, sub.Target, r.dependsToRecord(c))
 }
 
 // limited ends what do starts when it takes longer than a build may.
-func (e *Engine) limited(ctx context.Context, do func(context.Context) error) error {
+func (e *Engine) limited(ctx context.Context, id tree.ID, do func(context.Context) error) error {
 	limit := e.framework.BuildTimeLimit
 	if limit == 0 {
 		return do(ctx)
 	}
-	over := exit.Errorf(exit.MakeFailed, "the build took longer than %s and was ended", limit).
+	over := exit.Errorf(exit.MakeFailed, "%s: the build took longer than %s and was ended", id, limit).
 		WithHint("build_time_limit in framework.conf sets the limit")
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, over)
 	defer cancel()

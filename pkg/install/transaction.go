@@ -294,7 +294,8 @@ func removeEmpty(dir, stop string) error {
 		err := unix.Rmdir(dir)
 		switch {
 		case err == nil, errors.Is(err, fs.ErrNotExist):
-		case errors.Is(err, unix.ENOTEMPTY), errors.Is(err, unix.EEXIST), errors.Is(err, unix.EBUSY), errors.Is(err, unix.ENOTDIR):
+		case errors.Is(err, unix.ENOTEMPTY), errors.Is(err, unix.EEXIST), errors.Is(err, unix.EBUSY), errors.Is(err, unix.ENOTDIR),
+			errors.Is(err, unix.EROFS): // which is said of directories that are not even there
 			return nil
 		default:
 			return &fs.PathError{Op: "rmdir", Path: dir, Err: err}
@@ -418,8 +419,11 @@ func exists(path string) bool {
 }
 
 func removeFile(path string) error {
+	if !exists(path) {
+		return nil // where nothing can be written, Remove would say only that
+	}
 	err := os.Remove(path)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) { // there cannot be such a file
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return err

@@ -167,7 +167,8 @@ func TestNotify(t *testing.T) {
 	} {
 		(&Notify{}).Event(e)
 	}
-	for _, want := range []string{"STATUS=building READY=1", "STATUS=failed"} {
+	for _, status := range []string{"done", "w", "building READY=1", "failed"} {
+		want := "STATUS=" + status + "\nEXTEND_TIMEOUT_USEC=2100000000"
 		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 		buf := make([]byte, 1000)
 		n, err := conn.Read(buf)

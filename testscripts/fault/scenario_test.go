@@ -18,6 +18,8 @@ type scenario struct {
 	between [][]string
 	// originals are modules of the kernel that must not get lost.
 	originals []string
+	// full says that it is tried on full and read-only file systems.
+	full bool
 	// twice says that the cleaning up is to be interrupted as well.
 	twice bool
 	// again are the statuses with which the command may end when it is given
@@ -52,6 +54,7 @@ var scenarios = []scenario{
 	{
 		name:    "install",
 		prepare: func(m *machine) { m.sources("foo", "1.0", pair); m.want("build", "foo/1.0") },
+		full:    true,
 		command: []string{"install", "foo/1.0"},
 	},
 	{
@@ -73,6 +76,7 @@ var scenarios = []scenario{
 	{
 		name:    "uninstall",
 		prepare: func(m *machine) { m.sources("foo", "1.0", pair); m.want("install", "foo/1.0") },
+		full:    true,
 		command: []string{"uninstall", "foo/1.0"},
 	},
 	{
@@ -85,6 +89,7 @@ var scenarios = []scenario{
 			m.want("build", "foo/2.0")
 		},
 		twice:   true,
+		full:    true,
 		command: []string{"install", "foo/2.0"},
 	},
 	{
@@ -104,6 +109,7 @@ var scenarios = []scenario{
 			m.want("install", "foo/1.0")
 			// Without AUTOINSTALL what is left of it would stay.
 		},
+		full:    true,
 		command: []string{"remove", "foo/1.0", "--all"},
 		again:   []int{0, 3},
 	},
@@ -117,6 +123,7 @@ var scenarios = []scenario{
 			m.want("generate_mok")
 		},
 		twice:   true,
+		full:    true,
 		command: []string{"sign"},
 	},
 	{
@@ -137,6 +144,7 @@ var scenarios = []scenario{
 			m.foreign("kernel/drivers/left.ko")
 			m.want("build", "foo/1.0")
 		},
+		full:      true,
 		command:   []string{"install", "foo/1.0"},
 		originals: []string{"kernel/drivers/left.ko"},
 	},
