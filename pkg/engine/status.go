@@ -120,7 +120,9 @@ func (e *Engine) complete(ctx context.Context, lines []*statusLine) {
 			l.suffix = " (Original modules exist)"
 		}
 		if l.manifest, _ = e.tree.Manifest(l.id, l.build.Target); l.manifest == nil {
-			unknown = append(unknown, l)
+			if e.tree.IsBuilt(l.id, l.build.Target) { // and not removed while this was looking
+				unknown = append(unknown, l)
+			}
 			continue
 		}
 		l.suffix += e.compareManifest(l)
@@ -160,7 +162,9 @@ func (e *Engine) compareManifest(l *statusLine) string {
 
 func (e *Engine) compareConf(l *statusLine, res conf.Result) string {
 	if res.Err != nil {
-		e.report.Warnf("%s: %v", l.id, res.Err)
+		if e.tree.IsBuilt(l.id, l.build.Target) {
+			e.report.Warnf("%s: %v", l.id, res.Err)
+		}
 		return ""
 	}
 	k := e.kernel(l.build.Target)

@@ -6,7 +6,7 @@ import "time"
 
 // stride is how far apart the points are that are tried; the build tag "fault"
 // tries them all.
-const stride = 7
+const stride = 23
 
 // soak is how long the processes of the soak run.
-const soak = 4 * time.Second
+const soak = 3 * time.Second
