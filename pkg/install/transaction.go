@@ -19,11 +19,11 @@ import (
 
 // transaction is a set of changes to the install tree that happen together.
 // The journal is written before anything else; then all new files are staged
-// and synced beside their places, then the changes are made; the link that calls a version
-// installed changes last and decides, after a crash, which way to go: where
-// it names what it is to name, what is replaced goes, otherwise everything is
-// put back. A version that is installed over itself has a link that cannot
-// decide; then the journal does.
+// and synced beside their places, then the changes are made; the link that
+// calls a version installed changes last and decides, after a crash, which way
+// to go: where it names what it is to name, what is replaced goes, otherwise
+// everything is put back. A version that is installed over itself has a link
+// that cannot decide; then the journal does.
 type transaction struct {
 	Schema int         `json:"schema"`
 	ID     tree.ID     `json:"id"`

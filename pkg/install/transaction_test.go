@@ -207,6 +207,11 @@ func TestScanPassesOverStaged(t *testing.T) {
 	h := newHouse(t)
 	s, active := scenes["another version"](h)
 	tr := began(h, s, active)
+	for _, c := range tr.Changes {
+		if c.Staged != "" {
+			h.must(staging(c).apply())
+		}
+	}
 	for name, paths := range scan(h.k.ModuleDir()) {
 		for _, p := range paths {
 			for _, c := range tr.Changes {
