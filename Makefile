@@ -22,7 +22,7 @@ GO          = go
 BUILD       = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Packages: newer than the version of the original that they stand in for.
-# Later versions of nfpm need modules that proxy.golang.org answered with 403.
+# Later versions of nfpm need modules that the Go module proxy did not have.
 VERSION = 3.4.3+go1
 RELEASE = 1
 NFPM    = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.0

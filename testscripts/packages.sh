@@ -10,7 +10,7 @@
 set -u
 export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
 cache=${PACKAGES_CACHE:-/var/tmp/dkms-packages}
-mirror=${PACKAGES_MIRROR:-http://deb.debian.org/debian}
+mirror=${PACKAGES_MIRROR-}
 here=$(cd "$(dirname "$0")" && pwd)
 base=$cache/base root=$cache/root log=$cache/log
 
@@ -30,7 +30,7 @@ make_base() {
 	[ ! -d "$base" ] || return 0
 	echo "packages.sh: making $base, see $cache/debootstrap.log" >&2
 	rm -rf "$base.partial"
-	debootstrap --variant=minbase --include=ca-certificates,kmod,zstd bookworm "$base.partial" "$mirror" \
+	debootstrap --variant=minbase --include=ca-certificates,kmod,zstd bookworm "$base.partial" ${mirror:+"$mirror"} \
 		>"$cache/debootstrap.log" 2>&1 || exit
 	mv "$base.partial" "$base"
 }

@@ -210,7 +210,7 @@ func mirror() string {
 			}
 		}
 	}
-	return "http://deb.debian.org/debian"
+	return "" // debootstrap knows one
 }
 
 // proxy is the one that apt uses here, for what is run in its place.
