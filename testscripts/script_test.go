@@ -4,6 +4,7 @@ package testscripts
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -60,6 +61,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup:               setup,
 		Deadline:            time.Time{},
+		Condition:           have,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"kernel":   makeKernel,
 			"package":  makePackage,
@@ -172,6 +174,20 @@ func unlocked(ts *testscript.TestScript, neg bool, args []string) {
 		return nil
 	})
 	ts.Check(err)
+}
+
+// have is the condition [have:PROGRAM], for scripts that are skipped where one
+// of the usual programs is missing, but not in CI.
+func have(cond string) (bool, error) {
+	program, ok := strings.CutPrefix(cond, "have:")
+	if !ok {
+		return false, fmt.Errorf("unknown condition %q", cond)
+	}
+	_, err := exec.LookPath(program)
+	if err != nil && os.Getenv("CI") != "" {
+		return false, err
+	}
+	return err == nil, nil
 }
 
 // sameTree is "same A B": two directories hold the same files.

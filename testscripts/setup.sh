@@ -15,7 +15,7 @@ if [ "$what" = differential ]; then need="$need debootstrap:debootstrap unshare:
 if [ "$what" = test ] || [ "$what" = differential ]; then
 	need="$need strace:strace diff:diffutils run-parts:debianutils mandoc:mandoc jq:jq zsh:zsh fish:fish
 		bzip2:bzip2 llvm-strip:llvm file:file lsinitramfs:initramfs-tools-core cpio:cpio
-		shellcheck:shellcheck systemd-analyze:systemd kernel-install:systemd sign-file:linux-headers-amd64
+		shellcheck:shellcheck systemd-analyze:systemd kernel-install:systemd script:bsdutils sign-file:linux-headers-amd64
 		/usr/include/libelf.h:libelf-dev"
 fi
 missing='' packages=''

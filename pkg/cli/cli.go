@@ -126,7 +126,7 @@ func (f *flags) reporter(h system.Host, s Streams) *report.Reporter {
 	case report.UnderJournal(h.Env, s.ErrFile):
 		sinks = append(sinks, &report.Journal{Verbose: f.Verbose}, &report.Notify{})
 	case !f.Quiet && !f.Debug && report.Terminal(h.Env, s.ErrFile):
-		sinks = append(sinks, &report.Live{Lines: lines, Now: time.Now, Columns: func() int { return report.Columns(s.ErrFile) }})
+		sinks = append(sinks, &report.Live{Lines: lines, Now: time.Now, Size: func() (int, int) { return report.Size(s.ErrFile) }})
 	default:
 		sinks = append(sinks, &lines)
 	}

@@ -200,7 +200,7 @@ func (s *stage) step(ctx context.Context, step plan.Step) error {
 		return s.tree.Activate(step.ID, s.target)
 	}
 	ev := report.Event{Kind: report.Progress, Module: step.ID.String(), Kernel: s.Kernel, Arch: s.Arch, Step: "rehearse",
-		Text: fmt.Sprintf("%s: rehearsing the build for %s", step.ID, s.target)}
+		Text: fmt.Sprintf("%s: rehearsing the build for %s", step.ID, s.target), Log: s.tree.ScratchLog(step.ID)}
 	s.report.Emit(ev)
 	start := s.host.Now()
 	err := s.build(ctx, step.ID)

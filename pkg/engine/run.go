@@ -286,7 +286,7 @@ func (r *run) build(ctx context.Context, sub subject) error {
 		return fmt.Errorf("%s: %w", sub.ID, err)
 	}
 	r.report.Emit(report.Event{Kind: report.Progress, Module: sub.ID.String(), Kernel: sub.Kernel, Arch: sub.Arch, Step: "build",
-		Text: fmt.Sprintf("%s: building for %s", sub.ID, sub.Target)})
+		Text: fmt.Sprintf("%s: building for %s", sub.ID, sub.Target), Log: r.tree.ScratchLog(sub.ID)})
 	b, err := r.builder(ctx, r.req.Force)
 	if err != nil {
 		return err

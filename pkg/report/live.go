@@ -3,21 +3,20 @@ package report
 import (
 	"fmt"
 	"io"
-	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Live is the sink for people at a terminal: the lines of [Lines] stay, and
-// below them one more says which step is being done, and for how long. It is
-// to be closed.
+// below them one for each step that is being done says which, and for how
+// long. With Verbose the line that the step has written to its log last
+// follows it. Live is to be closed.
 type Live struct {
 	Lines
-	// Columns is how wide the terminal is now; nil means 80.
-	Columns func() int
+	// Size is how wide and high the terminal is now; nil means 80 by 24.
+	Size func() (columns, rows int)
 	// Now is the clock.
 	Now func() time.Time
 	// Ticks is when to look at the clock; nil is every second.
@@ -25,7 +24,7 @@ type Live struct {
 
 	mu     sync.Mutex
 	steps  []step
-	shown  bool // the last line on the screen is ours
+	shown  int  // how many lines at the end of the screen are ours
 	hidden bool // somebody else is writing
 	stop   chan struct{}
 }
@@ -33,7 +32,7 @@ type Live struct {
 // step is one thing that is being done.
 type step struct {
 	module, kernel, arch, step string
-	text                       string
+	text, log                  string
 	since                      time.Time
 }
 
@@ -41,33 +40,13 @@ func (s step) is(e Event) bool {
 	return s.module == e.Module && s.kernel == e.Kernel && s.arch == e.Arch && s.step == e.Step
 }
 
-// Terminal reports whether f is a terminal that can overwrite a line.
-func Terminal(env map[string]string, f *os.File) bool {
-	if f == nil || env["TERM"] == "" || env["TERM"] == "dumb" {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
-}
-
-// Columns is how wide the terminal f is.
-func Columns(f *os.File) int {
-	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
-	if err != nil || size.Col == 0 {
-		return defaultColumns
-	}
-	return int(size.Col)
-}
-
-const defaultColumns = 80
-
-// Event shows e: the beginning of a step on the line that changes, everything
+// Event shows e: the beginning of a step on a line that changes, everything
 // else on lines that stay.
 func (l *Live) Event(e Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e.Kind == Progress && e.Module != "" && e.Step != "" && !l.Quiet {
-		l.steps = append(l.steps, step{e.Module, e.Kernel, e.Arch, e.Step, e.Text, l.Now()})
+		l.begin(e)
 		l.tick()
 		l.draw()
 		return
@@ -80,7 +59,18 @@ func (l *Live) Event(e Event) {
 	l.draw()
 }
 
-// tick has the line drawn again and again, until Close.
+// begin notes the step that e begins, or has reached something new.
+func (l *Live) begin(e Event) {
+	s := step{e.Module, e.Kernel, e.Arch, e.Step, e.Text, e.Log, l.Now()}
+	if at := slices.IndexFunc(l.steps, func(s step) bool { return s.is(e) }); at >= 0 {
+		s.since = l.steps[at].since
+		l.steps[at] = s
+		return
+	}
+	l.steps = append(l.steps, s)
+}
+
+// tick has the lines drawn again and again, until Close.
 func (l *Live) tick() {
 	if l.stop != nil {
 		return
@@ -105,45 +95,71 @@ func (l *Live) tick() {
 	}()
 }
 
-// draw writes the line over itself. Too long a line would not be overwritten.
+// draw writes the lines, over themselves where they are on the screen.
 func (l *Live) draw() {
 	if len(l.steps) == 0 || l.hidden {
 		return
 	}
-	s := l.steps[0]
-	text := "dkms: " + s.text
-	if l.Prefix != "" {
-		text = l.Prefix + ": " + s.text
+	lines := l.drawing()
+	text := l.erasure() + strings.Join(lines, "\n")
+	l.shown = len(lines)
+	io.WriteString(l.W, text)
+}
+
+// drawing is the lines to be shown. One that is broken at the edge of the
+// terminal, or moved off its top, could not be written over.
+func (l *Live) drawing() []string {
+	columns, rows := defaultColumns, defaultRows
+	if l.Size != nil {
+		columns, rows = l.Size()
 	}
+	width, room := columns-1, max(rows-1, 1)
+	var lines []string
+	for i, s := range l.steps {
+		if left := len(l.steps) - i; left > room-len(lines) && len(lines) == room-1 {
+			return append(lines, l.row(width, fmt.Sprintf("%d more", left), s.since))
+		}
+		lines = append(lines, l.row(width, s.text, s.since))
+		others := len(l.steps) - i - 1
+		if !l.Verbose || len(lines)+others >= room {
+			continue
+		}
+		if last := lastLine(s.log, s.since); last != "" {
+			lines = append(lines, cut("  "+last, width))
+		}
+	}
+	return lines
+}
+
+// row is a line about a step that has begun at a time.
+func (l *Live) row(width int, text string, since time.Time) string {
 	end := " ..."
-	if n := len(l.steps) - 1; n > 0 {
-		end = fmt.Sprintf(" and %d more ...", n)
-	}
-	if d := l.Now().Sub(s.since); d >= time.Second {
+	if d := l.Now().Sub(since); d >= time.Second {
 		end += fmt.Sprintf(" %d s", int(d.Seconds()))
 	}
-	columns := defaultColumns
-	if l.Columns != nil {
-		columns = l.Columns()
-	}
-	if room := max(columns-1-len(end), 0); len(text) > room {
-		text = string([]rune(text)[:min(room, len([]rune(text)))])
-	}
-	l.shown = true
-	io.WriteString(l.W, "\r"+text+end+clearLine)
+	return cut(l.prefix()+": "+text, width-len(end)) + end
 }
 
-// clearLine deletes from the cursor to the end of the line (ECMA-48, EL).
-const clearLine = "\x1b[K"
+// clearLine deletes from the cursor to the end of the line, lineUp moves the
+// cursor up (ECMA-48, EL and CUU).
+const clearLine, lineUp = "\x1b[K", "\x1b[A"
+
+// erasure is what takes the lines off the screen.
+func (l *Live) erasure() string {
+	if l.shown == 0 {
+		return ""
+	}
+	return "\r" + clearLine + strings.Repeat(lineUp+clearLine, l.shown-1)
+}
 
 func (l *Live) erase() {
-	if l.shown {
-		io.WriteString(l.W, "\r"+clearLine)
-		l.shown = false
+	if l.shown > 0 {
+		io.WriteString(l.W, l.erasure())
+		l.shown = 0
 	}
 }
 
-// hide takes the line off the screen while somebody else writes there.
+// hide takes the lines off the screen while somebody else writes there.
 func (l *Live) hide() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -158,7 +174,7 @@ func (l *Live) show() {
 	l.draw()
 }
 
-// Close takes the line off the screen for good.
+// Close takes the lines off the screen for good.
 func (l *Live) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -25,6 +25,13 @@ func screen(s string) []string {
 			*row = (*row)[:at]
 			s = s[len(clearLine):]
 			continue
+		case strings.HasPrefix(s, lineUp):
+			if rows[len(rows)-1] != "" || at > 0 {
+				panic("up from a row that is not clear")
+			}
+			rows = rows[:len(rows)-1]
+			s = s[len(lineUp):]
+			continue
 		case s[0] == '\r':
 			at = 0
 		case s[0] == '\n':
@@ -42,7 +49,7 @@ func screen(s string) []string {
 func liveClock(b *bytes.Buffer) (l *Live, now *time.Time, ticks chan time.Time) {
 	start := time.Unix(1000, 0)
 	ticks = make(chan time.Time)
-	return &Live{Lines: Lines{W: b}, Now: func() time.Time { return start }, Ticks: ticks, Columns: func() int { return 60 }}, &start, ticks
+	return &Live{Lines: Lines{W: b}, Now: func() time.Time { return start }, Ticks: ticks, Size: func() (int, int) { return 60, 5 }}, &start, ticks
 }
 
 func begin(module string) Event {
@@ -72,7 +79,7 @@ func TestLive(t *testing.T) {
 	r.Warnf("careful")
 	want("a warning", "dkms: hello", "dkms: warning: careful", "dkms: a/1: building for 6.1 (x86_64) ... 12 s")
 	r.Emit(begin("b/1"))
-	want("another step", "dkms: hello", "dkms: warning: careful", "dkms: a/1: building for 6.1 (x86_64) and 1 more ... 12 s")
+	want("another step", "dkms: hello", "dkms: warning: careful", "dkms: a/1: building for 6.1 (x86_64) ... 12 s", "dkms: b/1: building for 6.1 (x86_64) ...")
 	r.Emit(Event{Kind: Done, Module: "a/1", Kernel: "6.1", Arch: "x86_64", Step: "build", Text: "a/1: built"})
 	want("the first is done", "dkms: hello", "dkms: warning: careful", "dkms: a/1: built", "dkms: b/1: building for 6.1 (x86_64) ...")
 	r.Result("result")
@@ -85,13 +92,96 @@ func TestLive(t *testing.T) {
 	r.Close()
 }
 
+// Several builds have a line each, in the order in which they began, the same
+// module for several kernels too; what does not fit on the screen is counted.
+func TestLiveSeveral(t *testing.T) {
+	var b bytes.Buffer
+	l, now, _ := liveClock(&b)
+	for _, kernel := range []string{"6.1", "6.2", "6.3"} {
+		e := begin("a/1")
+		e.Kernel = kernel
+		e.Text = "a/1: building for " + kernel
+		l.Event(e)
+		*now = now.Add(time.Second)
+	}
+	want := func(what string, rows ...string) {
+		t.Helper()
+		if got := screen(b.String()); !slices.Equal(got, rows) {
+			t.Errorf("%s: the screen is %q; want %q", what, got, rows)
+		}
+	}
+	l.show()
+	want("three", "dkms: a/1: building for 6.1 ... 3 s", "dkms: a/1: building for 6.2 ... 2 s", "dkms: a/1: building for 6.3 ... 1 s")
+	again := begin("a/1")
+	again.Text = "a/1: patching"
+	l.Event(again)
+	want("the first goes on", "dkms: a/1: patching ... 3 s", "dkms: a/1: building for 6.2 ... 2 s", "dkms: a/1: building for 6.3 ... 1 s")
+	l.Event(begin("b/1"))
+	l.Event(begin("c/1"))
+	want("five in four rows", "dkms: a/1: patching ... 3 s", "dkms: a/1: building for 6.2 ... 2 s", "dkms: a/1: building for 6.3 ... 1 s", "dkms: 2 more ...")
+	l.Event(Event{Kind: Done, Module: "a/1", Kernel: "6.2", Arch: "x86_64", Step: "build", Text: "a/1: built"})
+	want("one is done", "dkms: a/1: built", "dkms: a/1: patching ... 3 s", "dkms: a/1: building for 6.3 ... 1 s", "dkms: b/1: building for 6.1 (x86_64) ...", "dkms: c/1: building for 6.1 (x86_64) ...")
+	l.Size = func() (int, int) { return 60, 1 }
+	l.show()
+	want("hardly any room", "dkms: a/1: built", "dkms: 4 more ... 3 s")
+	l.Close()
+	want("closed", "dkms: a/1: built", "")
+}
+
+// With --verbose the last line of make is below its step, while there is room.
+func TestLiveLog(t *testing.T) {
+	var b bytes.Buffer
+	l, _, _ := liveClock(&b)
+	log := filepath.Join(t.TempDir(), "make.log")
+	e := begin("a/1")
+	e.Log = log
+	tests := []struct {
+		name, log, want string
+		verbose         bool
+	}{
+		{"no log yet", "", "", true},
+		{"a line", "CC foo.o\n", "  CC foo.o", true},
+		{"half a line", "CC foo.o\nLD [M]  b", "  LD [M]  b", true},
+		{"blank lines", "CC foo.o\n\n \n", "  CC foo.o", true},
+		{"carriage returns", "10%\r20%\r", "  20%", true},
+		{"what would harm the terminal", "\tCC \x1b[2Jfoo\x07.o\x9b \u202e\n", "  CC [2Jfoo.o", true},
+		{"a long line", strings.Repeat("x", 9999) + "\n", "  " + strings.Repeat("x", 57), true},
+		{"wide letters", strings.Repeat("字", 99) + "\n", "  " + strings.Repeat("字", 28), true},
+		{"not asked for", "CC foo.o\n", "", false},
+	}
+	for _, test := range tests {
+		b.Reset()
+		if test.log != "" {
+			if err := os.WriteFile(log, []byte(test.log), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.steps, l.shown, l.Verbose = nil, 0, test.verbose
+		l.Event(e)
+		want := "dkms: a/1: building for 6.1 (x86_64) ..."
+		if test.want != "" {
+			want += "\n" + test.want
+		}
+		if got := b.String(); got != want {
+			t.Errorf("%s: %q; want %q", test.name, got, want)
+		}
+	}
+	if err := os.Chtimes(log, time.Unix(10, 0), time.Unix(10, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if got := lastLine(log, l.Now()); got != "" {
+		t.Errorf("of an older log %q is shown", got)
+	}
+	l.Close()
+}
+
 // A line that is wider than the terminal could not be written over.
 func TestLiveIsNarrow(t *testing.T) {
 	var b bytes.Buffer
 	l, _, _ := liveClock(&b)
 	for columns, want := range map[int]string{60: "dkms: a/1: building for 6.1 (x86_64) ...", 20: "dkms: a/1: buil ...", 5: " ...", 0: " ..."} {
 		b.Reset()
-		l.Columns = func() int { return columns }
+		l.Size = func() (int, int) { return columns, 24 }
 		l.steps = nil
 		l.Event(begin("a/1"))
 		if got := screen(b.String())[0]; got != want {
@@ -127,8 +217,8 @@ func TestTerminal(t *testing.T) {
 	if Terminal(map[string]string{"TERM": "xterm"}, f) || Terminal(map[string]string{"TERM": "xterm"}, nil) {
 		t.Error("a file is a terminal")
 	}
-	if got := Columns(f); got != defaultColumns {
-		t.Errorf("a file has %d columns; want %d", got, defaultColumns)
+	if columns, rows := Size(f); columns != defaultColumns || rows != defaultRows {
+		t.Errorf("a file has %d columns and %d rows; want %d and %d", columns, rows, defaultColumns, defaultRows)
 	}
 	pty, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {

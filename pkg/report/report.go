@@ -48,6 +48,9 @@ type Event struct {
 	Err error
 	// Elapsed is how long the step took, where that is of interest.
 	Elapsed time.Duration
+	// Log is the file that the programs of a step write to, in the Progress
+	// that begins it: what a live display shows of it.
+	Log string
 }
 
 // Sink receives events. Calls come one at a time.
@@ -140,6 +143,8 @@ type Lines struct {
 	Quiet, Verbose bool
 	// Prefix begins every line; empty is "dkms".
 	Prefix string
+
+	last string // what was written last
 }
 
 // Event writes e, where the reader wants its kind.
@@ -147,26 +152,42 @@ func (l *Lines) Event(e Event) {
 	if e.Kind == Detail && !l.Verbose || l.Quiet && e.Kind < Warning {
 		return
 	}
-	prefix := l.Prefix
-	if prefix == "" {
-		prefix = "dkms"
-	}
 	label := ""
 	if e.Kind == Warning {
 		label = "warning: "
 	}
-	text := e.Text
+	first, rest, more := strings.Cut(strings.TrimRight(e.Text, "\n"), "\n")
 	if e.Elapsed >= time.Second/10 {
-		text += fmt.Sprintf(" (%.1f s)", e.Elapsed.Seconds())
+		first += fmt.Sprintf(" (%.1f s)", e.Elapsed.Seconds())
 	}
 	var b strings.Builder
-	for line := range strings.SplitSeq(strings.TrimRight(text, "\n"), "\n") {
-		fmt.Fprintf(&b, "%s: %s%s\n", prefix, label, line)
+	fmt.Fprintf(&b, "%s: %s%s\n", l.prefix(), label, first)
+	if more {
+		for line := range strings.SplitSeq(rest, "\n") {
+			fmt.Fprintf(&b, "%s: %s%s\n", l.prefix(), label, line)
+		}
 	}
 	if hint := exit.Hint(e.Err); hint != "" {
 		for line := range strings.SplitSeq(hint, "\n") {
-			fmt.Fprintf(&b, "%s: hint: %s\n", prefix, line)
+			fmt.Fprintf(&b, "%s: hint: %s\n", l.prefix(), line)
 		}
 	}
-	io.WriteString(l.W, b.String())
+	l.write(e.Kind, b.String())
+}
+
+func (l *Lines) prefix() string {
+	if l.Prefix == "" {
+		return "dkms"
+	}
+	return l.Prefix
+}
+
+// write writes the text of an event. What keeps one module after another from
+// being built is said once.
+func (l *Lines) write(k Kind, text string) {
+	if k >= Warning && text == l.last {
+		return
+	}
+	l.last = text
+	io.WriteString(l.W, text)
 }

@@ -32,6 +32,7 @@ func TestLines(t *testing.T) {
 		{"hint of a wrapped error", Event{Kind: Warning, Text: "w", Err: fmt.Errorf("foo: %w", hinted)}, "dkms: warning: w\ndkms: hint: install x\ndkms: hint: or y\n"},
 		{"error without a hint", Event{Kind: Failure, Text: "x", Err: errors.New("x")}, "dkms: x\n"},
 		{"it took a while", Event{Kind: Done, Text: "built", Elapsed: 1260 * time.Millisecond}, "dkms: built (1.3 s)\n"},
+		{"it took a while to fail", Event{Kind: Failure, Text: "failed\n  why", Elapsed: time.Second}, "dkms: failed (1.0 s)\ndkms:   why\n"},
 		{"it took no time", Event{Kind: Done, Text: "built", Elapsed: 99 * time.Millisecond}, "dkms: built\n"},
 		{"detail", Event{Kind: Detail, Text: "more"}, ""},
 		{"percent signs", Event{Kind: Progress, Text: "100%d"}, "dkms: 100%d\n"},
@@ -66,6 +67,22 @@ func TestLinesKinds(t *testing.T) {
 		if got = strings.Join(strings.Fields(got), " "); got != test.want {
 			t.Errorf("quiet %v, verbose %v: %s; want %s", test.quiet, test.verbose, got, test.want)
 		}
+	}
+}
+
+// What keeps several modules from being built is said once, where nothing else
+// was said in between.
+func TestLinesRepeated(t *testing.T) {
+	var b bytes.Buffer
+	l := &Lines{W: &b}
+	for _, e := range []Event{
+		{Kind: Failure, Module: "a/1", Text: "no headers"}, {Kind: Failure, Module: "b/1", Text: "no headers"}, {Kind: Detail, Text: "hidden"},
+		{Kind: Failure, Module: "c/1", Text: "no headers"}, {Kind: Progress, Text: "again"}, {Kind: Progress, Text: "again"}, {Kind: Failure, Text: "no headers"},
+	} {
+		l.Event(e)
+	}
+	if got, want := b.String(), "dkms: no headers\ndkms: again\ndkms: again\ndkms: no headers\n"; got != want {
+		t.Errorf("wrote %q; want %q", got, want)
 	}
 }
 

@@ -1,0 +1,92 @@
+package report
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"strings"
+	"time"
+	"unicode"
+
+	"golang.org/x/sys/unix"
+)
+
+// Terminal reports whether f is a terminal that can overwrite a line.
+func Terminal(env map[string]string, f *os.File) bool {
+	if f == nil || env["TERM"] == "" || env["TERM"] == "dumb" {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// Size is how wide and high the terminal f is.
+func Size(f *os.File) (columns, rows int) {
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil || size.Col == 0 || size.Row == 0 {
+		return defaultColumns, defaultRows
+	}
+	return int(size.Col), int(size.Row)
+}
+
+const defaultColumns, defaultRows = 80, 24
+
+// cut is what of s fits into so many columns.
+func cut(s string, columns int) string {
+	for i, r := range s {
+		if columns -= columnsOf(r); columns < 0 {
+			return s[:i]
+		}
+	}
+	return s
+}
+
+// columnsOf is how many columns a character takes, two where that depends on the
+// terminal: from the Hangul letters on there are scripts with wide ones.
+func columnsOf(r rune) int {
+	if r >= 0x1100 && unicode.IsOneOf([]*unicode.RangeTable{unicode.L, unicode.So}, r) || r >= 0x1f000 {
+		return 2
+	}
+	return 1
+}
+
+// maxTail is how much of the end of a log is looked at for its last line.
+const maxTail = 4096
+
+// lastLine is the last line with text of a log, if it was written to after
+// since: the name of a log is used again.
+func lastLine(path string, since time.Time) string {
+	if path == "" {
+		return ""
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil || !st.Mode().IsRegular() || st.ModTime().Before(since.Truncate(time.Second)) {
+		return ""
+	}
+	tail, err := io.ReadAll(io.NewSectionReader(f, max(st.Size()-maxTail, 0), maxTail))
+	if err != nil {
+		return ""
+	}
+	tail = bytes.TrimRight(tail, " \t\r\n")
+	return printable(string(tail[bytes.LastIndexAny(tail, "\r\n")+1:]))
+}
+
+// printable makes s harmless for a terminal: what a log holds is up to the
+// sources that are built.
+func printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case unicode.IsPrint(r):
+			return r
+		}
+		return -1
+	}, strings.ToValidUTF8(s, ""))
+	return strings.TrimSpace(s)
+}
