@@ -34,10 +34,49 @@ func completionRoot(t *testing.T) (root string) {
 	return root
 }
 
+type completion struct{ line, want, not string }
+
+// takes says what each verb is about: "added" modules, "sources", both, or
+// kernels only. Every verb has a kernel but ldtarball.
+var takes = map[string]string{
+	"add": "sources", "build": "added sources", "install": "added sources", "uninstall": "added", "unbuild": "added", "remove": "added",
+	"status": "added", "match": "added", "mktarball": "added", "why": "added", "log": "added", "sign": "added", "lint": "added",
+	"autoinstall": "", "check": "", "doctor": "", "rehearse": "", "mok": "", "generate_mok": "", "ldtarball": "file",
+	"kernel_preinst": "", "kernel_postinst": "", "kernel_prerm": "",
+}
+
+// everyVerb has what must be offered for each verb: modules, their versions
+// where the verb is about one, and kernels.
+func everyVerb(t *testing.T) (list []completion) {
+	verbs, _ := vocabulary(t)
+	for _, v := range verbs {
+		what, known := takes[v]
+		if !known {
+			t.Errorf("%s is not in the table of completions", v)
+		}
+		line := "dkms " + v + " "
+		switch what {
+		case "added":
+			list = append(list, completion{line, "hello zfs-kmod", "new-thing mok.pub linux-headers"})
+		case "sources":
+			list = append(list, completion{line, "hello new-thing", "zfs-kmod linux-headers"}, completion{line + "new-thing/", "new-thing/0.3-rc1", "hello/1.0"})
+		case "added sources":
+			list = append(list, completion{line, "hello zfs-kmod new-thing", "linux-headers"}, completion{line + "new-thing/", "new-thing/0.3-rc1", "hello/1.0"})
+		}
+		if strings.Contains(what, "added") && v != "match" { // of which it takes the version from the template
+			list = append(list, completion{line + "hello/", "hello/1.0 hello/2.0", "zfs-kmod/2.1.11"})
+		}
+		if what != "file" {
+			list = append(list, completion{line + "-k ", "6.1.0-56-amd64 6.1.0-56-rt-amd64", "hello"}, completion{line + "--kernelver ", "6.1.0-56-rt-amd64", "hello"})
+		}
+	}
+	return list
+}
+
 // completions are command lines, up to the cursor, with what must and what
 // must not be offered. Candidates are whole words, without what the shell has
 // already; where shells split words differently, the last part counts.
-var completions = []struct{ line, want, not string }{
+var completions = []completion{
 	{"dkms ", "add status kernel_prerm generate_mok", "hello mkdeb"},
 	{"dkms un", "uninstall unbuild", "add"},
 	{"dkms --quiet rem", "remove", "add"},
@@ -56,6 +95,9 @@ var completions = []struct{ line, want, not string }{
 	{"dkms remove --", "--all --no-depmod --rpm_safe_upgrade", "--symlink-modules --json"},
 	{"dkms status --j", "--json", "--all"},
 	{"dkms autoinstall --dry", "--dry-run", "--json"},
+	{"dkms ldtarball --dry", "--dry-run", "--json"},
+	{"dkms rehearse --dry", "--dry-run", "--json"},
+	{"dkms generate_mok --dry", "--dry-run", "--json"},
 	{"dkms why ", "hello zfs-kmod", "new-thing"},
 	{"dkms log hello/", "hello/1.0 hello/2.0", "zfs-kmod/2.1.11"},
 	{"dkms doctor --f", "--fix --force", "--json"},
@@ -101,7 +143,7 @@ printf '%s\n' "${COMPREPLY[@]}"`
 		argv := append([]string{"bash", "-uc", driver, "-", root + "/completions/dkms.bash"}, words...)
 		return strings.Fields(mustRun(t, root, argv...))
 	}
-	for _, c := range completions {
+	for _, c := range append(everyVerb(t), completions...) {
 		check(t, "bash", c.line, offer(strings.Split(c.line, " ")...), c.want, c.not)
 	}
 	for _, words := range [][]string{
@@ -120,7 +162,7 @@ printf '%s\n' "${COMPREPLY[@]}"`
 func TestFishCompletion(t *testing.T) {
 	need(t, "fish")
 	root := completionRoot(t)
-	for _, c := range completions {
+	for _, c := range append(everyVerb(t), completions...) {
 		out := mustRun(t, root, "fish", "--no-config", "-c", `source $argv[1]; complete -C $argv[2]`, root+"/completions/dkms.fish", c.line)
 		var got []string
 		for _, line := range strings.Split(out, "\n") {
@@ -172,14 +214,15 @@ func TestZshCompletion(t *testing.T) {
 	root := completionRoot(t)
 	write(t, root+"/completions/.zshrc", zshrc, 0o644)
 	argv := []string{"timeout", "60", "zsh", "-fc", zshDriver, "-", root + "/completions"}
-	for _, c := range completions {
+	all := append(everyVerb(t), completions...)
+	for _, c := range all {
 		argv = append(argv, c.line)
 	}
 	answers := strings.Split(strings.ReplaceAll(mustRun(t, root, argv...), "\r", ""), "HITS-END")
-	if len(answers) != len(completions)+1 {
-		t.Fatalf("zsh answered %d of %d lines", len(answers)-1, len(completions))
+	if len(answers) != len(all)+1 {
+		t.Fatalf("zsh answered %d of %d lines", len(answers)-1, len(all))
 	}
-	for i, c := range completions {
+	for i, c := range all {
 		var got []string
 		for _, line := range strings.Split(answers[i], "\n") {
 			if at := strings.LastIndex(line, "HIT:"); at >= 0 {

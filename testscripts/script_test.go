@@ -70,6 +70,7 @@ func TestScripts(t *testing.T) {
 			"same":     sameTree,
 			"state":    wantState,
 			"compat":   compatScript,
+			"dry":      dryRun,
 		},
 	})
 }

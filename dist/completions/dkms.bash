@@ -23,6 +23,14 @@ _dkms_versions() {
 	done
 }
 
+# _dkms_added lists MODULE/VERSION of what is added.
+_dkms_added() {
+	local name
+	while read -r name; do
+		_dkms_versions "$name" "$name/"
+	done < <(_dkms_modules '')
+}
+
 # _dkms_sources SEPARATOR lists source trees as NAME SEPARATOR VERSION. The
 # version is taken to begin at the last dash before a digit.
 _dkms_sources() {
@@ -123,16 +131,16 @@ _dkms() {
 		status) _dkms_reply "$cur" "$common --module -v --kernelver --arch --json" ;;
 		match) _dkms_reply "$cur" "$common --templatekernel --kernelver --arch -j --force --dry-run" ;;
 		mktarball) _dkms_reply "$cur" "$common $one --all --archive --binaries-only --source-only" ;;
-		ldtarball) _dkms_reply "$cur" "$common --archive --force" ;;
+		ldtarball) _dkms_reply "$cur" "$common --archive --force --dry-run" ;;
 		check) _dkms_reply "$cur" "$common --kernelver --arch --json" ;;
 		why) _dkms_reply "$cur" "$common --module -v --kernelver --arch --json" ;;
 		log) _dkms_reply "$cur" "$common --module -v --kernelver --arch" ;;
 		doctor) _dkms_reply "$cur" "$common --kernelver --arch --fix --force --dry-run --json" ;;
-		rehearse) _dkms_reply "$cur" "$common --kernelver --arch --headers --config -j --json" ;;
+		rehearse) _dkms_reply "$cur" "$common --kernelver --arch --headers --config -j --dry-run --json" ;;
 		lint) _dkms_reply "$cur" "$common --kernelver --arch -c" ;;
 		sign) _dkms_reply "$cur" "$common --kernelver --arch --no-depmod --dry-run" ;;
-		mok) _dkms_reply "$cur" "$common --kernelver --password-file --hash-file" ;;
-		generate_mok) _dkms_reply "$cur" "$common --kernelver" ;;
+		mok) _dkms_reply "$cur" "$common --kernelver --password-file --hash-file --dry-run" ;;
+		generate_mok) _dkms_reply "$cur" "$common --kernelver --dry-run" ;;
 		kernel_*) _dkms_reply "$cur" "$common --kernelver --arch --no-depmod --dry-run" ;;
 		esac
 		return
@@ -144,7 +152,7 @@ _dkms() {
 	check | doctor | rehearse | autoinstall | generate_mok | kernel_*) ;;
 	add | build | install | ldtarball)
 		if [[ -z $module ]]; then
-			[[ $verb == ldtarball ]] || _dkms_reply "$cur" "$([[ $verb == add ]] || _dkms_modules "$cur/"; _dkms_sources /)"
+			[[ $verb == ldtarball ]] || _dkms_reply "$cur" "$([[ $verb == add ]] || _dkms_added; _dkms_sources /)"
 			mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$cur")
 			compopt -o filenames 2>/dev/null
 		fi

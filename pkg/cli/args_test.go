@@ -272,6 +272,17 @@ func TestClassify(t *testing.T) {
 		{words: "install|foo.rpm", verb: "install", archive: "foo.rpm"},
 		{words: "ldtarball|none.tar.gz", verb: "ldtarball", name: "none.tar.gz"},
 		{words: "kernel_prerm|-k|6.1", verb: "kernel_prerm"},
+		// Modules with the names of actions.
+		{words: "add|check|-v|1.0", verb: "add", name: "check", version: "1.0"},
+		{words: "check|add|-v|1.0", verb: "add", name: "check", version: "1.0"},
+		{words: "remove|log/1.0", verb: "remove", name: "log", version: "1.0"},
+		{words: "status|mok", verb: "status", name: "mok"},
+		{words: "why|doctor", verb: "why", name: "doctor"},
+		{words: "log|log", verb: "log", name: "log"},
+		{words: "mok|add|-v|1.0", verb: "add", name: "mok", version: "1.0"},
+		{words: "mok|status", verb: "mok"},
+		{words: "why|-m|status", verb: "why", name: "status"},
+		{words: "status|/nonexistent", verb: "status", version: "nonexistent"},
 	}
 	for _, test := range tests {
 		req, dir, err := classified(t, wordsOf(test.words)...)
@@ -296,6 +307,14 @@ func TestClassifyRefuses(t *testing.T) {
 		"status|status":    exit.TwoActions,
 		"build|foo|bar":    exit.Usage,
 		"build|-m|foo|bar": exit.Usage,
+		"add|build|check":  exit.TwoActions,
+		"check|-m|foo|add": exit.TwoActions,
+		"mok|frob":         exit.Usage,
+		"add|./plain":      exit.Usage,
+		"build|/none":      exit.Usage,
+		"lint|./plain":     exit.NoConfInDir,
+		"lint|..":          exit.NoConfInDir,
+		"ldtarball|./none": exit.NoSource,
 	} {
 		if _, _, err := classified(t, wordsOf(words)...); exit.Status(err) != want || err == nil {
 			t.Errorf("%q: %v; want status %d", words, err, want)
@@ -366,6 +385,10 @@ func TestMainAlone(t *testing.T) {
 		{"--bogus", 2, "", "dkms: --bogus: unknown option\ndkms: hint: "},
 		{"", 1, "", "dkms: no action was given\ndkms: hint: "},
 		{"add|build", 4, "", "dkms: two actions were given: add and build\n"},
+		{"frob", 1, "", "dkms: frob: not an action\ndkms: hint: dkms --help "},
+		{"foo/1.0", 1, "", "dkms: foo/1.0: not an action\ndkms: hint: dkms --help "},
+		{"isntall|foo", 1, "", "dkms: isntall: not an action\ndkms: hint: dkms install, perhaps; "},
+		{"stat", 1, "", "dkms: stat: not an action\ndkms: hint: dkms status, perhaps; "},
 	}
 	for _, test := range tests {
 		var out, err bytes.Buffer

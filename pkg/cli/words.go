@@ -59,6 +59,17 @@ func isAction(word string) bool {
 	})
 }
 
+// isClassic tells the actions of the original. A word that is an action only
+// here is a module beside one of them, as it is there.
+func isClassic(word string) bool {
+	switch engine.Verb(word) {
+	case engine.Add, engine.Build, engine.Install, engine.Uninstall, engine.Unbuild, engine.Remove, engine.Autoinstall, engine.Status,
+		engine.Match, engine.Mktarball, engine.Ldtarball, engine.GenerateMOK, engine.KernelPreinst, engine.KernelPostinst, engine.KernelPrerm:
+		return true
+	}
+	return false
+}
+
 // reportsEvents tells the actions that print their events with --json.
 func reportsEvents(word string) bool {
 	return word == string(engine.Autoinstall) || word == string(engine.KernelPostinst)
@@ -72,6 +83,9 @@ func (f *flags) request(h system.Host, in io.Reader) (engine.Request, error) {
 		ForceVersion: f.ForceVersionOverride, NoDepmod: f.NoDepmod, DryRun: f.DryRun, JSON: f.JSON, Fix: f.Fix,
 		Template: f.Templatekernel, Modprobe: f.ModprobeOnInstall, SafeUpgrade: f.RpmSafeUpgrade,
 		PasswordFile: f.PasswordFile, HashFile: f.HashFile, Archive: f.Archive, Input: in, BinariesOnly: f.BinariesOnly, SourceOnly: f.SourceOnly,
+	}
+	if !slices.ContainsFunc(f.Words, isAction) {
+		return req, noAction(f.Words)
 	}
 	for _, m := range f.Module {
 		setModule(&req, m)
@@ -87,10 +101,64 @@ func (f *flags) request(h system.Host, in io.Reader) (engine.Request, error) {
 	if req.Verb == engine.MOK && req.Action == "" {
 		req.Action = "status"
 	}
-	if req.Verb == "" {
-		return req, exit.Errorf(exit.Usage, "no action was given").WithHint("dkms --help lists the actions")
+	return req, f.lostPath(h, &req)
+}
+
+// noAction says that no word is an action.
+func noAction(words []string) error {
+	const list = "dkms --help lists the actions"
+	if len(words) == 0 {
+		return exit.Errorf(exit.Usage, "no action was given").WithHint(list)
 	}
-	return req, nil
+	err := exit.Errorf(exit.Usage, "%s: not an action", words[0]).WithHint(list)
+	for _, a := range actions {
+		if verb := string(a.verb); strings.HasPrefix(verb, words[0]) || misspelt(words[0], verb) {
+			return err.WithHint("dkms %s, perhaps; %s", verb, list)
+		}
+	}
+	return err
+}
+
+// misspelt tells words that become the same when a letter is dropped from
+// each: one is wrong, missing or too many, or two have changed places.
+func misspelt(a, b string) bool {
+	drop := func(s string, i int) string { return s[:i] + s[min(i+1, len(s)):] }
+	for i := range len(a) + 1 {
+		for j := range len(b) + 1 {
+			if len(a) > 2 && drop(a, i) == drop(b, j) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// lostPath refuses a path that led nowhere, which would be taken for a module.
+func (f *flags) lostPath(h system.Host, req *engine.Request) error {
+	code := exit.Usage
+	switch req.Verb {
+	case engine.Add, engine.Build, engine.Install:
+	case engine.Lint:
+		code = exit.NoConfInDir
+	case engine.Ldtarball:
+		code = exit.NoSource
+	default:
+		return nil
+	}
+	at := slices.IndexFunc(f.Words, isPath)
+	switch {
+	case at < 0 || req.Source != "" || req.Archive != "":
+		return nil
+	case !system.IsDir(h.Abs(f.Words[at])):
+		return exit.Errorf(code, "%s: no such file or directory", f.Words[at])
+	}
+	return exit.Errorf(code, "%s: holds no dkms.conf", f.Words[at])
+}
+
+// isPath tells words that cannot be meant as a module.
+func isPath(word string) bool {
+	first, _, _ := strings.Cut(word, "/")
+	return strings.HasPrefix(word, "/") || first == "." || first == ".."
 }
 
 func setModule(req *engine.Request, word string) {
@@ -104,13 +172,20 @@ func setModule(req *engine.Request, word string) {
 func classify(h system.Host, req *engine.Request, word string) error {
 	path := h.Abs(word)
 	switch {
+	case isClassic(word) && req.Name == "" && req.Verb != "" && !isClassic(string(req.Verb)) && !(req.Verb == engine.MOK && word == "status"):
+		// As in the original, which knows no action of the first name.
+		setModule(req, string(req.Verb))
+		req.Verb = engine.Verb(word)
 	case req.Verb == engine.MOK && req.Action == "":
 		if word != "status" && word != "enroll" {
-			return exit.Errorf(exit.Usage, "mok %s: unknown, there are status and enroll", word)
+			return exit.Errorf(exit.Usage, "mok %s: unknown", word).WithHint("dkms mok status, or dkms mok enroll")
 		}
 		req.Action = word
+	case isAction(word) && !isClassic(word) && req.Verb != "" && req.Name == "":
+		setModule(req, word)
 	case isAction(word) && req.Verb != "":
-		return exit.Errorf(exit.TwoActions, "two actions were given: %s and %s", req.Verb, word)
+		return exit.Errorf(exit.TwoActions, "two actions were given: %s and %s", req.Verb, word).
+			WithHint("a module of that name is given as -m %s", word)
 	case isAction(word):
 		req.Verb = engine.Verb(word)
 	case strings.HasSuffix(word, "dkms.conf") && system.IsFile(path):

@@ -41,6 +41,10 @@ func (e *Engine) mktarball(ctx context.Context, req *Request) error {
 			path = e.host.Abs(req.Archive)
 		}
 	}
+	if req.DryRun {
+		e.report.Result(fmt.Sprintf("would write %s: %s", path, contents(content)))
+		return nil
+	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return exit.Errorf(exit.ArchiveDest, "%w", err)
 	}
@@ -52,6 +56,18 @@ func (e *Engine) mktarball(ctx context.Context, req *Request) error {
 	}
 	e.report.Emit(report.Event{Kind: report.Done, Module: id.String(), Step: "mktarball", Text: fmt.Sprintf("%s: written to %s", id, path)})
 	return nil
+}
+
+// contents says what goes into an archive.
+func contents(c archive.Content) string {
+	var list []string
+	if c.SourceDir != "" {
+		list = append(list, "the sources")
+	}
+	for _, b := range c.Builds {
+		list = append(list, "the build for "+tree.Target{Kernel: b.Kernel, Arch: b.Arch}.String())
+	}
+	return strings.Join(list, ", ")
 }
 
 func (e *Engine) archiveContent(ctx context.Context, req *Request, id tree.ID) (archive.Content, error) {
@@ -92,7 +108,16 @@ func (e *Engine) archiveContent(ctx context.Context, req *Request, id tree.ID) (
 // ldtarball loads an archive: its sources into the source tree, its builds
 // into the dkms tree, and registers the version.
 func (e *Engine) ldtarball(ctx context.Context, req *Request) error {
-	if strings.HasSuffix(req.Archive, ".rpm") && system.IsFile(e.host.Abs(req.Archive)) {
+	path := req.Archive
+	if path != "-" && path != "" {
+		path = e.host.Abs(path)
+	}
+	switch {
+	case path == "":
+		return exit.Errorf(exit.NoSource, "%s needs an archive", req.Verb).WithHint("dkms %s FILE; there is no file %q", req.Verb, req.Name)
+	case path != "-" && !system.IsFile(path):
+		return exit.Errorf(exit.NoSource, "%s: no such file", path)
+	case strings.HasSuffix(path, ".rpm"):
 		return e.upgradeRPM(ctx, req)
 	}
 	dir, err := os.MkdirTemp(e.framework.TmpLocation, "dkms.")
@@ -100,13 +125,6 @@ func (e *Engine) ldtarball(ctx context.Context, req *Request) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	path := req.Archive
-	if path != "-" {
-		path = e.host.Abs(path)
-	}
-	if req.Archive == "" || path != "-" && !system.IsFile(path) {
-		return exit.Errorf(exit.NoSource, "there is no archive %q", req.Archive)
-	}
 	content := filepath.Join(dir, "content")
 	if err := archive.Unpack(ctx, e.run, path, req.Input, content); err != nil {
 		return err
@@ -122,7 +140,11 @@ func (e *Engine) ldtarball(ctx context.Context, req *Request) error {
 	if err := e.loadBuilds(req, id, layout.Builds); err != nil {
 		return err
 	}
-	if e.tree.State(id) == tree.Added {
+	switch {
+	case e.tree.State(id) != tree.Added:
+	case req.DryRun:
+		return nil
+	default:
 		e.report.Progressf("%s: loaded again", id)
 		return nil
 	}
@@ -152,7 +174,7 @@ func (e *Engine) loadSources(ctx context.Context, req *Request, l archive.Layout
 	if l.Source == "" && system.IsDir(e.tree.Sources(id)) {
 		return nil
 	}
-	return e.copySource(req, id, source)
+	return e.copySource(req, id, source, "the sources in "+req.Archive)
 }
 
 // loadBuilds puts the builds of an archive into the dkms tree.
@@ -166,6 +188,11 @@ func (e *Engine) loadBuilds(req *Request, id tree.ID, builds []archive.Build) er
 		old, _ := e.tree.Manifest(id, t)
 		if _, err := os.Lstat(dir); err == nil && !req.Force {
 			e.report.Warnf("%s: the build for %s is already there and stays", id, t)
+			continue
+		}
+		if req.DryRun {
+			e.report.Result(fmt.Sprintf("would load the build of %s for %s", id, t))
+			req.unloaded = append(req.unloaded, t)
 			continue
 		}
 		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
@@ -214,6 +241,10 @@ func (e *Engine) adopt(id tree.ID, t tree.Target, old *tree.Manifest) error {
 // upgradeRPM installs an rpm package whose scripts register modules, and then
 // what is missing of them.
 func (e *Engine) upgradeRPM(ctx context.Context, req *Request) error {
+	if req.DryRun {
+		e.report.Result(fmt.Sprintf("would install the package %s with rpm, and then what is missing of its modules", req.Archive))
+		return nil
+	}
 	err := e.run.Run(ctx, system.Cmd{Argv: []string{"rpm", "-Uvh", e.host.Abs(req.Archive)}})
 	if err != nil {
 		return exit.Errorf(exit.RPMFailed, "%s: %w", req.Archive, err)

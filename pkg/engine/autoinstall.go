@@ -110,6 +110,10 @@ func (e *Engine) sound(id tree.ID, t tree.Target) bool {
 	return e.installer.Sound(m) && !e.outOfDate(m, t)
 }
 
+// headersChanged is why a build counts no more that [Engine.outOfDate] is true
+// of.
+const headersChanged = "the headers of the kernel have changed since it was built"
+
 // outOfDate tells whether the headers of a kernel changed, under the same
 // release, since a build was made: its symbol versions may not fit any more.
 func (e *Engine) outOfDate(m *tree.Manifest, t tree.Target) bool {
@@ -181,7 +185,7 @@ func (e *Engine) planAutoinstall(ctx context.Context, targets []tree.Target, for
 func (e *Engine) candidate(ctx context.Context, s subject, confs map[subject]conf.Result, force bool) plan.Candidate {
 	c := plan.Candidate{Subject: plan.Subject{ID: s.ID, Target: s.Target, Built: e.tree.IsBuilt(s.ID, s.Target)}}
 	if m, err := e.tree.Manifest(s.ID, s.Target); c.Built && err == nil && m != nil && e.outOfDate(m, s.Target) {
-		c.Built, c.Stale = false, "the headers of the kernel have changed since it was built"
+		c.Built, c.Stale = false, headersChanged
 	}
 	res, open := confs[s]
 	if open && c.Built && !e.installer.Intact(s.ID, s.Target) {

@@ -33,7 +33,8 @@ type ModuleVerdict struct {
 	Module  string `json:"module"`
 	Version string `json:"version"`
 	// State is one of ready, skipped, unwanted, waiting, missing, failed,
-	// damaged, unsigned, untrusted and broken; all from missing on are bad.
+	// outdated, damaged, unsigned, untrusted and broken; all from missing on
+	// are bad.
 	State  string `json:"state"`
 	Reason string `json:"reason,omitempty"`
 	Hint   string `json:"hint,omitempty"`
@@ -45,6 +46,19 @@ func (m ModuleVerdict) bad() bool {
 		return false
 	}
 	return true
+}
+
+// brief is the reason on one line, without what the line says already: of a
+// compiler's message the first line, without the picture below it.
+func (m ModuleVerdict) brief(kernel string) string {
+	var list []string
+	for i, line := range strings.Split(m.Reason, "\n") {
+		line = strings.TrimPrefix(line, fmt.Sprintf("%s/%s: kernel %s: ", m.Module, m.Version, kernel))
+		if i == 0 || strings.HasPrefix(line, "  ") && !strings.HasPrefix(line, "   ") {
+			list = append(list, strings.TrimSpace(line))
+		}
+	}
+	return strings.Join(list, ": ")
 }
 
 // checkSchema is the version of the JSON that check prints.
@@ -99,7 +113,8 @@ func (e *Engine) printVerdict(v Verdict) {
 	for _, m := range v.Modules {
 		line := fmt.Sprintf("%s: %s/%s: %s", v.Kernel, m.Module, m.Version, m.State)
 		if m.Reason != "" {
-			line += ": " + strings.ReplaceAll(m.Reason, "\n", " ")
+			scratch := e.tree.ScratchDir(tree.ID{Name: m.Module, Version: m.Version}) + "/"
+			line += ": " + strings.ReplaceAll(m.brief(v.Kernel), scratch, "")
 		}
 		if m.bad() {
 			bad++
@@ -172,11 +187,15 @@ func (e *Engine) noteVerdict(n plan.Note, required bool) ModuleVerdict {
 }
 
 // missing is a module that autoinstall would install: it is not there, was
-// damaged, or failed the last time.
+// built for other headers, damaged, or failed the last time.
 func (e *Engine) missing(s plan.Step) ModuleVerdict {
 	m := ModuleVerdict{Module: s.ID.Name, Version: s.ID.Version, State: "missing", Reason: s.Reason,
 		Hint: "dkms autoinstall -k " + s.Target.Kernel}
 	if e.tree.IsInstalled(s.ID, s.Target) {
+		if s.Reason == headersChanged {
+			m.State = "outdated"
+			return m
+		}
 		m.State = "damaged"
 		if s.Reason == "not installed" {
 			m.Reason = "an installed file is missing or empty"

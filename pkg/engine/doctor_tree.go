@@ -153,7 +153,7 @@ func (d *doctor) forgetKernel(ctx context.Context, t tree.Target) error {
 		build.DropAttempts(d.tree, v.ID, t)
 	}
 	for name, targets := range d.danglingLinks() {
-		if contains(targets, t) {
+		if slices.Contains(targets, t) {
 			if err := d.tree.Deactivate(name, t); err != nil {
 				return err
 			}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -22,6 +23,7 @@ import (
 	"dkms/pkg/sign"
 	"dkms/pkg/system"
 	"dkms/pkg/tree"
+	"dkms/pkg/version"
 )
 
 // Verb is what a request asks for; the words are those of the command line.
@@ -93,6 +95,11 @@ type Request struct {
 	Modprobe bool
 	// SafeUpgrade is --rpm_safe_upgrade.
 	SafeUpgrade bool
+
+	// uncopied is where the sources are that only a real run would copy.
+	uncopied string
+	// unloaded are the builds of an archive that only a real run would load.
+	unloaded []tree.Target
 }
 
 // Settings are what the command line sets for the whole run.
@@ -236,11 +243,14 @@ func (e *Engine) refuse(req *Request) error {
 	case req.BinariesOnly && req.SourceOnly:
 		return exit.Errorf(exit.OnlyConflict, "--binaries-only and --source-only exclude each other")
 	case len(req.Arches) > 1 && len(req.Arches) != len(req.Kernels):
-		return exit.Errorf(exit.Usage, "%d architectures were given for %d kernels", len(req.Arches), len(req.Kernels))
+		return exit.Errorf(exit.Usage, "%d architectures were given for %d kernels", len(req.Arches), len(req.Kernels)).
+			WithHint("-a is given once, or once for every -k")
 	case len(req.Kernels) > 0 && req.All:
-		return exit.Errorf(exit.BadOption, "-k and --all exclude each other")
+		return exit.Errorf(exit.BadOption, "-k and --all exclude each other").
+			WithHint("-k names kernels, --all means every kernel that the module is built for")
 	case len(req.Arches) > 0 && req.All:
-		return exit.Errorf(exit.ArchWithAll, "-a and --all exclude each other")
+		return exit.Errorf(exit.ArchWithAll, "-a and --all exclude each other").
+			WithHint("--all means every kernel and architecture that the module is built for")
 	}
 	if req.Verb == Status || req.Verb == Check {
 		return nil
@@ -251,12 +261,13 @@ func (e *Engine) refuse(req *Request) error {
 	}
 	for _, k := range slices.Concat(req.Kernels, req.Arches) {
 		if strings.Trim(k, " ") == "" {
-			return exit.Errorf(exit.EmptyTarget, "an empty kernel release or architecture was given")
+			return exit.Errorf(exit.EmptyTarget, "an empty kernel release or architecture was given").
+				WithHint("-k RELEASE or -k RELEASE/ARCH, as in /lib/modules")
 		}
 	}
 	banned := []Verb{Add, Build, Install, Autoinstall, Match, KernelPreinst, KernelPostinst, KernelPrerm, Why, Log, Doctor, Rehearse, Lint}
 	if req.All && slices.Contains(banned, req.Verb) {
-		return exit.Errorf(exit.AllBanned, "%s does not take --all", req.Verb)
+		return exit.Errorf(exit.AllBanned, "%s does not take --all", req.Verb).WithHint("-k RELEASE names a kernel")
 	}
 	return nil
 }
@@ -264,19 +275,20 @@ func (e *Engine) refuse(req *Request) error {
 // needsRoot: the verbs that change the install tree do; the others do where
 // the dkms tree says so.
 func (e *Engine) needsRoot(req *Request) bool {
+	if req.DryRun {
+		return false
+	}
 	switch req.Verb {
 	case Add, Build, Unbuild, Remove, GenerateMOK, Mktarball:
 		return req.Source != ""
-	case Ldtarball:
-		return true
 	case MOK:
 		return req.Action == "enroll"
 	case Why, Log, Rehearse, Lint:
 		return false
 	case Doctor:
-		return req.Fix && !req.DryRun
+		return req.Fix
 	}
-	return !req.DryRun
+	return true
 }
 
 // kernel describes a target; asking twice reads nothing twice.
@@ -299,10 +311,39 @@ func (e *Engine) kernel(t tree.Target) *kernel.Kernel {
 func (e *Engine) id(req *Request) (tree.ID, error) {
 	id := tree.ID{Name: req.Name, Version: req.Version}
 	if id.Name == "" || id.Version == "" {
-		return id, exit.Errorf(exit.Usage, "%s needs a module and its version", req.Verb).
-			WithHint("dkms %s MODULE/VERSION; dkms status lists what is registered", req.Verb)
+		return id, exit.Errorf(exit.Usage, "%s needs a module and its version", req.Verb).WithHint("%s", e.versionHint(req))
 	}
 	return id, id.Check()
+}
+
+// versionHint says how to name a module version: with those that there are of
+// the module that was named.
+func (e *Engine) versionHint(req *Request) string {
+	general := fmt.Sprintf("dkms %s MODULE/VERSION; dkms status lists what is registered", req.Verb)
+	if !system.PlainName(req.Name) {
+		return general
+	}
+	var known []string
+	for _, v := range e.tree.Versions(req.Name) {
+		if v.State != tree.Absent {
+			known = append(known, v.ID.Version)
+		}
+	}
+	if req.Verb == Add || req.Verb == Build || req.Verb == Install {
+		dirs, _ := filepath.Glob(filepath.Join(e.host.Root.SourceTree(), req.Name+"-[0-9]*", "dkms.conf"))
+		for _, d := range dirs {
+			known = append(known, strings.TrimPrefix(filepath.Base(filepath.Dir(d)), req.Name+"-"))
+		}
+	}
+	if len(known) == 0 {
+		return general
+	}
+	slices.SortFunc(known, version.Compare)
+	var lines []string
+	for _, v := range slices.Compact(known) {
+		lines = append(lines, fmt.Sprintf("dkms %s %s/%s", req.Verb, req.Name, v))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // targets are the kernels of a request: the given ones or, where none were,

@@ -24,17 +24,9 @@ func (e *Engine) resign(ctx context.Context, req *Request) (code exit.Code, err 
 		if err != nil {
 			return err
 		}
-		name := "the key in use"
-		if len(subjects) > 0 {
-			signer, err := e.openSigner(ctx, subjects[0].Target)
-			if err != nil {
-				return err
-			}
-			if signer == nil {
-				return exit.Errorf(exit.Usage, "modules are not signed on this machine").
-					WithHint("dkms mok status says why; try_sign_modules in framework.conf decides")
-			}
-			name = signer.Name()
+		name, err := e.signerName(ctx, subjects, req.DryRun)
+		if err != nil {
+			return err
 		}
 		p := plan.ForSign(subjects, name)
 		r, err := e.carryOut(ctx, req, p, map[subject]conf.Result{})
@@ -45,6 +37,24 @@ func (e *Engine) resign(ctx context.Context, req *Request) (code exit.Code, err 
 		return nil
 	})
 	return code, err
+}
+
+// signerName is who signs now.
+func (e *Engine) signerName(ctx context.Context, subjects []plan.Subject, dry bool) (string, error) {
+	if len(subjects) == 0 {
+		return "", nil
+	}
+	signer, err := e.openSigner(ctx, subjects[0].Target, dry)
+	switch {
+	case errors.Is(err, errNoPair):
+		return "a new key", nil
+	case err != nil:
+		return "", err
+	case signer == nil:
+		return "", exit.Errorf(exit.Usage, "modules are not signed on this machine").
+			WithHint("dkms mok status says why; try_sign_modules in framework.conf decides")
+	}
+	return signer.Name(), nil
 }
 
 // signSubjects are the builds that a request to sign is about.
@@ -71,7 +81,8 @@ func (e *Engine) signSubjects(req *Request) ([]plan.Subject, error) {
 		}
 	}
 	if req.Name != "" && len(list) == 0 {
-		return nil, exit.Errorf(exit.NotAdded, "nothing is built of %s", strings.TrimSuffix(req.Name+"/"+req.Version, "/"))
+		return nil, exit.Errorf(exit.NotAdded, "nothing is built of %s", strings.TrimSuffix(req.Name+"/"+req.Version, "/")).
+			WithHint("dkms status lists what is")
 	}
 	return list, nil
 }
@@ -206,6 +217,9 @@ func (e *Engine) enroll(ctx context.Context, req *Request, pair sign.Pair, t *si
 		return nil
 	case !t.EFI:
 		return exit.Errorf(exit.Usage, "this machine was not started by UEFI firmware: there is nowhere to enrol a key")
+	case req.DryRun:
+		e.report.Result("would ask mokutil to enrol " + pair.CertPath + ": the machine does not know it")
+		return nil
 	}
 	cmd := system.Cmd{Argv: []string{"mokutil", "--import", pair.CertPath}, Stdout: os.Stderr, Stderr: os.Stderr}
 	switch {

@@ -15,6 +15,7 @@ import (
 	"dkms/pkg/kernel"
 	"dkms/pkg/plan"
 	"dkms/pkg/report"
+	"dkms/pkg/system"
 	"dkms/pkg/tree"
 )
 
@@ -25,8 +26,8 @@ type Rehearsal struct {
 	Arch   string `json:"arch"`
 	// Builds says that nothing fails.
 	Builds bool `json:"builds"`
-	// Modules have the state builds, skipped, unwanted, waiting, failed or
-	// broken.
+	// Modules have the state builds, untried, skipped, unwanted, waiting,
+	// failed or broken.
 	Modules []ModuleVerdict `json:"modules"`
 }
 
@@ -38,7 +39,7 @@ const rehearseSchema = 1
 // status is 11 when one fails, and 21 where there are no headers at all.
 func (e *Engine) rehearse(ctx context.Context, req *Request) (exit.Code, error) {
 	if req.Name != "" || req.Source != "" {
-		return 0, exit.Errorf(exit.Usage, "rehearse takes no module: it is about all of them")
+		return 0, exit.Errorf(exit.Usage, "rehearse takes no module: it is about all of them").WithHint("dkms rehearse -k RELEASE")
 	}
 	targets, err := e.targets(req, e.releaseOfHeaders)
 	if err != nil {
@@ -55,7 +56,7 @@ func (e *Engine) rehearse(ctx context.Context, req *Request) (exit.Code, error) 
 	var list []Rehearsal
 	code, headers := exit.OK, false
 	for _, t := range targets {
-		s := &stage{Engine: e.understudy(filepath.Join(dir, "tree")), target: t, logs: dir, Rehearsal: Rehearsal{Kernel: t.Kernel, Arch: t.Arch, Builds: true}}
+		s := &stage{Engine: e.understudy(filepath.Join(dir, "tree")), target: t, logs: dir, dry: req.DryRun, Rehearsal: Rehearsal{Kernel: t.Kernel, Arch: t.Arch, Builds: true}}
 		err := s.run(ctx, e)
 		if err := errors.Join(err, os.RemoveAll(s.tree.Dir())); err != nil {
 			return 0, err
@@ -73,6 +74,10 @@ func (e *Engine) rehearse(ctx context.Context, req *Request) (exit.Code, error) 
 		return code, e.resultJSON(map[string]any{"schema": rehearseSchema, "kernels": list})
 	}
 	for _, r := range list {
+		if req.DryRun {
+			e.announce(r)
+			continue
+		}
 		e.review(r)
 	}
 	return code, nil
@@ -84,6 +89,9 @@ func (e *Engine) releaseOfHeaders() ([]string, error) {
 		return nil, exit.Errorf(exit.KernelCount, "rehearse needs a kernel").WithHint("dkms rehearse -k RELEASE, or dkms rehearse --headers DIRECTORY")
 	}
 	dir := e.host.Abs(e.settings.Headers)
+	if !system.IsDir(dir) {
+		return nil, exit.Errorf(exit.NoHeaders, "%s: no such directory", dir)
+	}
 	if release := kernel.ReleaseOf(dir); release != "" {
 		return []string{release}, nil
 	}
@@ -111,6 +119,7 @@ type stage struct {
 	Rehearsal
 	target tree.Target
 	logs   string
+	dry    bool // nothing is built
 	confs  map[subject]conf.Result
 	failed []bool
 }
@@ -153,6 +162,14 @@ func (s *stage) play(ctx context.Context, p *plan.Plan) error {
 		if m.bad() {
 			s.Builds = false
 		}
+	}
+	if s.dry {
+		for _, step := range p.Steps {
+			if step.Kind == plan.Build {
+				s.settle(step.ID, untried, nil)
+			}
+		}
+		return nil
 	}
 	s.failed = make([]bool, len(p.Steps))
 	for i, step := range p.Steps {
@@ -235,6 +252,18 @@ func (s *stage) build(ctx context.Context, id tree.ID) error {
 	}
 	text := strings.ReplaceAll(err.Error(), s.tree.ScratchDir(id)+"/", "")
 	return exit.Errorf(exit.Status(err), "%s", text).WithHint("the whole log is in %s", log)
+}
+
+// untried is the state of a module that only a real run would build.
+const untried = "untried"
+
+// announce prints what would be built.
+func (e *Engine) announce(r Rehearsal) {
+	for _, m := range r.Modules {
+		if m.State == untried {
+			e.report.Result(fmt.Sprintf("would build %s/%s for %s (%s) in a scratch copy", m.Module, m.Version, r.Kernel, r.Arch))
+		}
+	}
 }
 
 // review prints how a rehearsal went.

@@ -27,7 +27,7 @@ func (e *Engine) signer(ctx context.Context, t tree.Target) (*sign.Signer, error
 	if s, ok := e.signers[key]; ok {
 		return s.signer, s.err
 	}
-	s, err := e.openSigner(ctx, t)
+	s, err := e.openSigner(ctx, t, false)
 	switch {
 	case err != nil:
 		s, err = nil, e.unsigned(t, err)
@@ -70,7 +70,9 @@ func (e *Engine) checkTrust(t tree.Target, s *sign.Signer) {
 		Err: exit.Errorf(exit.Usage, "untrusted").WithHint("enrol %s: dkms mok enroll", s.Pair().CertPath)})
 }
 
-func (e *Engine) openSigner(ctx context.Context, t tree.Target) (*sign.Signer, error) {
+// openSigner opens the key for a target, and makes it where there is none and
+// this is not a dry run.
+func (e *Engine) openSigner(ctx context.Context, t tree.Target, dry bool) (*sign.Signer, error) {
 	options, err := e.reader.Signing(ctx, t.Kernel)
 	if err != nil {
 		return nil, err
@@ -88,7 +90,7 @@ func (e *Engine) openSigner(ctx context.Context, t tree.Target) (*sign.Signer, e
 		e.report.Detailf("modules are not signed: %s has no CONFIG_MODULE_SIG_HASH", k.ConfigFile)
 		return nil, nil
 	}
-	pair, err := e.signingPair(t, options)
+	pair, err := e.signingPair(t, options, dry)
 	if err != nil {
 		return nil, err
 	}
@@ -105,10 +107,20 @@ func (e *Engine) openSigner(ctx context.Context, t tree.Target) (*sign.Signer, e
 	return s, err
 }
 
+// errNoPair says that only a real run would make a signing pair.
+var errNoPair = errors.New("there is no signing key")
+
 // signingPair finds the key and the certificate for a target, or makes them.
-func (e *Engine) signingPair(t tree.Target, options *conf.Framework) (sign.Pair, error) {
+func (e *Engine) signingPair(t tree.Target, options *conf.Framework, dry bool) (sign.Pair, error) {
 	pair, err := e.findPair(t, options)
 	if err != nil {
+		return pair, err
+	}
+	if dry {
+		settled, err := pair.Settled()
+		if err == nil && !settled {
+			err = errNoPair
+		}
 		return pair, err
 	}
 	if err := pair.Ensure(e.host.Now()); err != nil {
@@ -141,8 +153,12 @@ func (e *Engine) generateMOK(ctx context.Context, req *Request) error {
 		if err != nil {
 			return err
 		}
-		pair, err := e.signingPair(targets[0], options)
-		if err != nil {
+		pair, err := e.signingPair(targets[0], options, req.DryRun)
+		switch {
+		case errors.Is(err, errNoPair):
+			e.report.Result(fmt.Sprintf("would make %s and %s: %v", pair.KeyPath, pair.CertPath, err))
+			return nil
+		case err != nil:
 			return exit.Errorf(exit.Usage, "%w", err).WithHint("%s", exit.Hint(err))
 		}
 		e.report.Result("Signing key: " + pair.KeyPath)

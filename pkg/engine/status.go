@@ -204,9 +204,11 @@ func (e *Engine) printJSON(lines []*statusLine) error {
 		Arch    string `json:"arch,omitempty"`
 		State   string `json:"state"`
 		// Remarks are those behind the state of the plain line.
-		Remarks string        `json:"remarks,omitempty"`
-		Signer  string        `json:"signer,omitempty"`
-		Failure *tree.Failure `json:"failure,omitempty"`
+		Remarks string `json:"remarks,omitempty"`
+		// Outdated says that the headers of the kernel changed since.
+		Outdated bool          `json:"outdated,omitempty"`
+		Signer   string        `json:"signer,omitempty"`
+		Failure  *tree.Failure `json:"failure,omitempty"`
 	}
 	entries := []entry{}
 	for _, l := range lines {
@@ -217,6 +219,7 @@ func (e *Engine) printJSON(lines []*statusLine) error {
 		}
 		if l.manifest != nil {
 			j.Signer = l.manifest.Signer
+			j.Outdated = e.outOfDate(l.manifest, l.build.Target)
 		}
 		entries = append(entries, j)
 	}

@@ -69,9 +69,9 @@ func (e *Engine) markUpgrade(id tree.ID) error {
 }
 
 // upgrading tells whether the running transaction has just added id, and
-// forgets about it. Marks of other users do not count: anybody can put files
-// where they lie.
-func (e *Engine) upgrading(id tree.ID) bool {
+// forgets about it unless this is a dry run. Marks of other users do not
+// count: anybody can put files where they lie.
+func (e *Engine) upgrading(id tree.ID, dry bool) bool {
 	t, err := currentTransaction()
 	if err != nil || t.start == "" {
 		return false
@@ -87,7 +87,9 @@ func (e *Engine) upgrading(id tree.ID) bool {
 		}
 		data, err := os.ReadFile(m)
 		if err == nil && string(data) == fmt.Sprintf("%s-%s\n%s\n", id.Name, id.Version, t.start) {
-			os.Remove(m)
+			if !dry {
+				os.Remove(m)
+			}
 			return true
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"dkms/pkg/conf"
 	"dkms/pkg/exit"
@@ -39,11 +40,15 @@ func (e *Engine) register(ctx context.Context, req *Request, id tree.ID) error {
 		}
 	}
 	if e.tree.State(id) == tree.Added {
-		return exit.Errorf(exit.AlreadyAdded, "%s is already added", id)
+		return exit.Errorf(exit.AlreadyAdded, "%s is already added", id).WithHint("dkms install %s builds and installs it", id)
 	}
 	sources := e.tree.Sources(id)
+	if req.uncopied != "" {
+		sources = req.uncopied
+	}
 	if !system.IsDir(sources) {
-		return exit.Errorf(exit.NoSource, "%s: there is no source directory %s", id, sources)
+		return exit.Errorf(exit.NoSource, "%s: there is no source directory %s", id, sources).
+			WithHint("put its sources there, or name their directory: dkms add DIRECTORY")
 	}
 	target, err := e.anyTarget(req)
 	if err != nil {
@@ -66,7 +71,7 @@ func (e *Engine) register(ctx context.Context, req *Request, id tree.ID) error {
 		e.report.Warnf("%s", w)
 	}
 	if req.DryRun {
-		e.report.Result(fmt.Sprintf("would add %s: %s", id, sources))
+		e.report.Result(fmt.Sprintf("would add %s from %s: not registered", id, e.tree.Sources(id)))
 		return nil
 	}
 	if err := e.tree.Add(id, sources); err != nil {
@@ -119,7 +124,7 @@ func (e *Engine) importSource(ctx context.Context, req *Request) error {
 		return err
 	}
 	req.Name, req.Version = id.Name, id.Version
-	return e.copySource(req, id, dir)
+	return e.copySource(req, id, dir, dir)
 }
 
 // identify reads the module and version that the dkms.conf in dir names.
@@ -141,18 +146,21 @@ func (e *Engine) identify(ctx context.Context, req *Request, dir string) (tree.I
 }
 
 // copySource puts the sources of id into the source tree. What is already
-// registered keeps its sources: replacing them under it needs --force.
-func (e *Engine) copySource(req *Request, id tree.ID, dir string) error {
+// registered keeps its sources: replacing them under it needs --force. from is
+// what the caller calls dir.
+func (e *Engine) copySource(req *Request, id tree.ID, dir, from string) error {
 	to := e.tree.Sources(id)
 	if real, err := filepath.EvalSymlinks(to); err == nil && real == dir {
-		return nil
-	}
-	if req.DryRun {
 		return nil
 	}
 	if e.tree.State(id) == tree.Added && !req.Force {
 		return exit.Errorf(exit.AlreadyAdded, "%s is already added; its sources stay as they are", id).
 			WithHint("--force replaces %s", to)
+	}
+	if req.DryRun {
+		e.report.Result(fmt.Sprintf("would copy %s to %s", from, to))
+		req.uncopied = dir
+		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err
@@ -203,14 +211,18 @@ func (e *Engine) buildOrInstall(ctx context.Context, req *Request) (code exit.Co
 		case tree.Broken:
 			return e.broken(id)
 		case tree.Absent:
+			if req.DryRun && req.Archive != "" {
+				break // ldtarball has said so
+			}
 			if err := e.registerFor(ctx, req, id); err != nil {
 				return err
 			}
-			if req.DryRun {
-				return nil
-			}
 		}
-		p := e.planFor(req, e.subjects(id, targets))
+		subjects := e.subjects(id, targets)
+		for i, s := range subjects {
+			subjects[i].Built = s.Built || slices.Contains(req.unloaded, s.Target)
+		}
+		p := e.planFor(req, subjects)
 		r, err := e.carryOut(ctx, req, p, map[subject]conf.Result{})
 		if err != nil {
 			return err
@@ -299,7 +311,7 @@ func (e *Engine) takeOut(ctx context.Context, req *Request) (code exit.Code, err
 		if err := e.mayTakeOut(id); err != nil {
 			return err
 		}
-		if req.Verb == Remove && req.SafeUpgrade && e.upgrading(id) {
+		if req.Verb == Remove && req.SafeUpgrade && e.upgrading(id, req.DryRun) {
 			e.report.Warnf("%s: not removed: the running transaction has just added it (--rpm_safe_upgrade)", id)
 			return nil
 		}
@@ -353,17 +365,8 @@ func (e *Engine) planTakeOut(req *Request, id tree.ID, targets []tree.Target) *p
 	others := false
 	for _, v := range e.tree.Versions(id.Name) {
 		for _, b := range v.Builds {
-			others = others || v.ID == id && !contains(targets, b.Target)
+			others = others || v.ID == id && !slices.Contains(targets, b.Target)
 		}
 	}
 	return plan.ForRemove(id, subjects, others)
-}
-
-func contains(list []tree.Target, t tree.Target) bool {
-	for _, x := range list {
-		if x == t {
-			return true
-		}
-	}
-	return false
 }

@@ -229,7 +229,7 @@ func (w *explainer) depend(name string, above []string) Dependency {
 			return Dependency{Module: id.Name, Version: v, Status: "installed"}
 		}
 		verdict := w.verdict(id)
-		d = Dependency{Module: id.Name, Version: id.Version, Status: w.status(id), Reason: verdict.State + ": " + verdict.Reason}
+		d = Dependency{Module: id.Name, Version: id.Version, Status: w.status(id), Reason: verdict.State + ": " + verdict.brief(w.target.Kernel)}
 		if slices.Contains(above, id.Name) {
 			d.Reason = "they build on each other in a circle"
 			return d
@@ -254,8 +254,8 @@ func (x *Explanation) lines() []string {
 		text := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "\n    ")
 		list = append(list, "  "+text)
 	}
-	if x.Reason != "" && x.Reason != x.Excluded && (x.Failure == nil || x.Reason != x.Failure.Message) {
-		add("why: %s", x.Reason)
+	if why := x.why(); why != "" {
+		add("why: %s", why)
 	}
 	if x.Excluded != "" {
 		add("excluded: %s", x.Excluded)
@@ -282,12 +282,24 @@ func (x *Explanation) lines() []string {
 	return list
 }
 
+// why is the reason as far as it is not said elsewhere.
+func (x *Explanation) why() string {
+	why := x.Reason
+	if x.Failure != nil {
+		why = strings.TrimPrefix(why, x.Failure.Message)
+	}
+	if why == x.Excluded {
+		return ""
+	}
+	return strings.TrimSpace(why)
+}
+
 func dependLines(depends []Dependency, indent string) []string {
 	var list []string
 	for _, d := range depends {
 		line := indent + "needs: " + d.Module + after("/", d.Version) + ": " + d.Status
 		if d.Reason != "" && d.Status != "unregistered" {
-			line += ": " + strings.ReplaceAll(d.Reason, "\n", " ")
+			line += ": " + d.Reason
 		}
 		list = append(append(list, line), dependLines(d.Depends, indent+"  ")...)
 	}

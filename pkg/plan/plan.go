@@ -190,7 +190,7 @@ func ForRemove(id tree.ID, subjects []Subject, others bool) *Plan {
 		needs = append(needs, p.unbuild(s)...)
 	}
 	if others {
-		p.note(Note{ID: id, Outcome: Ready, Reason: "still built for other kernels"})
+		p.note(Note{ID: id, Outcome: Ready, Reason: "still built for other kernels, which --all includes"})
 		return p
 	}
 	p.Add(Step{Kind: Forget, ID: id, Reason: "no build is left", Needs: needs})

@@ -101,7 +101,7 @@ func TestVerbs(t *testing.T) {
 		{"remove what lost its build", ForRemove(subject("a").ID, subjects("a active"), false),
 			[]string{"uninstall a (installed)", "forget a@ (no build is left) needs [0]", "ready a (not built)"}},
 		{"remove with builds elsewhere", ForRemove(subject("a").ID, subjects("a installed"), true),
-			[]string{"uninstall a (installed)", "unbuild a (built) needs [0]", "ready a (still built for other kernels)"}},
+			[]string{"uninstall a (installed)", "unbuild a (built) needs [0]", "ready a (still built for other kernels, which --all includes)"}},
 		{"sign", ForSign(subjects("a", "b built", "c installed"), "CN=me"),
 			[]string{"sign b (to be signed by CN=me)", "sign c (to be signed by CN=me)", "ready a (not built)"}},
 		{"remove without kernels", ForRemove(subject("a").ID, nil, false), []string{"forget a@ (no build is left)"}},

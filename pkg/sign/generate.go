@@ -27,7 +27,7 @@ import (
 // default one or that of framework.conf. One half alone is an error: the
 // other may be enrolled in the firmware, and only its owner can tell.
 func (p *Pair) Ensure(now time.Time) error {
-	done, err := p.settled()
+	done, err := p.Settled()
 	if done || err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (p *Pair) Ensure(now time.Time) error {
 	}
 	defer unlock()
 	// Somebody may have been faster.
-	if done, err = p.settled(); done || err != nil {
+	if done, err = p.Settled(); done || err != nil {
 		return err
 	}
 	if err := p.generate(now); err != nil {
@@ -63,9 +63,9 @@ func (p *Pair) Ensure(now time.Time) error {
 	return nil
 }
 
-// settled reports whether nothing is left to do for the pair, or why nothing
+// Settled reports whether nothing is left to do for the pair, or why nothing
 // can be done.
-func (p *Pair) settled() (bool, error) {
+func (p *Pair) Settled() (bool, error) {
 	key, cert := p.Exists()
 	switch {
 	case key && cert:
