@@ -71,6 +71,7 @@ func TestScripts(t *testing.T) {
 			"state":    wantState,
 			"compat":   compatScript,
 			"dry":      dryRun,
+			"members":  wantMembers,
 		},
 	})
 }

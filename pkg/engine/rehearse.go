@@ -56,7 +56,7 @@ func (e *Engine) rehearse(ctx context.Context, req *Request) (exit.Code, error) 
 	var list []Rehearsal
 	code, headers := exit.OK, false
 	for _, t := range targets {
-		s := &stage{Engine: e.understudy(filepath.Join(dir, "tree")), target: t, logs: dir, dry: req.DryRun, Rehearsal: Rehearsal{Kernel: t.Kernel, Arch: t.Arch, Builds: true}}
+		s := &stage{Engine: e.understudy(filepath.Join(dir, "tree")), target: t, logs: dir, dry: req.DryRun, Rehearsal: Rehearsal{Kernel: t.Kernel, Arch: t.Arch, Builds: true, Modules: []ModuleVerdict{}}}
 		err := s.run(ctx, e)
 		if err := errors.Join(err, os.RemoveAll(s.tree.Dir())); err != nil {
 			return 0, err
