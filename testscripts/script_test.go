@@ -46,7 +46,7 @@ func scriptHost() system.Host {
 	h.Root.Dir = os.Getenv("ROOT")
 	h.Release = os.Getenv("RELEASE")
 	h.Machine = "x86_64"
-	h.Chroot = os.Getenv("CHROOT") != ""
+	h.Chroot = func() bool { return os.Getenv("CHROOT") != "" }
 	if os.Getenv("AS_USER") != "" {
 		h.UID = 1000
 	}

@@ -124,7 +124,7 @@ func (f *flags) reporter(h system.Host, s Streams) *report.Reporter {
 	lines := report.Lines{W: s.Err, Quiet: f.Quiet, Verbose: f.Verbose}
 	switch {
 	case report.UnderJournal(h.Env, s.ErrFile):
-		sinks = append(sinks, &report.Journal{Verbose: f.Verbose}, &report.Notify{})
+		sinks = append(sinks, &report.Journal{Verbose: f.Verbose, Otherwise: lines}, &report.Notify{})
 	case !f.Quiet && !f.Debug && report.Terminal(h.Env, s.ErrFile):
 		sinks = append(sinks, &report.Live{Lines: lines, Now: time.Now, Size: func() (int, int) { return report.Size(s.ErrFile) }})
 	default:

@@ -194,7 +194,7 @@ func (r *Reader) moduleVars(ref Ref) map[string]string {
 }
 
 func isDirectiveName(name string) bool {
-	return strings.HasPrefix(name, "DKMS_DIRECTIVE") && !strings.Contains(name, "[") && directiveName.MatchString(name)
+	return strings.HasPrefix(name, "DKMS_DIRECTIVE") && !strings.Contains(name, "[") && directiveName().MatchString(name)
 }
 
 // baseVars are the variables that every file may use.

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // matchERE reports whether the extended regular expression of [[ s =~ expr ]]
@@ -197,13 +198,19 @@ func (t *translator) bracket() error {
 	}
 }
 
-var className = regexp.MustCompile(`^\[:(alnum|alpha|blank|cntrl|digit|graph|lower|print|punct|space|upper|xdigit):\]`)
+// pattern is a regular expression that is compiled when it is first needed:
+// most runs of the program need none.
+func pattern(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
+
+var className = pattern(`^\[:(alnum|alpha|blank|cntrl|digit|graph|lower|print|punct|space|upper|xdigit):\]`)
 
 // item is one class, character or range of a bracket expression.
 func (t *translator) item() (string, error) {
 	rest := t.in[t.pos:]
 	if strings.HasPrefix(rest, "[:") {
-		class := className.FindString(rest)
+		class := className().FindString(rest)
 		if class == "" {
 			return "", errors.New("unknown character class")
 		}

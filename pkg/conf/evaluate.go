@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -255,14 +254,14 @@ func assignments(list []row) (text []byte, owners []string) {
 	return b.Bytes(), owners
 }
 
-var directiveName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\[[0-9]{1,5}\])?$`)
+var directiveName = pattern(`^[A-Za-z_][A-Za-z0-9_]*(\[[0-9]{1,5}\])?$`)
 
 // directiveLine is the assignment that a DKMS_DIRECTIVE variable asks for.
 // The original breaks where the value holds a second "=", blanks or
 // characters of the shell; here the value is taken as it is.
 func directiveLine(text string) (owner, line string) {
 	name, value, ok := strings.Cut(text, "=")
-	if !ok || !directiveName.MatchString(name) || strings.HasPrefix(name, "__dkms") {
+	if !ok || !directiveName().MatchString(name) || strings.HasPrefix(name, "__dkms") {
 		return "", ""
 	}
 	return "DKMS_DIRECTIVE " + name, name + "=" + quote(value) + "\n"

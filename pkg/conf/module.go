@@ -72,7 +72,7 @@ func (b *builder) problem(format string, args ...any) {
 func (b *builder) direct(directives []string) {
 	for _, d := range directives {
 		name, value, ok := strings.Cut(d, "=")
-		if !ok || !directiveName.MatchString(name) || strings.Contains(name, "[") {
+		if !ok || !directiveName().MatchString(name) || strings.Contains(name, "[") {
 			b.m.Warnings = append(b.m.Warnings, fmt.Sprintf("--directive %s: not NAME=VALUE", d))
 			continue
 		}

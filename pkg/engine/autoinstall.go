@@ -9,6 +9,7 @@ import (
 	"dkms/pkg/conf"
 	"dkms/pkg/exit"
 	"dkms/pkg/install"
+	"dkms/pkg/kernel"
 	"dkms/pkg/plan"
 	"dkms/pkg/report"
 	"dkms/pkg/system"
@@ -53,7 +54,7 @@ func (e *Engine) autoinstall(ctx context.Context, req *Request) (code exit.Code,
 // newest are the newest usable versions of every package, in tree order, and
 // the broken ones that were passed over.
 func (e *Engine) newest() (list []tree.ID, broken []tree.ID, err error) {
-	all, err := e.tree.All()
+	all, err := e.tree.Registered()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -86,9 +87,10 @@ func (e *Engine) idle(targets []tree.Target) (bool, error) {
 	if err != nil || len(broken) > 0 {
 		return false, err
 	}
-	for _, id := range list {
-		for _, t := range targets {
-			if !e.sound(id, t) {
+	for _, t := range targets {
+		now := e.headersNow(t)
+		for _, id := range list {
+			if !e.sound(id, t, now) {
 				return false, nil
 			}
 		}
@@ -99,7 +101,7 @@ func (e *Engine) idle(targets []tree.Target) (bool, error) {
 // sound tells whether a version is installed, its files are still there as
 // they were put there, and the headers are those that it was built with. What
 // the original built and installed is taken at its word.
-func (e *Engine) sound(id tree.ID, t tree.Target) bool {
+func (e *Engine) sound(id tree.ID, t tree.Target, now headers) bool {
 	if !e.tree.IsInstalled(id, t) {
 		return false
 	}
@@ -107,7 +109,22 @@ func (e *Engine) sound(id tree.ID, t tree.Target) bool {
 	if err != nil || m == nil {
 		return err == nil
 	}
-	return e.installer.Sound(m) && !e.outOfDate(m, t)
+	return e.installer.Sound(m) && !e.outOfDate(m, now)
+}
+
+// headers are those of a kernel, with their stamp as it is now: a missing one
+// where there are none.
+type headers struct {
+	kernel *kernel.Kernel
+	stamp  tree.Stamp
+}
+
+func (e *Engine) headersNow(t tree.Target) headers {
+	h := headers{kernel: e.kernel(t)}
+	if h.kernel.HasHeaders() {
+		h.stamp = build.HeadersStamp(h.kernel)
+	}
+	return h
 }
 
 // headersChanged is why a build counts no more that [Engine.outOfDate] is true
@@ -116,15 +133,11 @@ const headersChanged = "the headers of the kernel have changed since it was buil
 
 // outOfDate tells whether the headers of a kernel changed, under the same
 // release, since a build was made: its symbol versions may not fit any more.
-func (e *Engine) outOfDate(m *tree.Manifest, t tree.Target) bool {
-	k := e.kernel(t)
-	if m.Headers == "" || !k.HasHeaders() {
+func (e *Engine) outOfDate(m *tree.Manifest, now headers) bool {
+	if m.Headers == "" || now.stamp.Missing() || now.stamp == m.HeadersStamp {
 		return false
 	}
-	if stamp := build.HeadersStamp(k); stamp.Missing() || stamp == m.HeadersStamp {
-		return false
-	}
-	return build.KernelInputs(k, e.run) != m.Headers
+	return build.KernelInputs(now.kernel, e.run) != m.Headers
 }
 
 // known is a failure that is on record already.
@@ -161,8 +174,9 @@ func (e *Engine) planAutoinstall(ctx context.Context, targets []tree.Target, for
 	}
 	var open []subject
 	for _, t := range targets {
+		now := e.headersNow(t)
 		for _, id := range list {
-			if !e.sound(id, t) {
+			if !e.sound(id, t, now) {
 				open = append(open, subject{id, t})
 			}
 		}
@@ -184,7 +198,7 @@ func (e *Engine) planAutoinstall(ctx context.Context, targets []tree.Target, for
 
 func (e *Engine) candidate(ctx context.Context, s subject, confs map[subject]conf.Result, force bool) plan.Candidate {
 	c := plan.Candidate{Subject: plan.Subject{ID: s.ID, Target: s.Target, Built: e.tree.IsBuilt(s.ID, s.Target)}}
-	if m, err := e.tree.Manifest(s.ID, s.Target); c.Built && err == nil && m != nil && e.outOfDate(m, s.Target) {
+	if m, err := e.tree.Manifest(s.ID, s.Target); c.Built && err == nil && m != nil && e.outOfDate(m, e.headersNow(s.Target)) {
 		c.Built, c.Stale = false, headersChanged
 	}
 	res, open := confs[s]
@@ -293,7 +307,7 @@ func (e *Engine) dropKernel(ctx context.Context, req *Request) (code exit.Code, 
 // buildsFor lists the versions that have a build for a target; onlyAuto leaves
 // out those that autoinstall would not bring back.
 func (e *Engine) buildsFor(ctx context.Context, t tree.Target, onlyAuto bool) ([]plan.Subject, error) {
-	all, err := e.tree.All()
+	all, err := e.tree.Registered()
 	if err != nil {
 		return nil, err
 	}

@@ -131,7 +131,7 @@ func (d *doctor) modules(context.Context) {
 				d.add("modules", "dkms install --force "+v.ID.String()+" -k "+kernelArg(d.host, b.Target), d.reinstall(b.Target), "%s: %s is missing or empty", v.ID, lost)
 				continue
 			}
-			if m, err := d.tree.Manifest(v.ID, b.Target); err == nil && m != nil && d.outOfDate(m, b.Target) {
+			if m, err := d.tree.Manifest(v.ID, b.Target); err == nil && m != nil && d.outOfDate(m, d.headersNow(b.Target)) {
 				d.add("modules", "dkms autoinstall -k "+kernelArg(d.host, b.Target), d.reinstall(b.Target), "%s: the headers of kernel %s have changed since it was built", v.ID, b.Kernel)
 			}
 			machine, _ := sign.Inspect(d.host.Root, nil, d.kernel(b.Target).Config().Get)

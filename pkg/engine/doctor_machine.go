@@ -86,7 +86,7 @@ func foreignHook(path string) bool {
 // service looks whether what is missing is built at boot.
 func (d *doctor) service(context.Context) {
 	root := d.host.Root
-	if system.IsFile(root.Path("/etc/dkms/no-autoinstall")) || d.host.Chroot {
+	if system.IsFile(root.Path("/etc/dkms/no-autoinstall")) || d.host.InChroot() {
 		return
 	}
 	if system.IsFile(root.Path("/etc/init.d/dkms")) && system.IsDir(root.Path("/etc/runlevels")) {

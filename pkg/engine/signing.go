@@ -83,7 +83,7 @@ func (e *Engine) openSigner(ctx context.Context, t tree.Target, dry bool) (*sign
 	case options.TrySign == "false":
 		e.report.Detailf("modules are not signed: try_sign_modules is false")
 		return nil, nil
-	case options.TrySign != "true" && e.host.Chroot:
+	case options.TrySign != "true" && e.host.InChroot():
 		e.report.Detailf("modules are not signed: this is a chroot or container")
 		return nil, nil
 	case hash == "":

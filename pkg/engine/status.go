@@ -219,7 +219,7 @@ func (e *Engine) printJSON(lines []*statusLine) error {
 		}
 		if l.manifest != nil {
 			j.Signer = l.manifest.Signer
-			j.Outdated = e.outOfDate(l.manifest, l.build.Target)
+			j.Outdated = e.outOfDate(l.manifest, e.headersNow(l.build.Target))
 		}
 		entries = append(entries, j)
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -13,7 +12,7 @@ import (
 )
 
 // running matches commands that ask for the release of the running kernel.
-var running = regexp.MustCompile(`\buname\s+(-[a-z]*r|--kernel-release)`)
+var running = pattern(`\buname\s+(-[a-z]*r|--kernel-release)`)
 
 // lines looks at the text of the configuration.
 func (l *linter) lines() {
@@ -27,23 +26,23 @@ func (l *linter) lines() {
 		if strings.HasPrefix(strings.TrimSpace(line), "#") {
 			continue
 		}
-		m := assignmentLine.FindStringSubmatch(line)
+		m := assignmentLine().FindStringSubmatch(line)
 		switch {
-		case !running.MatchString(line):
+		case !running().MatchString(line):
 		case m != nil && (m[1] == "MAKE" || strings.HasPrefix(m[1], "BUILD_EXCLUSIVE")):
 			l.errorf(n, "uname -r is the running kernel; the one to build for is $kernelver")
 		default:
 			l.warnf(n, "uname -r is the running kernel; the one to build for is $kernelver")
 		}
 	}
-	if m := l.Result.Conf; m != nil && placeholder.MatchString(m.Version) {
+	if m := l.Result.Conf; m != nil && placeholder().MatchString(m.Version) {
 		l.warnf(l.assigned("PACKAGE_VERSION"), "PACKAGE_VERSION=%s looks like a placeholder", m.Version)
 	}
 }
 
 var (
-	placeholder = regexp.MustCompile(`^([#@%]).*([#@%])$`)
-	jobs        = regexp.MustCompile(`(^|\s)(-j|--jobs)(\s|=|[0-9]|\$|$)`)
+	placeholder = pattern(`^([#@%]).*([#@%])$`)
+	jobs        = pattern(`(^|\s)(-j|--jobs)(\s|=|[0-9]|\$|$)`)
 )
 
 // commands looks at the make commands.
@@ -53,7 +52,7 @@ func (l *linter) commands(m *conf.Module) {
 		if strings.HasPrefix(command, "'make'") || strings.HasPrefix(command, `"make"`) {
 			l.warnf(line, "make in quotes is given neither the number of jobs nor KERNELRELEASE")
 		}
-		if jobs.MatchString(command) {
+		if jobs().MatchString(command) {
 			l.warnf(line, "-j is for dkms to decide: it knows how many processors are free")
 		}
 	}
@@ -83,7 +82,7 @@ func (l *linter) makefiles(m *conf.Module) {
 	}
 }
 
-var makeVariable = regexp.MustCompile(`^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*[:?]{0,2}=`)
+var makeVariable = pattern(`^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*[:?]{0,2}=`)
 
 // makefile looks for the running kernel, unless the command says which kernel
 // it is about: what is set there wins over what the makefile says.
@@ -96,8 +95,8 @@ func (l *linter) makefile(m *conf.Module, file string) {
 	n := 0
 	for line := range strings.Lines(string(text)) {
 		n++
-		v := makeVariable.FindStringSubmatch(line)
-		if strings.HasPrefix(strings.TrimSpace(line), "#") || !running.MatchString(line) || v != nil && v[1] == "KERNELRELEASE" {
+		v := makeVariable().FindStringSubmatch(line)
+		if strings.HasPrefix(strings.TrimSpace(line), "#") || !running().MatchString(line) || v != nil && v[1] == "KERNELRELEASE" {
 			continue
 		}
 		l.remarks = append(l.remarks, Remark{file, n, false, "uname -r is the running kernel, and MAKE does not say which kernel to build for"})

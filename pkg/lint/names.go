@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"dkms/pkg/conf"
 )
@@ -14,7 +15,13 @@ type assignment struct {
 	name, index string
 }
 
-var assignmentLine = regexp.MustCompile(`^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)(?:\[([^]]*)\])?\+?=`)
+// pattern is a regular expression that is compiled when it is first needed:
+// most runs of the program need none.
+func pattern(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
+
+var assignmentLine = pattern(`^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)(?:\[([^]]*)\])?\+?=`)
 
 // assignments finds the lines of a shell script that set a variable, in plain
 // sight: at their beginning.
@@ -23,7 +30,7 @@ func assignments(text string) []assignment {
 	n := 0
 	for line := range strings.Lines(text) {
 		n++
-		if m := assignmentLine.FindStringSubmatch(line); m != nil {
+		if m := assignmentLine().FindStringSubmatch(line); m != nil {
 			list = append(list, assignment{n, m[1], m[2]})
 		}
 	}
@@ -50,11 +57,11 @@ func (l *linter) assignedAt(name, index string) int {
 	return l.assigned(name)
 }
 
-var nameAhead = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]*)(?:\[([0-9]+)\])?`)
+var nameAhead = pattern(`^([A-Za-z_][A-Za-z0-9_]*)(?:\[([0-9]+)\])?`)
 
 // lineOf is the line that sets what a text begins with, or 0.
 func (l *linter) lineOf(text string) int {
-	m := nameAhead.FindStringSubmatch(text)
+	m := nameAhead().FindStringSubmatch(text)
 	if m == nil {
 		return 0
 	}

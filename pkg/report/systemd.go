@@ -18,7 +18,12 @@ const messageID = "5d1b8ab9d9d94a3c8d4f6c3f0b7a2e61"
 
 // Journal is the sink for the systemd journal: the same lines with fields
 // that can be searched for.
-type Journal struct{ Verbose bool }
+type Journal struct {
+	Verbose bool
+	// Otherwise has what the journal does not take: in a chroot its socket is
+	// out of reach, while standard error still leads there.
+	Otherwise Lines
+}
 
 // UnderJournal reports whether stderr is a stream of the journal, as
 // JOURNAL_STREAM=DEVICE:INODE says (systemd.exec(5)).
@@ -32,7 +37,7 @@ func UnderJournal(env map[string]string, stderr *os.File) bool {
 		return false
 	}
 	sys, ok := st.Sys().(*syscall.Stat_t)
-	return ok && dev == strconv.FormatUint(sys.Dev, 10) && ino == strconv.FormatUint(sys.Ino, 10) && journal.Enabled()
+	return ok && dev == strconv.FormatUint(sys.Dev, 10) && ino == strconv.FormatUint(sys.Ino, 10)
 }
 
 // Event sends e to the journal.
@@ -62,7 +67,10 @@ func (j *Journal) Event(e Event) {
 	if hint := exit.Hint(e.Err); hint != "" {
 		text += "; " + hint
 	}
-	journal.Send(text, priority, fields)
+	if journal.Send(text, priority, fields) != nil {
+		j.Otherwise.Verbose = j.Verbose
+		j.Otherwise.Event(e)
+	}
 }
 
 // Notify is the sink for the service manager: STATUS= lines that systemctl

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -64,8 +65,9 @@ type Host struct {
 	// Now is the clock.
 	Now func() time.Time
 	// Chroot says that the program runs in a chroot or container, whose
-	// running kernel is somebody else's.
-	Chroot bool
+	// running kernel is somebody else's; nil says that it does not. It is
+	// found out when it is asked for.
+	Chroot func() bool
 }
 
 // ThisHost describes the machine that the program runs on. env is in the
@@ -83,9 +85,12 @@ func ThisHost(env []string) Host {
 		h.Machine = unix.ByteSliceToString(u.Machine[:])
 	}
 	h.Dir, _ = os.Getwd()
-	h.Chroot = inChroot(h)
+	h.Chroot = sync.OnceValue(func() bool { return inChroot(h) })
 	return h
 }
+
+// InChroot reports whether the program runs in a chroot or container.
+func (h Host) InChroot() bool { return h.Chroot != nil && h.Chroot() }
 
 // EnvMap turns NAME=VALUE strings into a map; a later one wins.
 func EnvMap(env []string) map[string]string {

@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 func machineHost() system.Host {
 	syscall.Umask(0o022)
 	h := system.ThisHost(os.Environ())
-	h.Root.Dir, h.Release, h.Machine, h.Chroot = os.Getenv("ROOT"), os.Getenv("RELEASE"), "x86_64", false
+	h.Root.Dir, h.Release, h.Machine, h.Chroot = os.Getenv("ROOT"), os.Getenv("RELEASE"), "x86_64", nil
 	return h
 }
 
