@@ -41,7 +41,7 @@ type completion struct{ line, want, not string }
 var takes = map[string]string{
 	"add": "sources", "build": "added sources", "install": "added sources", "uninstall": "added", "unbuild": "added", "remove": "added",
 	"status": "added", "match": "added", "mktarball": "added", "why": "added", "log": "added", "sign": "added", "lint": "added",
-	"autoinstall": "", "check": "", "doctor": "", "rehearse": "", "mok": "", "generate_mok": "", "ldtarball": "file",
+	"autoinstall": "", "check": "", "doctor": "", "rehearse": "", "mok": "", "generate_mok": "", "ldtarball": "file", "export": "added", "import": "",
 	"kernel_preinst": "", "kernel_postinst": "", "kernel_prerm": "",
 }
 
@@ -104,6 +104,10 @@ var completions = []completion{
 	{"dkms rehearse --h", "--headers --help", "--fix"},
 	{"dkms rehearse -k ", "6.1.0-56-amd64", "hello"},
 	{"dkms lint he", "hello", "zfs-kmod new-thing"},
+	{"dkms export hello/", "hello/1.0 hello/2.0", "zfs-kmod/2.1.11"},
+	{"dkms export hello/1.0 -k ", "6.1.0-56-amd64", "hello"},
+	{"dkms export --f", "--format --force", "--fix"},
+	{"dkms import --c", "--certificate", "--config"},
 	{"dkms autoinstall --j", "--json", "--fix"},
 	{"dkms uninstall -k 6.1.0-56-amd64 z", "zfs-kmod", "hello"},
 }

@@ -58,7 +58,7 @@ _dkms() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local verb='' module='' word before='' i
 	local verbs='add build install uninstall unbuild remove autoinstall status match
-		mktarball ldtarball check why log doctor rehearse lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm'
+		mktarball ldtarball export import check why log doctor rehearse lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm'
 	local common='--verbose --quiet --debug --dkmstree --sourcetree --installtree --help'
 	local one='--module -v --kernelver --arch -c --config --directive --dry-run'
 	COMPREPLY=()
@@ -75,7 +75,7 @@ _dkms() {
 		[[ $word == = ]] && continue
 		case $before in
 		-m | --module) module=$word ;;
-		-v | -k | --kernelver | -a | --arch | -c | -j | --config | --archive) ;;
+		-v | -k | --kernelver | -a | --arch | -c | -j | --config | --archive | --format | --busybox | --certificate) ;;
 		--kernelsourcedir | --headers | --templatekernel | --directive | --dkmstree | --sourcetree | --installtree) ;;
 		*)
 			if [[ $word != -* && " ${verbs//[[:space:]]/ } " == *" $word "* ]]; then
@@ -105,7 +105,7 @@ _dkms() {
 		_dkms_reply "$cur" "$(_dkms_kernels)"
 		return
 		;;
-	-c | --config | --archive | --password-file | --hash-file)
+	-c | --config | --archive | --password-file | --hash-file | --busybox | --certificate)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		compopt -o filenames 2>/dev/null
 		return
@@ -113,6 +113,10 @@ _dkms() {
 	--kernelsourcedir | --headers | --dkmstree | --sourcetree | --installtree)
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		compopt -o filenames 2>/dev/null
+		return
+		;;
+	--format)
+		_dkms_reply "$cur" 'oci tar'
 		return
 		;;
 	-a | --arch | -j | --directive) return ;;
@@ -132,6 +136,8 @@ _dkms() {
 		match) _dkms_reply "$cur" "$common --templatekernel --kernelver --arch -j --force --dry-run" ;;
 		mktarball) _dkms_reply "$cur" "$common $one --all --archive --binaries-only --source-only" ;;
 		ldtarball) _dkms_reply "$cur" "$common --archive --force --dry-run" ;;
+		export) _dkms_reply "$cur" "$common --module -v --kernelver --arch --archive --format --busybox --force --dry-run --json" ;;
+		import) _dkms_reply "$cur" "$common --module -v --kernelver --arch --certificate --insecure --force --no-depmod --dry-run --json" ;;
 		check) _dkms_reply "$cur" "$common --kernelver --arch --json" ;;
 		why) _dkms_reply "$cur" "$common --module -v --kernelver --arch --json" ;;
 		log) _dkms_reply "$cur" "$common --module -v --kernelver --arch" ;;
@@ -150,9 +156,10 @@ _dkms() {
 	'') _dkms_reply "$cur" "$verbs" ;;
 	mok) _dkms_reply "$cur" 'status enroll' ;;
 	check | doctor | rehearse | autoinstall | generate_mok | kernel_*) ;;
-	add | build | install | ldtarball)
+	export) _dkms_reply "$cur" "$(_dkms_modules "$cur")" ;;
+	add | build | install | ldtarball | import)
 		if [[ -z $module ]]; then
-			[[ $verb == ldtarball ]] || _dkms_reply "$cur" "$([[ $verb == add ]] || _dkms_added; _dkms_sources /)"
+			[[ $verb == ldtarball || $verb == import ]] || _dkms_reply "$cur" "$([[ $verb == add ]] || _dkms_added; _dkms_sources /)"
 			mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$cur")
 			compopt -o filenames 2>/dev/null
 		fi

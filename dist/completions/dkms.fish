@@ -2,7 +2,7 @@
 
 function __dkms_verbs
     printf '%s\n' add build install uninstall unbuild remove autoinstall status match \
-        mktarball ldtarball check why log doctor rehearse lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm
+        mktarball ldtarball export import check why log doctor rehearse lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm
 end
 
 function __dkms_kernels
@@ -55,6 +55,8 @@ complete -c dkms -n 'not __dkms_verb' -a status -d 'list modules'
 complete -c dkms -n 'not __dkms_verb' -a match -d 'install what another kernel has'
 complete -c dkms -n 'not __dkms_verb' -a mktarball -d 'pack a module'
 complete -c dkms -n 'not __dkms_verb' -a ldtarball -d 'load an archive'
+complete -c dkms -n 'not __dkms_verb' -a export -d 'write builds as an OCI image'
+complete -c dkms -n 'not __dkms_verb' -a import -d 'take the builds of an OCI image'
 complete -c dkms -n 'not __dkms_verb' -a check -d 'is a kernel safe to boot'
 complete -c dkms -n 'not __dkms_verb' -a why -d 'why a module is, or is not, installed'
 complete -c dkms -n 'not __dkms_verb' -a log -d 'print the log of the last build'
@@ -68,10 +70,10 @@ complete -c dkms -n 'not __dkms_verb' -a kernel_preinst -d 'drop builds for a ke
 complete -c dkms -n 'not __dkms_verb' -a kernel_postinst -d 'install what is missing for a new kernel'
 complete -c dkms -n 'not __dkms_verb' -a kernel_prerm -d 'drop builds for a kernel to be removed'
 
-complete -c dkms -n '__dkms_in build install uninstall unbuild remove status match mktarball why log lint sign' -a '(__dkms_added)'
+complete -c dkms -n '__dkms_in build install uninstall unbuild remove status match mktarball export why log lint sign' -a '(__dkms_added)'
 complete -c dkms -n '__dkms_in mok; and not __dkms_in status enroll' -a 'status enroll'
 complete -c dkms -n '__dkms_in add build install' -a '(__dkms_sources)'
-complete -c dkms -n '__dkms_in add build install ldtarball lint' -F
+complete -c dkms -n '__dkms_in add build install ldtarball import lint' -F
 
 complete -c dkms -l verbose -d 'show the commands that are run'
 complete -c dkms -s q -l quiet -d 'show nothing but errors'
@@ -82,7 +84,7 @@ complete -c dkms -l installtree -x -a '(__fish_complete_directories)' -d 'instal
 complete -c dkms -s h -l help -d 'print a summary'
 complete -c dkms -s V -l version -d 'print the version'
 
-set -l one add build install uninstall unbuild remove status mktarball why log
+set -l one add build install uninstall unbuild remove status mktarball export import why log
 complete -c dkms -n "__dkms_in $one" -s m -l module -x -a '(__dkms_added; __dkms_sources)' -d module
 complete -c dkms -n "__dkms_in $one" -s v -x -a '(__dkms_versions)' -d version
 complete -c dkms -n __dkms_verb -s k -l kernelver -x -a '(__dkms_kernels)' -d kernel
@@ -93,19 +95,23 @@ complete -c dkms -n '__dkms_in build install autoinstall rehearse' -l config -r 
 complete -c dkms -n '__dkms_in build install autoinstall' -l kernelsourcedir -x -a '(__fish_complete_directories)' -d 'kernel headers'
 complete -c dkms -n '__dkms_in build install autoinstall match rehearse' -s j -x -d 'number of compilers'
 complete -c dkms -n '__dkms_in add build install' -l directive -x -d 'set a directive'
-complete -c dkms -n '__dkms_in add build install mktarball ldtarball' -l archive -r -F -d archive
-complete -c dkms -n '__dkms_in add build install autoinstall match ldtarball doctor' -l force -d 'do it again or all the same'
+complete -c dkms -n '__dkms_in add build install mktarball ldtarball export' -l archive -r -F -d archive
+complete -c dkms -n '__dkms_in add build install autoinstall match ldtarball export import doctor' -l force -d 'do it again or all the same'
 complete -c dkms -n '__dkms_in install' -l force-version-override -d 'install over a newer version'
 complete -c dkms -n '__dkms_in install' -l symlink-modules -d 'install links'
 complete -c dkms -n '__dkms_in install' -l modprobe-on-install -d 'load modules for devices'
-complete -c dkms -n '__dkms_in install uninstall unbuild remove autoinstall kernel_preinst kernel_prerm' -l no-depmod -d 'do not run depmod'
+complete -c dkms -n '__dkms_in install uninstall unbuild remove autoinstall import kernel_preinst kernel_prerm' -l no-depmod -d 'do not run depmod'
 complete -c dkms -n '__dkms_in add install remove' -l rpm_safe_upgrade -d 'called by an RPM package'
 complete -c dkms -n '__dkms_in uninstall unbuild remove mktarball' -l all -d 'all kernels'
 complete -c dkms -n '__dkms_in mktarball' -l binaries-only -d 'without sources'
 complete -c dkms -n '__dkms_in mktarball' -l source-only -d 'without builds'
 complete -c dkms -n '__dkms_in match' -l templatekernel -x -a '(__dkms_kernels)' -d template
-complete -c dkms -n '__dkms_in status check why doctor rehearse autoinstall' -l json -d 'print JSON'
+complete -c dkms -n '__dkms_in status check why doctor rehearse autoinstall export import' -l json -d 'print JSON'
 complete -c dkms -n '__dkms_in doctor' -l fix -d 'do what is safe'
 complete -c dkms -n '__dkms_in rehearse' -l headers -x -a '(__fish_complete_directories)' -d 'kernel headers'
 complete -c dkms -n '__dkms_in mok' -l password-file -r -F -d 'file with the password'
 complete -c dkms -n '__dkms_in mok' -l hash-file -r -F -d 'file with its hash'
+complete -c dkms -n '__dkms_in export' -l format -x -a 'oci tar' -d 'form of the image'
+complete -c dkms -n '__dkms_in export' -l busybox -r -F -d 'static busybox for the image'
+complete -c dkms -n '__dkms_in import' -l certificate -r -F -d 'certificates to accept'
+complete -c dkms -n '__dkms_in import' -l insecure -d 'registry without TLS'

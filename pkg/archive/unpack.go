@@ -25,8 +25,11 @@ type limits struct {
 	depth   int   // directories above a member
 }
 
+// MaxBytes is how much the files of one archive may hold together.
+const MaxBytes = 4 << 30
+
 func defaultLimits() limits {
-	return limits{members: 100_000, bytes: 4 << 30, name: 1024, depth: 100}
+	return limits{members: 100_000, bytes: MaxBytes, name: 1024, depth: 100}
 }
 
 // streamBytes is how long the archive itself may be, compressed or not: the
@@ -43,9 +46,20 @@ func Unpack(ctx context.Context, run *system.Runner, path string, r io.Reader, d
 	return u.unpack(ctx, path, r, dir)
 }
 
+// UnpackFiles is [Unpack] for the stream r, which errors call name, where
+// nothing but regular files and directories has a business: an archive with
+// any link in it is refused too.
+func UnpackFiles(ctx context.Context, run *system.Runner, name string, r io.Reader, dir string) error {
+	u := &unpacker{limits: defaultLimits(), run: run, filesOnly: true}
+	return u.unpackStream(ctx, name, r, dir)
+}
+
 // unpacker extracts one archive.
 type unpacker struct {
 	limits
+	// filesOnly refuses links.
+	filesOnly bool
+
 	run    *system.Runner
 	root   *os.Root
 	in     *meter // the archive without its compression
@@ -73,6 +87,10 @@ func (u *unpacker) unpack(ctx context.Context, path string, r io.Reader, dir str
 		defer f.Close()
 		r = f
 	}
+	return u.unpackStream(ctx, label, r, dir)
+}
+
+func (u *unpacker) unpackStream(ctx context.Context, label string, r io.Reader, dir string) error {
 	if err := emptyDir(dir); err != nil {
 		return err
 	}
@@ -201,6 +219,9 @@ func (u *unpacker) member(h *tar.Header, data io.Reader) error {
 			return refuse(h.Name, "stands in the place of the whole directory")
 		}
 		return nil
+	}
+	if u.filesOnly && (h.Typeflag == tar.TypeSymlink || h.Typeflag == tar.TypeLink) {
+		return refuse(name, "a link, which has no business in here")
 	}
 	if err := u.parents(name); err != nil {
 		return err

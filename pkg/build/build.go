@@ -81,8 +81,9 @@ type work struct {
 	env     map[string]string
 	records []conf.Record
 	format  module.Compression
-	// fingerprint is that of the inputs, taken before anything is built.
-	fingerprint string
+	// fingerprint is that of the inputs, taken before anything is built, and
+	// source that of the sources.
+	fingerprint, source string
 }
 
 // Failure is an error of a build that its inputs are to blame for.
@@ -105,6 +106,9 @@ func (b *Builder) Build(ctx context.Context, j Job) (*tree.Manifest, error) {
 	w.records = j.Conf.Active(target, configLookup(j.Kernel))
 	var err error
 	if w.fingerprint, err = b.Fingerprint(j); err != nil {
+		return nil, err
+	}
+	if w.source, err = b.SourceDigest(j); err != nil {
 		return nil, err
 	}
 	if err := w.prepare(ctx); err != nil {

@@ -61,6 +61,10 @@ var options = []option{
 	{name: "headers", prefix: true, value: true},
 	{name: "password-file", prefix: true, value: true},
 	{name: "hash-file", prefix: true, value: true},
+	{name: "format", prefix: true, value: true},
+	{name: "busybox", prefix: true, value: true},
+	{name: "certificate", prefix: true, value: true},
+	{name: "insecure"},
 	{name: "help", short: "h"},
 }
 

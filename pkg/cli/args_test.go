@@ -78,6 +78,11 @@ var spellings = []struct{ option, words, want string }{
 	{"headers", "--headers|/h", "--headers=/h"},
 	{"password-file", "--password-file=/p", "--password-file=/p"},
 	{"hash-file", "--hash-file|/h", "--hash-file=/h"},
+	{"format", "--format=tar", "--format=tar"},
+	{"format", "--format|tar", "--format=tar"},
+	{"busybox", "--busybox=/b", "--busybox=/b"},
+	{"certificate", "--certificate|/c", "--certificate=/c"},
+	{"insecure", "--insecure", "--insecure"},
 	{"help", "-h", "--help"},
 	{"help", "--help", "--help"},
 }

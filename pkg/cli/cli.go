@@ -60,6 +60,10 @@ type flags struct {
 	HashFile             string   `help:"mok enroll: file with its hash, as mokutil makes it." placeholder:"FILE"`
 	BinariesOnly         bool     `help:"mktarball: leave out the sources."`
 	SourceOnly           bool     `help:"mktarball: leave out the builds."`
+	Format               string   `help:"export: oci, a directory, or tar." placeholder:"FORMAT"`
+	Busybox              string   `help:"export: static busybox for the image, or none." placeholder:"FILE"`
+	Certificate          string   `help:"import: certificates that builds may be signed with." placeholder:"FILE"`
+	Insecure             bool     `help:"import: from a registry without TLS, or with any certificate."`
 	RpmSafeUpgrade       bool     `help:"Guard against rpm removing what it has just upgraded." name:"rpm_safe_upgrade"`
 }
 

@@ -33,6 +33,8 @@ var actions = []struct {
 	{engine.Match, "install for a kernel what another has"},
 	{engine.Mktarball, "write sources and builds into an archive"},
 	{engine.Ldtarball, "load such an archive, or one of sources"},
+	{engine.Export, "write builds for a kernel as an OCI image"},
+	{engine.Import, "take the builds of such an image, and install them"},
 	{engine.GenerateMOK, "make the key that signs modules"},
 	{engine.MOK, "status: is that key trusted here; enroll: have it trusted"},
 	{engine.Sign, "sign what is built with the key in use now"},
@@ -72,7 +74,7 @@ func isClassic(word string) bool {
 
 // reportsEvents tells the actions that print their events with --json.
 func reportsEvents(word string) bool {
-	return word == string(engine.Autoinstall) || word == string(engine.KernelPostinst)
+	return word == string(engine.Autoinstall) || word == string(engine.KernelPostinst) || word == string(engine.Import)
 }
 
 // request sorts the positional words as the original does: actions, source
@@ -83,6 +85,7 @@ func (f *flags) request(h system.Host, in io.Reader) (engine.Request, error) {
 		ForceVersion: f.ForceVersionOverride, NoDepmod: f.NoDepmod, DryRun: f.DryRun, JSON: f.JSON, Fix: f.Fix,
 		Template: f.Templatekernel, Modprobe: f.ModprobeOnInstall, SafeUpgrade: f.RpmSafeUpgrade,
 		PasswordFile: f.PasswordFile, HashFile: f.HashFile, Archive: f.Archive, Input: in, BinariesOnly: f.BinariesOnly, SourceOnly: f.SourceOnly,
+		Format: f.Format, Busybox: f.Busybox, Certificate: f.Certificate, Insecure: f.Insecure,
 	}
 	if !slices.ContainsFunc(f.Words, isAction) {
 		return req, noAction(f.Words)
@@ -188,6 +191,10 @@ func classify(h system.Host, req *engine.Request, word string) error {
 			WithHint("a module of that name is given as -m %s", word)
 	case isAction(word):
 		req.Verb = engine.Verb(word)
+	case req.Archive == "" && (req.Verb == engine.Import || strings.HasPrefix(word, "docker://")):
+		req.Archive = word
+	case req.Verb == engine.Export && req.Name != "":
+		req.Others = append(req.Others, word)
 	case strings.HasSuffix(word, "dkms.conf") && system.IsFile(path):
 		req.Source = filepath.Dir(path)
 	case system.IsFile(filepath.Join(path, "dkms.conf")):

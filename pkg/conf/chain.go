@@ -247,7 +247,8 @@ func (r *Reader) defaults() *Framework {
 		TrySign:      "not_in_chroot",
 		// Longer than any driver takes on slow machines, shorter than the
 		// patience of somebody at a boot that hangs.
-		BuildTimeLimit: 30 * time.Minute,
+		BuildTimeLimit:  30 * time.Minute,
+		PrebuiltTimeout: 30 * time.Second,
 	}
 }
 

@@ -47,6 +47,14 @@ type Framework struct {
 	// RefreshInitramfs has images that contain a changed module made anew.
 	RefreshInitramfs bool
 
+	// PrebuiltSource is where builds made elsewhere are looked for first,
+	// PrebuiltCertificate a file or directory of the certificates they may be
+	// signed with; PrebuiltInsecure does without TLS, and PrebuiltTimeout is
+	// how long an answer may take.
+	PrebuiltSource, PrebuiltCertificate string
+	PrebuiltInsecure                    bool
+	PrebuiltTimeout                     time.Duration
+
 	// Files are all that were read.
 	Files []string
 	// Warnings are what bash said while it read them.
@@ -80,6 +88,7 @@ var (
 		"autoinstall_all_kernels", "modprobe_on_install", "parallel_jobs",
 		"compress_gzip_opts", "compress_xz_opts", "compress_zstd_opts",
 		"continue_on_error", "hook_errors", "build_sandbox", "build_time_limit", "refresh_initramfs",
+		"prebuilt_source", "prebuilt_certificate", "prebuilt_timeout", "prebuilt_insecure",
 	}
 	signingNames = []string{"sign_file", "mok_signing_key", "mok_certificate", "try_sign_modules"}
 	lateNames    = append([]string{"build_environment", "post_transaction"}, signingNames...)
@@ -306,6 +315,7 @@ func (r *Reader) framework(o *options) (*Framework, error) {
 		"compress_xz_opts": &fw.CompressXZ, "compress_zstd_opts": &fw.CompressZstd,
 		"build_environment": &fw.BuildEnvironment, "post_transaction": &fw.PostTransaction,
 		"hook_errors": &fw.HookErrors, "build_sandbox": &fw.BuildSandbox,
+		"prebuilt_source": &fw.PrebuiltSource, "prebuilt_certificate": &fw.PrebuiltCertificate,
 	} {
 		if v, ok := o.values[name]; ok {
 			*field = v
@@ -314,7 +324,7 @@ func (r *Reader) framework(o *options) (*Framework, error) {
 	for name, field := range map[string]*bool{
 		"verbose": &fw.Verbose, "symlink_modules": &fw.SymlinkModules,
 		"autoinstall_all_kernels": &fw.AutoinstallAllKernels, "modprobe_on_install": &fw.ModprobeOnInstall,
-		"refresh_initramfs": &fw.RefreshInitramfs,
+		"refresh_initramfs": &fw.RefreshInitramfs, "prebuilt_insecure": &fw.PrebuiltInsecure,
 	} {
 		*field = o.values[name] != ""
 	}
@@ -345,6 +355,20 @@ func (r *Reader) check(fw *Framework, o *options) error {
 				problems = append(problems, o.from[name]+": build_time_limit="+value+" is not a number of minutes")
 			}
 			fw.BuildTimeLimit = time.Duration(minutes) * time.Minute
+		case "prebuilt_timeout":
+			seconds, err := strconv.Atoi(value)
+			if err != nil || seconds <= 0 {
+				problems = append(problems, o.from[name]+": prebuilt_timeout="+value+" is not a number of seconds")
+			}
+			fw.PrebuiltTimeout = time.Duration(seconds) * time.Second
+		case "prebuilt_source":
+			if !strings.HasPrefix(value, "docker://") && !filepath.IsAbs(value) {
+				problems = append(problems, o.from[name]+": prebuilt_source="+value+" is neither docker://REGISTRY/REPOSITORY nor an absolute path")
+			}
+		case "prebuilt_certificate":
+			if !filepath.IsAbs(value) {
+				problems = append(problems, o.from[name]+": prebuilt_certificate="+value+" is not an absolute path")
+			}
 		case "hook_errors":
 			if value != "fail" {
 				problems = append(problems, o.from[name]+": hook_errors="+value+" is neither empty nor fail")

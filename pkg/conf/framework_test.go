@@ -30,7 +30,7 @@ func TestFrameworkDefaults(t *testing.T) {
 	root := r.Host.Root
 	want := &Framework{
 		SourceTree: root.SourceTree(), DKMSTree: root.StateTree(), InstallTree: root.InstallTree(), TmpLocation: "/tmp",
-		ParallelJobs: "3", CompressXZ: "--check=crc32 --lzma2=dict=1MiB", CompressZstd: "-q --rm -T0", TrySign: "not_in_chroot", BuildTimeLimit: 30 * time.Minute,
+		ParallelJobs: "3", CompressXZ: "--check=crc32 --lzma2=dict=1MiB", CompressZstd: "-q --rm -T0", TrySign: "not_in_chroot", BuildTimeLimit: 30 * time.Minute, PrebuiltTimeout: 30 * time.Second,
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("ReadFramework() = %+v, %v; want %+v", got, err, want)
@@ -59,6 +59,10 @@ hook_errors=fail
 build_sandbox=off
 build_time_limit=45
 refresh_initramfs=yes
+prebuilt_source=docker://registry.example/dkms
+prebuilt_certificate="/etc/dkms/fleet"
+prebuilt_timeout=5
+prebuilt_insecure=1
 sign_file="/lib/modules/${kernelver}/sign"
 mok_signing_key='/keys/$x'
 unknown=fine
@@ -77,6 +81,7 @@ unknown=fine
 		CompressGzip: "-9 -n", CompressXZ: "--lzma2=dict=2MiB",
 		BuildEnvironment: "/etc/dkms/env", PostTransaction: "update-initramfs -u", TrySign: "not_in_chroot",
 		HookErrors: "fail", BuildSandbox: "off", BuildTimeLimit: 45 * time.Minute, RefreshInitramfs: true,
+		PrebuiltSource: "docker://registry.example/dkms", PrebuiltCertificate: "/etc/dkms/fleet", PrebuiltInsecure: true, PrebuiltTimeout: 5 * time.Second,
 		Files: []string{root.Path("/etc/dkms/framework.conf"), root.Path("/etc/dkms/framework.conf.d/0.conf")},
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -191,7 +191,7 @@ func (e *Engine) planAutoinstall(ctx context.Context, targets []tree.Target, for
 		for _, id := range list {
 			candidates = append(candidates, e.candidate(ctx, subject{id, t}, confs, force))
 		}
-		whole.Append(plan.ForAutoinstall(candidates, e.kernel(t).CheckHeaders(e.distribution)))
+		whole.Append(plan.ForAutoinstall(candidates, e.headersFor(t)))
 	}
 	return whole, confs, broken, nil
 }
@@ -217,15 +217,21 @@ func (e *Engine) candidate(ctx context.Context, s subject, confs map[subject]con
 		for _, d := range res.Conf.BuildDepends {
 			c.Depends = append(c.Depends, strings.Fields(d)...)
 		}
-		if c.Built || !c.Wanted || c.Excluded != "" || force {
-			break
+		if c.Built || !c.Wanted || c.Excluded != "" || force || e.framework.PrebuiltSource != "" {
+			break // with a prebuilt_source a module need not be built here
 		}
 		if f := e.triedBefore(ctx, s, res.Conf); f != nil {
-			c.Err = &known{exit.Errorf(exit.Code(f.Code), "%s\n  not tried again: nothing has changed since %s", f.Message, f.Time.Local().Format("2006-01-02 15:04")).
-				WithHint("dkms build %s -k %s tries again and shows why it fails", s.ID, s.Kernel)}
+			c.Err = notAgain(s, f)
 		}
 	}
 	return c
+}
+
+// notAgain is the failure of an earlier build, as the answer to why there is no
+// other one.
+func notAgain(s subject, f *tree.Failure) error {
+	return &known{exit.Errorf(exit.Code(f.Code), "%s\n  not tried again: nothing has changed since %s", f.Message, f.Time.Local().Format("2006-01-02 15:04")).
+		WithHint("dkms build %s -k %s tries again and shows why it fails", s.ID, s.Kernel)}
 }
 
 // summary prints how every package fared, a line for each outcome, and gives

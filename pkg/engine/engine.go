@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"dkms/pkg/conf"
 	"dkms/pkg/exit"
@@ -51,6 +52,8 @@ const (
 	MOK            Verb = "mok"
 	Mktarball      Verb = "mktarball"
 	Ldtarball      Verb = "ldtarball"
+	Export         Verb = "export"
+	Import         Verb = "import"
 	KernelPreinst  Verb = "kernel_preinst"
 	KernelPostinst Verb = "kernel_postinst"
 	KernelPrerm    Verb = "kernel_prerm"
@@ -91,6 +94,17 @@ type Request struct {
 	Input   io.Reader
 	// BinariesOnly and SourceOnly limit what mktarball takes.
 	BinariesOnly, SourceOnly bool
+	// Others are further modules, NAME or NAME/VERSION, of export.
+	Others []string
+	// Format is what export writes: "oci" or "tar".
+	Format string
+	// Busybox is the shell of exported images: a file, "none", or "" for what
+	// is installed.
+	Busybox string
+	// Certificate is what imported builds may be signed with, in place of
+	// prebuilt_certificate; Insecure does without TLS.
+	Certificate string
+	Insecure    bool
 	// Modprobe loads what is wanted of the modules just installed.
 	Modprobe bool
 	// SafeUpgrade is --rpm_safe_upgrade.
@@ -133,6 +147,9 @@ type Engine struct {
 	depmod  map[string]bool // kernel releases whose index is out of date
 	locked  bool
 	untidy  bool // the system has failed a step
+	// away keeps a run from waiting twice for a prebuilt_source that does not
+	// answer.
+	away atomic.Bool
 }
 
 type signing struct {
@@ -225,6 +242,10 @@ func (e *Engine) do(ctx context.Context, req *Request) (exit.Code, error) {
 		return e.mok(ctx, req)
 	case Mktarball:
 		return exit.OK, e.locking(ctx, req, func() error { return e.mktarball(ctx, req) })
+	case Export:
+		return exit.OK, e.locking(ctx, req, func() error { return e.export(ctx, req) })
+	case Import:
+		return e.importImage(ctx, req)
 	case Ldtarball:
 		return exit.OK, e.locking(ctx, req, func() error { return e.ldtarball(ctx, req) })
 	case Add:
@@ -265,7 +286,7 @@ func (e *Engine) refuse(req *Request) error {
 				WithHint("-k RELEASE or -k RELEASE/ARCH, as in /lib/modules")
 		}
 	}
-	banned := []Verb{Add, Build, Install, Autoinstall, Match, KernelPreinst, KernelPostinst, KernelPrerm, Why, Log, Doctor, Rehearse, Lint}
+	banned := []Verb{Export, Import, Add, Build, Install, Autoinstall, Match, KernelPreinst, KernelPostinst, KernelPrerm, Why, Log, Doctor, Rehearse, Lint}
 	if req.All && slices.Contains(banned, req.Verb) {
 		return exit.Errorf(exit.AllBanned, "%s does not take --all", req.Verb).WithHint("-k RELEASE names a kernel")
 	}

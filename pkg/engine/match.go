@@ -42,7 +42,7 @@ func (e *Engine) match(ctx context.Context, req *Request) (code exit.Code, err e
 			e.report.Progressf("nothing is installed for kernel %s: nothing to do", from.Kernel)
 			return nil
 		}
-		if err := e.kernel(to).CheckHeaders(e.distribution); err != nil {
+		if err := e.headersFor(to); err != nil {
 			return err
 		}
 		code, err = e.installAll(ctx, req, ids, to)

@@ -274,6 +274,9 @@ func (r *run) build(ctx context.Context, sub subject) error {
 	if excluded, why := c.Excluded(build.ConfTarget(k, false), configOf(k)); excluded {
 		return exit.Errorf(exit.Excluded, "%s: not for kernel %s: %s", sub.ID, sub.Kernel, why)
 	}
+	if done, err := r.prebuilt(ctx, sub, c, k); done || err != nil {
+		return err
+	}
 	if err := k.CheckHeaders(r.distribution); err != nil {
 		return withHint(fmt.Errorf("%s: %w", sub.ID, err))
 	}

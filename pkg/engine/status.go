@@ -125,6 +125,9 @@ func (e *Engine) complete(ctx context.Context, lines []*statusLine) {
 			}
 			continue
 		}
+		if l.manifest.Origin != nil {
+			l.suffix += " (Imported)"
+		}
 		l.suffix += e.compareManifest(l)
 	}
 	subjects := make([]subject, len(unknown))
@@ -209,6 +212,10 @@ func (e *Engine) printJSON(lines []*statusLine) error {
 		Outdated bool          `json:"outdated,omitempty"`
 		Signer   string        `json:"signer,omitempty"`
 		Failure  *tree.Failure `json:"failure,omitempty"`
+		// Origin is where an imported build came from, Prebuilt what
+		// prebuilt_source said of one that was made here.
+		Origin   *tree.Origin `json:"origin,omitempty"`
+		Prebuilt *tree.Answer `json:"prebuilt,omitempty"`
 	}
 	entries := []entry{}
 	for _, l := range lines {
@@ -216,9 +223,10 @@ func (e *Engine) printJSON(lines []*statusLine) error {
 		if l.build != nil {
 			j.Kernel, j.Arch = l.build.Kernel, l.build.Arch
 			j.Failure = e.tree.Failure(l.id, l.build.Target)
+			j.Prebuilt = e.tree.Answer(l.id, l.build.Target)
 		}
 		if l.manifest != nil {
-			j.Signer = l.manifest.Signer
+			j.Signer, j.Origin = l.manifest.Signer, l.manifest.Origin
 			j.Outdated = e.outOfDate(l.manifest, e.headersNow(l.build.Target))
 		}
 		entries = append(entries, j)

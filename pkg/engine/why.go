@@ -32,6 +32,11 @@ type Explanation struct {
 	Built    time.Time `json:"built,omitzero"`
 	Compiler string    `json:"compiler,omitempty"`
 	Signer   string    `json:"signer,omitempty"`
+	// Origin is where the build came from, if it was not made here; Prebuilt
+	// is what prebuilt_source said when it was asked for one, and was of no
+	// use.
+	Origin   *tree.Origin `json:"origin,omitempty"`
+	Prebuilt *tree.Answer `json:"prebuilt,omitempty"`
 	// Installed are the files in the kernel's directory.
 	Installed []string      `json:"installed,omitempty"`
 	Failure   *tree.Failure `json:"failure,omitempty"`
@@ -154,9 +159,9 @@ func (w *explainer) explain(ctx context.Context, ids []tree.ID) []Explanation {
 	var list []Explanation
 	for _, id := range ids {
 		s := subject{id, w.target}
-		x := Explanation{ModuleVerdict: w.verdict(id), Kernel: s.Kernel, Arch: s.Arch, Status: w.status(id), Failure: w.tree.Failure(id, w.target)}
+		x := Explanation{ModuleVerdict: w.verdict(id), Kernel: s.Kernel, Arch: s.Arch, Status: w.status(id), Failure: w.tree.Failure(id, w.target), Prebuilt: w.tree.Answer(id, w.target)}
 		if m, err := w.tree.Manifest(id, w.target); err == nil && m != nil {
-			x.Built, x.Compiler, x.Signer = m.Built, m.Compiler, m.Signer
+			x.Built, x.Compiler, x.Signer, x.Origin = m.Built, m.Compiler, m.Signer, m.Origin
 			for _, f := range m.Installed {
 				x.Installed = append(x.Installed, f.Path)
 			}
@@ -264,7 +269,13 @@ func (x *Explanation) lines() []string {
 	if f := x.Failure; f != nil {
 		add("failed: %s, status %d: %s", day(f.Time), f.Code, f.Message)
 	}
-	if !x.Built.IsZero() {
+	if a := x.Prebuilt; a != nil {
+		add("prebuilt: %s, %s: %s%s", day(a.Time), a.From, a.Word, after(": ", a.Reason))
+	}
+	switch {
+	case x.Origin != nil:
+		add("imported: %s from %s (%s)%s", day(x.Origin.Time), x.Origin.From, x.Origin.Digest, after(", built by ", x.Compiler))
+	case !x.Built.IsZero():
 		add("built: %s%s", day(x.Built), after(" by ", x.Compiler))
 	}
 	if x.Signer != "" {

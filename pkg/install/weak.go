@@ -1,17 +1,14 @@
 package install
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
+	"dkms/pkg/kernel"
 	"dkms/pkg/module"
 	"dkms/pkg/system"
 )
@@ -102,11 +99,10 @@ func weakLinks(root system.Root, files []string) map[string]string {
 	return found
 }
 
-// misfit says why a module cannot be loaded by a kernel it was not built for:
-// a symbol that it imports is missing there or has another version. A kernel
-// whose symbol versions are not known fits, as its own tools say so.
+// misfit says why a module cannot be loaded by a kernel it was not built for.
+// A kernel whose symbol versions are not known fits, as its own tools say so.
 func misfit(root system.Root, release, file string) string {
-	known := symbolVersions(root, release)
+	known := kernel.SymbolVersions(root, release)
 	if known == nil {
 		return ""
 	}
@@ -114,48 +110,5 @@ func misfit(root system.Root, release, file string) string {
 	if err != nil {
 		return err.Error()
 	}
-	for name, crc := range info.Symbols {
-		want, ok := known[name]
-		switch {
-		case !ok:
-			return fmt.Sprintf("%s does not have the symbol %s", release, name)
-		case want != crc:
-			return fmt.Sprintf("%s has another version of the symbol %s", release, name)
-		}
-	}
-	return ""
-}
-
-// symbolVersions reads the symbol versions of a kernel, as RHEL and SUSE ship
-// them or its headers have them: lines of a checksum, a symbol and more
-// (Documentation/kbuild/modules.rst, "Symbols and Modversions").
-func symbolVersions(root system.Root, release string) map[string]uint32 {
-	dir := filepath.Join(root.InstallTree(), release)
-	for _, path := range []string{
-		filepath.Join(dir, "symvers.gz"), filepath.Join(dir, "symvers.xz"),
-		root.Path("/boot/symvers-" + release + ".gz"), filepath.Join(dir, "build", "Module.symvers"),
-	} {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			continue
-		}
-		if data, err = module.Decompress(data); err == nil {
-			return parseSymvers(data)
-		}
-	}
-	return nil
-}
-
-func parseSymvers(data []byte) map[string]uint32 {
-	versions := map[string]uint32{}
-	for scan := bufio.NewScanner(bytes.NewReader(data)); scan.Scan(); {
-		fields := strings.Fields(scan.Text())
-		if len(fields) < 2 {
-			continue
-		}
-		if crc, err := strconv.ParseUint(strings.TrimPrefix(fields[0], "0x"), 16, 32); err == nil {
-			versions[fields[1]] = uint32(crc)
-		}
-	}
-	return versions
+	return kernel.Misfit(info, release, known)
 }

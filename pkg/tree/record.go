@@ -38,6 +38,11 @@ type Manifest struct {
 	Fingerprint  string `json:"fingerprint,omitempty"`
 	Headers      string `json:"headers,omitempty"`
 	HeadersStamp Stamp  `json:"headers_stamp,omitzero"`
+	// SourceDigest is that of the sources and the configuration alone: it
+	// is the same on every machine that has them.
+	SourceDigest string `json:"source_digest,omitempty"`
+	// Origin tells of a build that was made elsewhere.
+	Origin *Origin `json:"origin,omitempty"`
 	// Signer is the subject of the certificate; empty means unsigned.
 	Signer string `json:"signer,omitempty"`
 	// Files are the modules of the build in the order of their records.
@@ -50,6 +55,14 @@ type Manifest struct {
 	// Installed are the files put in the install tree; empty when the build
 	// is not installed or was installed by the original.
 	Installed []Installed `json:"installed,omitempty"`
+}
+
+// Origin is where a build came from that was not made on this machine.
+type Origin struct {
+	// From is what it was imported from, Digest that of the image.
+	From   string    `json:"from"`
+	Digest string    `json:"digest"`
+	Time   time.Time `json:"time"`
 }
 
 // Stamp is the sizes (bytes) and times (nanoseconds since 1970) of the kernel
@@ -190,6 +203,43 @@ func (t *Tree) RecordFailure(id ID, k Target, f Failure) error {
 
 // ForgetFailure deletes the record of a failure.
 func (t *Tree) ForgetFailure(id ID, k Target) { os.Remove(t.failurePath(id, k)) }
+
+// Answer is what prebuilt_source said when it was asked for a build, and was
+// of no use.
+type Answer struct {
+	Schema int       `json:"schema"`
+	Time   time.Time `json:"time"`
+	From   string    `json:"from"`
+	// Word is none (it has no such build), away (it could not be asked) or
+	// refused (what it has is not to be used).
+	Word string `json:"answer"`
+	// Reason says more.
+	Reason string `json:"reason,omitempty"`
+}
+
+const answerPrefix = ".prebuilt-"
+
+func (t *Tree) answerPath(id ID, k Target) string {
+	return filepath.Join(t.VersionDir(id), answerPrefix+k.Kernel+"-"+k.Arch+failureSuffix)
+}
+
+// Answer reads the last answer about a version and a target, or nil.
+func (t *Tree) Answer(id ID, k Target) *Answer {
+	var a Answer
+	if readJSON(t.answerPath(id, k), &a) != nil || a.Schema != manifestSchema {
+		return nil
+	}
+	return &a
+}
+
+// RecordAnswer keeps a until the version is imported, unbuilt or removed.
+func (t *Tree) RecordAnswer(id ID, k Target, a Answer) error {
+	a.Schema = manifestSchema
+	return writeJSON(t.answerPath(id, k), &a)
+}
+
+// ForgetAnswer deletes the record of an answer.
+func (t *Tree) ForgetAnswer(id ID, k Target) { os.Remove(t.answerPath(id, k)) }
 
 // RecordDepends writes which versions of the packages named depends the tree
 // holds for a target, beside the build made against them: the ".dep_" files of

@@ -361,6 +361,7 @@ func (t *Tree) DropBuild(id ID, k Target) error {
 		return err
 	}
 	t.ForgetFailure(id, k)
+	t.ForgetAnswer(id, k)
 	return t.tidyKernel(id, k.Kernel)
 }
 

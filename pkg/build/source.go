@@ -1,0 +1,101 @@
+package build
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dkms/pkg/conf"
+	"dkms/pkg/system"
+)
+
+// SourceDigest is a digest of what a build is made from and of nothing else:
+// the sources, the administrator's files and patches for the module in
+// /etc/dkms, and --directive. Wherever those are the same it is the same, with
+// whatever kernel, compiler, paths, owners and file modes: it tells whether two
+// machines mean the same by one name and version.
+func (b *Builder) SourceDigest(j Job) (string, error) {
+	h := sha256.New()
+	fmt.Fprintf(h, "source 1\n%s\n", j.ID)
+	sources, err := filepath.EvalSymlinks(b.Tree.SourceLink(j.ID))
+	if err != nil {
+		return "", err
+	}
+	if err := digestTree(h, sources); err != nil {
+		return "", err
+	}
+	if err := b.digestConf(h, j.Conf, sources); err != nil {
+		return "", err
+	}
+	patches := b.Host.Root.Path("/etc/dkms/" + j.ID.Name)
+	if system.IsDir(patches) {
+		if err := digestTree(h, patches); err != nil {
+			return "", err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.Directives)) {
+		fmt.Fprintf(h, "directive %q %q\n", name, b.Directives[name])
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// digestConf adds the files that were read beside the dkms.conf of the sources,
+// under the names that they have on every machine.
+func (b *Builder) digestConf(h hash.Hash, c *conf.Module, sources string) error {
+	for _, file := range c.Files {
+		real, err := filepath.EvalSymlinks(file)
+		if err != nil || strings.HasPrefix(real, sources+"/") {
+			continue // among the sources, or gone
+		}
+		if err := digestFile(h, "conf "+filepath.Base(file), file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// digestTree adds the names, kinds and contents of everything below dir, and
+// whether files can be executed.
+func digestTree(h hash.Hash, dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		switch {
+		case d.Type()&fs.ModeSymlink != 0:
+			target, err := os.Readlink(path)
+			fmt.Fprintf(h, "link %q %q\n", rel, target)
+			return err
+		case d.Type().IsRegular():
+			return digestFile(h, rel, path)
+		}
+		return nil
+	})
+}
+
+func digestFile(h hash.Hash, name, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(h, "file %q %t %d\n", name, st.Mode()&0o100 != 0, st.Size())
+	_, err = io.Copy(h, f)
+	return err
+}

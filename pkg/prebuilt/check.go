@@ -1,0 +1,275 @@
+package prebuilt
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/kernel"
+	"dkms/pkg/module"
+	"dkms/pkg/sign"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+)
+
+// Want is what a build of another machine has to fit.
+type Want struct {
+	ID     tree.ID
+	Kernel *kernel.Kernel
+	// Source is the digest of the sources that are registered here.
+	Source string
+	// Names are the modules that their dkms.conf promises for the kernel,
+	// without suffix.
+	Names []string
+	// Certificates are those that builds may be signed with; From says where
+	// they were read.
+	Certificates []*x509.Certificate
+	From         string
+	// Tree has what the build depends on.
+	Tree *tree.Tree
+}
+
+func (w *Want) target() tree.Target {
+	return tree.Target{Kernel: w.Kernel.Release, Arch: w.Kernel.Arch}
+}
+
+// Set is a build of an image that was found to be good.
+type Set struct {
+	Record
+	// Certificate is what it is signed with.
+	Certificate *x509.Certificate
+
+	files   map[string][]byte
+	symvers []byte
+}
+
+// maxModule bounds one module file of an image.
+const maxModule = 512 << 20
+
+// Open finds the build that w wants in the directory where an image was
+// unpacked and checks it. The error says why it is refused.
+func Open(dir string, w *Want) (*Set, error) {
+	if len(w.Certificates) == 0 {
+		return nil, refuse("no certificate is named that builds of other machines may be signed with").
+			WithHint("name it with prebuilt_certificate in framework.conf, or with --certificate")
+	}
+	records, err := Records(dir)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(records, func(r Record) bool { return r.ID() == w.ID })
+	if i < 0 {
+		return nil, refuse("it holds %s, not %s", records[0].ID(), w.ID)
+	}
+	if got := records[i].Target(); got != w.target() {
+		return nil, refuse("it is for kernel %s, not for %s", got, w.target())
+	}
+	s := &Set{files: map[string][]byte{}}
+	if err := s.readRecord(dir, w); err != nil {
+		return nil, err
+	}
+	if err := s.checkInputs(w); err != nil {
+		return nil, err
+	}
+	return s, s.readFiles(dir, w)
+}
+
+// readRecord reads what is said of the build and verifies who says it.
+func (s *Set) readRecord(dir string, w *Want) error {
+	base := filepath.Join(dir, recordDir(w.ID))
+	data, err := system.ReadRegular(filepath.Join(base, recordFile), maxRecord)
+	if err != nil {
+		return refuse("%w", err)
+	}
+	sig, err := system.ReadRegular(filepath.Join(base, signature), maxRecord)
+	if err != nil {
+		return refuse("what it says of itself is not signed")
+	}
+	if s.Certificate, err = sign.VerifyAny(sig, data, w.Certificates); err != nil {
+		return refuse("what it says of itself is not signed with a certificate of %s: %w", w.From, err)
+	}
+	r, err := parse(data)
+	if err != nil {
+		return err
+	}
+	s.Record = *r
+	if r.ID() != w.ID || r.Target() != w.target() {
+		return refuse("it is %s for %s", r.ID(), r.Target())
+	}
+	return nil
+}
+
+// checkInputs compares what it was built from with what is here.
+func (s *Set) checkInputs(w *Want) error {
+	if s.Source != w.Source {
+		return refuse("it was built from other sources or another configuration than are registered here (%.12s, not %.12s)", s.Source, w.Source)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Depends)) {
+		if have := w.Tree.Newest(name, w.target()); have != s.Depends[name] {
+			return refuse("it was built against %s/%s, and here is %s", name, s.Depends[name], orNone(have))
+		}
+	}
+	var names []string
+	for _, f := range s.Files {
+		name, _, ok := module.ParseSuffix(f.Name)
+		if !ok {
+			return refuse("%s is no module", f.Name)
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	if want := slices.Sorted(slices.Values(w.Names)); !slices.Equal(names, want) {
+		return refuse("it has the modules %s; the dkms.conf here has %s", strings.Join(names, " "), strings.Join(want, " "))
+	}
+	return nil
+}
+
+func orNone(version string) string {
+	if version == "" {
+		return "none"
+	}
+	return version
+}
+
+// readFiles reads the modules and judges them one by one.
+func (s *Set) readFiles(dir string, w *Want) error {
+	known := s.symbols(w)
+	for _, f := range s.Files {
+		data, err := system.ReadRegular(filepath.Join(dir, kernelDir(s.Kernel), modulesBelow, f.Name), maxModule)
+		if err != nil {
+			return refuse("%w", err)
+		}
+		if digest(data) != f.SHA256 || int64(len(data)) != f.Size {
+			return refuse("%s is not the file that was built", f.Name)
+		}
+		if err := checkModule(f.Name, data, w, known); err != nil {
+			return err
+		}
+		s.files[f.Name] = data
+	}
+	if s.Symvers == "" {
+		return nil
+	}
+	var err error
+	s.symvers, err = system.ReadRegular(filepath.Join(dir, recordDir(w.ID), symversFile), maxRecord*8)
+	if err != nil || digest(s.symvers) != s.Symvers {
+		return refuse("its %s is not the file that was built", symversFile)
+	}
+	return nil
+}
+
+// checkModule judges one module: its signature first, since everything else is
+// its own word.
+func checkModule(name string, data []byte, w *Want, known symbols) error {
+	plain, err := module.Decompress(data)
+	if err != nil {
+		return refuse("%s: %w", name, err)
+	}
+	info, err := module.ReadBytes(name, plain)
+	if err != nil {
+		return refuse("%w", err)
+	}
+	payload, pkcs7, ok := module.CutSignature(plain)
+	if !ok {
+		return refuse("%s is not signed", name)
+	}
+	if _, err := sign.VerifyAny(pkcs7, payload, w.Certificates); err != nil {
+		return refuse("%s is signed by %q, with a certificate that is not in %s: %w", name, info.Signature.Signer, w.From, err)
+	}
+	if why := known.misfit(info, w); why != "" {
+		return refuse("%s does not fit the kernel here: %s", name, why)
+	}
+	return nil
+}
+
+// symbols is what modules can be linked to, found out when it is asked for.
+type symbols struct {
+	kernel func() (map[string]uint32, bool)
+	depend map[string]uint32
+	magic  func() string
+}
+
+// symbols collects what the kernel and the modules that this one was built
+// against export.
+func (s *Set) symbols(w *Want) symbols {
+	k := symbols{
+		kernel: sync.OnceValues(w.Kernel.SymbolVersions), depend: map[string]uint32{},
+		magic: sync.OnceValue(w.Kernel.Vermagic),
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Depends)) {
+		id := tree.ID{Name: name, Version: s.Depends[name]}
+		data, err := system.ReadRegular(filepath.Join(w.Tree.Modules(id, w.target()), symversFile), maxRecord*8)
+		if err == nil {
+			maps.Copy(k.depend, kernel.ParseSymvers(data))
+		}
+	}
+	return k
+}
+
+// misfit says why the kernel would not load a module.
+func (k symbols) misfit(info *module.Info, w *Want) string {
+	if want := kernel.Machine(w.Kernel.Arch); want != 0 && info.Machine != want {
+		return fmt.Sprintf("it was built for %s", info.Machine)
+	}
+	if info.Release() != w.Kernel.Release {
+		return fmt.Sprintf("it was built for kernel %q", info.Release())
+	}
+	if magic := k.magic(); magic != "" && magic != info.Vermagic {
+		return fmt.Sprintf("its vermagic is %q, that of the kernel %q", info.Vermagic, magic)
+	}
+	if len(info.Symbols) == 0 {
+		return ""
+	}
+	known, whole := k.kernel()
+	all := maps.Clone(k.depend)
+	maps.Copy(all, known)
+	why := kernel.Misfit(info, w.Kernel.Release, all)
+	if why != "" && !whole {
+		why += ", as far as can be told without its headers"
+	}
+	return why
+}
+
+// Keep puts a build into the tree, in the place of an earlier one, with a
+// manifest that has what is given here and what the image says.
+func (s *Set) Keep(t *tree.Tree, m *tree.Manifest) error {
+	stage, err := t.Stage(s.ID(), s.Target())
+	if err != nil {
+		return err
+	}
+	defer stage.Discard()
+	for name, data := range s.files {
+		if err := stage.Module(name, data); err != nil {
+			return err
+		}
+	}
+	if s.symvers != nil {
+		if err := stage.Module(symversFile, s.symvers); err != nil {
+			return err
+		}
+	}
+	m.Schema = 0
+	m.Module, m.Version, m.Kernel, m.Arch = s.Module, s.Version, s.Record.Kernel, s.Arch
+	m.Fingerprint, m.SourceDigest, m.Compiler, m.Signer, m.Files = s.Fingerprint, s.Source, s.Compiler, s.Signer, s.Files
+	var log bytes.Buffer
+	fmt.Fprintf(&log, "%s for kernel %s\nNothing was compiled here: this build comes from\n%s (%s)\n\n", s.ID(), s.Target(), m.Origin.From, m.Origin.Digest)
+	enc := json.NewEncoder(&log)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(s.Record); err != nil {
+		return err
+	}
+	if err := stage.Log(log.Bytes()); err != nil {
+		return err
+	}
+	if err := stage.Keep(m); err != nil {
+		return exit.Errorf(exit.NoModule, "%w", err)
+	}
+	return nil
+}

@@ -1,0 +1,230 @@
+package prebuilt
+
+import (
+	"context"
+	"debug/elf"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/image"
+	"dkms/pkg/kernel"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+)
+
+// Packer makes images.
+type Packer struct {
+	Tree *tree.Tree
+	Run  *system.Runner
+	// Temp is where modules lie while they are indexed.
+	Temp string
+	// Sign signs what is said of a build; nil leaves it unsigned, and nobody
+	// will import it.
+	Sign func(context.Context, []byte) ([]byte, error)
+	// Busybox is a static busybox for the machine of the kernel, or "".
+	// Kubernetes' Kernel Module Management copies the modules with the shell
+	// and the cp of the image they are in.
+	Busybox string
+}
+
+// Pack makes an image of the builds of some versions for one kernel. depends
+// names the modules that a version was built against.
+func (p *Packer) Pack(ctx context.Context, target tree.Target, ids []tree.ID, depends func(tree.ID) []string) (*image.Image, error) {
+	img := &image.Image{Arch: target.Arch, Annotations: map[string]string{}}
+	var files []image.File
+	var records []*Record
+	for _, id := range ids {
+		r, err := p.record(id, target, depends(id))
+		if err != nil {
+			return nil, err
+		}
+		list, err := p.files(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, list...)
+		records = append(records, r)
+		img.Tags = append(img.Tags, Tag(id, target))
+	}
+	index, err := p.index(ctx, target, files)
+	if err != nil {
+		return nil, err
+	}
+	if p.Busybox != "" {
+		img.Layers = append(img.Layers, shell(p.Busybox))
+	}
+	img.Layers = append(img.Layers, append(files, index...))
+	annotate(img.Annotations, target, records)
+	return img, nil
+}
+
+// annotate says in the image what it holds. With several modules the values
+// are lists in the same order.
+func annotate(a map[string]string, t tree.Target, records []*Record) {
+	var modules, versions, sources, titles []string
+	for _, r := range records {
+		modules, versions = append(modules, r.Module), append(versions, r.Version)
+		sources, titles = append(sources, "sha256:"+r.Source), append(titles, r.ID().String())
+	}
+	a["dkms.module"] = strings.Join(modules, " ")
+	a["dkms.version"] = strings.Join(versions, " ")
+	a["dkms.source.digest"] = strings.Join(sources, " ")
+	a["dkms.kernel"], a["dkms.architecture"] = t.Kernel, t.Arch
+	a["org.opencontainers.image.title"] = strings.Join(titles, " ") + " for " + t.Kernel
+	a["org.opencontainers.image.version"] = strings.Join(versions, " ")
+}
+
+// record is what is said of a build.
+func (p *Packer) record(id tree.ID, target tree.Target, depends []string) (*Record, error) {
+	m, err := p.Tree.Manifest(id, target)
+	if err != nil {
+		return nil, err
+	}
+	if m == nil || m.SourceDigest == "" {
+		return nil, exit.Errorf(exit.NotBuilt, "%s: it is not on record what its build for %s was made from", id, target.Kernel).
+			WithHint("build it again: dkms build --force %s -k %s", id, target.Kernel)
+	}
+	r := &Record{
+		Schema: recordSchema, Module: id.Name, Version: id.Version, Kernel: target.Kernel, Arch: target.Arch,
+		Source: m.SourceDigest, Fingerprint: m.Fingerprint, Compiler: m.Compiler, Signer: m.Signer, Files: m.Files,
+	}
+	for _, name := range depends {
+		if v := p.Tree.Newest(name, target); v != "" {
+			if r.Depends == nil {
+				r.Depends = map[string]string{}
+			}
+			r.Depends[name] = v
+		}
+	}
+	return r, nil
+}
+
+// files are the members of an image for one build.
+func (p *Packer) files(ctx context.Context, r *Record) ([]image.File, error) {
+	var list []image.File
+	dir, below := p.Tree.Modules(r.ID(), r.Target()), kernelDir(r.Kernel)+"/"+modulesBelow
+	for _, f := range r.Files {
+		path := filepath.Join(dir, f.Name)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, exit.Errorf(exit.NotBuilt, "%s: %w", r.ID(), err)
+		}
+		if digest(data) != f.SHA256 {
+			return nil, exit.Errorf(exit.NotBuilt, "%s: %s is not what was built", r.ID(), path).
+				WithHint("build it again: dkms build --force %s -k %s", r.ID(), r.Kernel)
+		}
+		list = append(list, image.File{Name: below + "/" + f.Name, Path: path})
+	}
+	if data, err := os.ReadFile(filepath.Join(dir, symversFile)); err == nil {
+		r.Symvers = digest(data)
+		list = append(list, image.File{Name: recordDir(r.ID()) + "/" + symversFile, Data: data})
+	}
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	data = append(data, '\n')
+	list = append(list, image.File{Name: recordDir(r.ID()) + "/" + recordFile, Data: data})
+	if p.Sign == nil {
+		return list, nil
+	}
+	sig, err := p.Sign(ctx, data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.ID(), err)
+	}
+	return append(list, image.File{Name: recordDir(r.ID()) + "/" + signature, Data: sig}), nil
+}
+
+// index has depmod make the index of the modules among files.
+func (p *Packer) index(ctx context.Context, t tree.Target, files []image.File) ([]image.File, error) {
+	temp, err := os.MkdirTemp(p.Temp, "dkms-export.")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(temp)
+	dir := filepath.Join(temp, kernelDir(t.Kernel))
+	if err := os.MkdirAll(filepath.Join(dir, modulesBelow), 0o755); err != nil {
+		return nil, err
+	}
+	// Where depmod was made for merged directories it looks below usr.
+	if err := os.Symlink(".", filepath.Join(temp, prefix, "usr")); err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		if f.Path == "" {
+			continue
+		}
+		if err := copyFile(filepath.Join(temp, f.Name), f.Path); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range []string{"modules.order", "modules.builtin"} { // or depmod complains
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.Run.Run(ctx, system.Cmd{Argv: []string{"depmod", "-b", filepath.Join(temp, prefix), t.Kernel}}); err != nil {
+		return nil, fmt.Errorf("the index of the modules: %w", err)
+	}
+	return readIndex(dir, t.Kernel)
+}
+
+func readIndex(dir, release string) ([]image.File, error) {
+	made, err := filepath.Glob(filepath.Join(dir, "modules.*"))
+	if err != nil {
+		return nil, err
+	}
+	var list []image.File
+	for _, path := range made {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, image.File{Name: kernelDir(release) + "/" + filepath.Base(path), Data: data})
+	}
+	if !slices.ContainsFunc(made, func(p string) bool { return filepath.Base(p) == "modules.dep.bin" }) {
+		return nil, fmt.Errorf("depmod has made no modules.dep.bin for %s", release)
+	}
+	return list, nil
+}
+
+func copyFile(to, from string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o644)
+}
+
+// shell is the layer with the programs that an image needs to be copied from.
+func shell(busybox string) []image.File {
+	list := []image.File{{Name: "bin/busybox", Path: busybox, Exec: true}}
+	for _, name := range []string{"cp", "mkdir", "sh"} {
+		list = append(list, image.File{Name: "bin/" + name, Link: "busybox"})
+	}
+	return list
+}
+
+// Busybox says what is wrong with a busybox that is to go into an image for an
+// architecture: it must run there, with nothing beside it.
+func Busybox(path, arch string) error {
+	f, err := elf.Open(path)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	defer f.Close()
+	if want := kernel.Machine(arch); want != elf.EM_NONE && f.Machine != want {
+		return fmt.Errorf("%s: is for %s, not for %s", path, f.Machine, arch)
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return fmt.Errorf("%s: is not statically linked", path)
+		}
+	}
+	return nil
+}

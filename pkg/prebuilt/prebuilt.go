@@ -1,0 +1,152 @@
+// Package prebuilt is builds that travel: a kept build as an OCI image, and an
+// image as a build of this machine.
+//
+// It guarantees that the same build always makes the same image, and that no
+// build of another machine gets into the tree unless a key that the
+// administrator named has signed both its modules and what is said of them, it
+// was made from the very sources that are registered here, and this machine's
+// kernel would load it.
+package prebuilt
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+)
+
+// Record is what an image says of one build. It holds nothing that differs
+// between two builds of the same: no times, no paths.
+type Record struct {
+	Schema  int    `json:"schema"`
+	Module  string `json:"module"`
+	Version string `json:"version"`
+	Kernel  string `json:"kernel"`
+	Arch    string `json:"arch"`
+	// Source is the digest of the sources and their configuration, and
+	// Fingerprint that of all inputs of the build.
+	Source      string `json:"source_digest"`
+	Fingerprint string `json:"fingerprint,omitempty"`
+	Compiler    string `json:"compiler,omitempty"`
+	Signer      string `json:"signer,omitempty"`
+	// Depends are the versions of the modules that it was built against.
+	Depends map[string]string `json:"depends,omitempty"`
+	// Files are its modules; Symvers is the digest of its Module.symvers, if
+	// it has one.
+	Files   []tree.File `json:"files"`
+	Symvers string      `json:"symvers_sha256,omitempty"`
+}
+
+// ID is the module version.
+func (r *Record) ID() tree.ID { return tree.ID{Name: r.Module, Version: r.Version} }
+
+// Target is the kernel.
+func (r *Record) Target() tree.Target { return tree.Target{Kernel: r.Kernel, Arch: r.Arch} }
+
+const recordSchema = 1
+
+// Where things are in an image. What is below prefix and lib/modules is laid
+// out as Kubernetes' Kernel Module Management expects it.
+const (
+	prefix       = "opt"
+	recordsDir   = prefix + "/dkms"
+	recordFile   = "manifest.json"
+	signature    = "manifest.p7s"
+	symversFile  = "Module.symvers"
+	modulesBelow = "updates/dkms"
+)
+
+func kernelDir(release string) string { return prefix + "/lib/modules/" + release }
+
+func recordDir(id tree.ID) string { return recordsDir + "/" + id.Name + "/" + id.Version }
+
+// maxTag is how long a tag may be (OCI Distribution Specification).
+const maxTag = 128
+
+// Tag is the name under which a registry holds a build:
+// MODULE_VERSION_KERNEL_ARCH. What a tag cannot hold is replaced by "_"; then,
+// and where it would be too long, a part of the digest of all four is added.
+func Tag(id tree.ID, t tree.Target) string {
+	parts := []string{id.Name, id.Version, t.Kernel, t.Arch}
+	plain := strings.Join(parts, "_")
+	tag := strings.Map(func(c rune) rune {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_', c == '.', c == '-':
+			return c
+		}
+		return '_'
+	}, plain)
+	if tag == plain && len(tag) <= maxTag {
+		return tag
+	}
+	sum := digest([]byte(strings.Join(parts, "\n")))[:12]
+	return tag[:min(len(tag), maxTag-len(sum)-1)] + "_" + sum
+}
+
+// maxRecord bounds the small files of an image, in bytes.
+const maxRecord = 4 << 20
+
+// Records lists what an unpacked image holds, in the order of the names. None
+// of it is to be believed yet.
+func Records(dir string) ([]Record, error) {
+	files, err := filepath.Glob(filepath.Join(dir, recordsDir, "*", "*", recordFile))
+	if err != nil {
+		return nil, err
+	}
+	var list []Record
+	for _, f := range files {
+		data, err := system.ReadRegular(f, maxRecord)
+		if err != nil {
+			return nil, err
+		}
+		r, err := parse(data)
+		if err != nil {
+			return nil, err
+		}
+		if want := filepath.Join(dir, recordDir(r.ID()), recordFile); f != want {
+			return nil, exit.Errorf(exit.BadArchive, "what the image says of %s is not where it belongs", r.ID())
+		}
+		list = append(list, *r)
+	}
+	if len(list) == 0 {
+		return nil, exit.Errorf(exit.BadArchive, "the image was not made by dkms export")
+	}
+	return list, nil
+}
+
+// parse reads a record, whose names are plain afterwards.
+func parse(data []byte) (*Record, error) {
+	var r Record
+	if err := json.Unmarshal(data, &r); err != nil {
+		return nil, exit.Errorf(exit.BadArchive, "%s of the image: %w", recordFile, err)
+	}
+	if r.Schema != recordSchema {
+		return nil, exit.Errorf(exit.BadArchive, "the image is of a form (%d) that this version does not know", r.Schema)
+	}
+	for _, err := range []error{r.ID().Check(), r.Target().Check()} {
+		if err != nil {
+			return nil, exit.Errorf(exit.BadArchive, "%s of the image: %w", recordFile, err)
+		}
+	}
+	for _, f := range r.Files {
+		if !system.PlainName(f.Name) {
+			return nil, exit.Errorf(exit.BadArchive, "%s of the image: %q is not a plain name", recordFile, f.Name)
+		}
+	}
+	return &r, nil
+}
+
+func digest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+func refuse(format string, args ...any) *exit.Error {
+	return exit.Errorf(exit.BadArchive, "%w", fmt.Errorf(format, args...))
+}
