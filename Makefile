@@ -71,6 +71,7 @@ files := \
 	dist/completions/_dkms:$(SHARE)/zsh/site-functions/_dkms:644 \
 	dist/completions/dkms.fish:$(SHARE)/fish/vendor_completions.d/dkms.fish:644 \
 	dist/doc/differences.md:$(SHARE)/doc/dkms/differences.md:644 \
+	dist/doc/packaging.md:$(SHARE)/doc/dkms/packaging.md:644 \
 	dist/examples/90-dkms-motd:$(SHARE)/doc/dkms/examples/90-dkms-motd:755 \
 	dist/examples/dkms-textfile:$(SHARE)/doc/dkms/examples/dkms-textfile:755 \
 	dist/man/dkms.8:$(SHARE)/man/man8/dkms.8:644 \

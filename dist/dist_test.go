@@ -123,6 +123,7 @@ var everywhere = []string{
 	"644 /usr/lib/systemd/system/dkms.service",
 	"644 /usr/share/bash-completion/completions/dkms",
 	"644 /usr/share/doc/dkms/differences.md",
+	"644 /usr/share/doc/dkms/packaging.md",
 	"644 /usr/share/fish/vendor_completions.d/dkms.fish",
 	"644 /usr/share/man/man5/dkms-framework.conf.5",
 	"644 /usr/share/man/man5/dkms.conf.5",
