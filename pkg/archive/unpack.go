@@ -171,6 +171,8 @@ func (u *unpacker) bad(ctx context.Context, err error) error {
 		return exit.Errorf(exit.BadArchive, "holds more than %d bytes", u.bytes)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return exit.Errorf(exit.BadArchive, "the archive is cut off")
+	case errors.Is(err, tar.ErrHeader):
+		return exit.Errorf(exit.BadArchive, "not a tar archive, or a damaged one")
 	}
 	return exit.Errorf(exit.BadArchive, "%w", err)
 }

@@ -113,8 +113,10 @@ func (e *Engine) ldtarball(ctx context.Context, req *Request) error {
 		path = e.host.Abs(path)
 	}
 	switch {
+	case path == "" && req.Name != "":
+		return exit.Errorf(exit.NoSource, "%s: no such file", strings.TrimSuffix(req.Name+"/"+req.Version, "/"))
 	case path == "":
-		return exit.Errorf(exit.NoSource, "%s needs an archive", req.Verb).WithHint("dkms %s FILE; there is no file %q", req.Verb, req.Name)
+		return exit.Errorf(exit.NoSource, "%s needs an archive", req.Verb).WithHint("dkms %s FILE", req.Verb)
 	case path != "-" && !system.IsFile(path):
 		return exit.Errorf(exit.NoSource, "%s: no such file", path)
 	case strings.HasSuffix(path, ".rpm"):

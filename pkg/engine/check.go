@@ -48,17 +48,18 @@ func (m ModuleVerdict) bad() bool {
 	return true
 }
 
-// brief is the reason on one line, without what the line says already: of a
-// compiler's message the first line, without the picture below it.
-func (m ModuleVerdict) brief(kernel string) string {
+// brief is the reason of m on one line, without what the line says already: of
+// a compiler's message the first line, without the picture below it.
+func (e *Engine) brief(m ModuleVerdict, kernel string) string {
+	id := tree.ID{Name: m.Module, Version: m.Version}
 	var list []string
 	for i, line := range strings.Split(m.Reason, "\n") {
-		line = strings.TrimPrefix(line, fmt.Sprintf("%s/%s: kernel %s: ", m.Module, m.Version, kernel))
+		line = strings.TrimPrefix(strings.TrimPrefix(line, id.String()+": "), "kernel "+kernel+": ")
 		if i == 0 || strings.HasPrefix(line, "  ") && !strings.HasPrefix(line, "   ") {
 			list = append(list, strings.TrimSpace(line))
 		}
 	}
-	return strings.Join(list, ": ")
+	return strings.ReplaceAll(strings.Join(list, ": "), e.tree.ScratchDir(id)+"/", "")
 }
 
 // checkSchema is the version of the JSON that check prints.
@@ -113,8 +114,7 @@ func (e *Engine) printVerdict(v Verdict) {
 	for _, m := range v.Modules {
 		line := fmt.Sprintf("%s: %s/%s: %s", v.Kernel, m.Module, m.Version, m.State)
 		if m.Reason != "" {
-			scratch := e.tree.ScratchDir(tree.ID{Name: m.Module, Version: m.Version}) + "/"
-			line += ": " + strings.ReplaceAll(m.brief(v.Kernel), scratch, "")
+			line += ": " + e.brief(m, v.Kernel)
 		}
 		if m.bad() {
 			bad++

@@ -234,7 +234,7 @@ func (w *explainer) depend(name string, above []string) Dependency {
 			return Dependency{Module: id.Name, Version: v, Status: "installed"}
 		}
 		verdict := w.verdict(id)
-		d = Dependency{Module: id.Name, Version: id.Version, Status: w.status(id), Reason: verdict.State + ": " + verdict.brief(w.target.Kernel)}
+		d = Dependency{Module: id.Name, Version: id.Version, Status: w.status(id), Reason: verdict.State + ": " + w.brief(verdict, w.target.Kernel)}
 		if slices.Contains(above, id.Name) {
 			d.Reason = "they build on each other in a circle"
 			return d
