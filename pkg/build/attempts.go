@@ -42,8 +42,14 @@ func attemptsDir(t *tree.Tree, id tree.ID) string {
 // and those of earlier failures.
 func Attempts(t *tree.Tree, id tree.ID) []Attempt {
 	list := keptAttempts(t, id)
-	if a, ok := scratchAttempt(t, id); ok {
+	if a, ok := scratchAttempt(t, id, t.ScratchLog(id)); ok {
 		list = append(list, a)
+	}
+	private, _ := filepath.Glob(privateLog(t.PrivateDir(id, tree.Target{Kernel: "*", Arch: "*"})))
+	for _, log := range private {
+		if a, ok := scratchAttempt(t, id, log); ok {
+			list = append(list, a)
+		}
 	}
 	for _, v := range t.Versions(id.Name) {
 		for _, b := range v.Builds {
@@ -85,10 +91,9 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// scratchAttempt is the log in the scratch directory of a version, unless it
-// is one that came with the sources.
-func scratchAttempt(t *tree.Tree, id tree.ID) (Attempt, bool) {
-	path := t.ScratchLog(id)
+// scratchAttempt is the log of a build in its scratch directory, unless it is
+// one that came with the sources.
+func scratchAttempt(t *tree.Tree, id tree.ID, path string) (Attempt, bool) {
 	st, err := os.Stat(path)
 	if err != nil || !st.Mode().IsRegular() {
 		return Attempt{}, false
@@ -133,7 +138,7 @@ func titleTarget(line string, id tree.ID) (k tree.Target, ok bool) {
 // failed, out of the scratch directory, which is about to be made anew. The
 // record of the failure then names its new place.
 func keepAttempt(t *tree.Tree, id tree.ID) error {
-	a, ok := scratchAttempt(t, id)
+	a, ok := scratchAttempt(t, id, t.ScratchLog(id))
 	if !ok {
 		return nil
 	}

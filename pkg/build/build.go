@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -43,8 +44,12 @@ type Builder struct {
 	// Environment is the file that build_environment names; what it exports
 	// is added to the environment of the build.
 	Environment string
-	// Jobs is the -j of make; empty is without limit.
-	Jobs string
+	// Pool is what all builds of a run share.
+	Pool *Pool
+	// Confine says how builds are confined; nil is not at all.
+	Confine *Confinement
+	// Idle leaves builds only the time that nobody else wants.
+	Idle bool
 	// Directives are the names and values of --directive, which the scripts
 	// and make see in their environment.
 	Directives map[string]string
@@ -62,6 +67,9 @@ type Job struct {
 	Conf   *conf.Module
 	// Signer signs the modules; nil leaves them unsigned.
 	Signer *sign.Signer
+	// Begin, if set, is told when the build really begins, and where its log
+	// will be.
+	Begin func(log string)
 }
 
 func (j *Job) target() tree.Target { return tree.Target{Kernel: j.Kernel.Release, Arch: j.Kernel.Arch} }
@@ -75,7 +83,8 @@ func ConfTarget(k *kernel.Kernel, clang bool) conf.Target {
 type work struct {
 	*Builder
 	Job
-	dir     string // where make runs
+	scratch *scratch
+	seat    *seat
 	log     *buildLog
 	tools   kernel.Toolchain
 	env     map[string]string
@@ -84,6 +93,10 @@ type work struct {
 	// fingerprint is that of the inputs, taken before anything is built, and
 	// source that of the sources.
 	fingerprint, source string
+	// cache is the directory of the compiler cache in use.
+	cache string
+	// faulty says that a command of the package has failed.
+	faulty bool
 }
 
 // Failure is an error of a build that its inputs are to blame for.
@@ -99,18 +112,56 @@ func (f *Failure) Unwrap() error { return f.Err }
 
 // Build builds j and puts the result into the tree. On failure the tree has
 // what it had before, and the scratch directory keeps the sources and the
-// log for whoever looks into it.
+// log for whoever looks into it. A build that runs out of memory is tried
+// again with nothing beside it. Builds may run at the same time.
 func (b *Builder) Build(ctx context.Context, j Job) (*tree.Manifest, error) {
-	w := &work{Builder: b, Job: j, dir: b.Tree.ScratchDir(j.ID), tools: j.Kernel.Toolchain(b.Run)}
+	seat, err := b.Pool.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := b.build(ctx, j, seat)
+	j.Begin = nil
+	seat.leave()
+	if _, short := errors.AsType[*memoryError](err); !short || b.Pool.Jobs == "1" {
+		return manifest, err
+	}
+	b.Report.Warnf("%s: kernel %s: the compiler ran out of memory; trying again with one job at a time", j.ID, j.Kernel.Release)
+	if seat, err = b.Pool.single(ctx); err != nil {
+		return nil, err
+	}
+	defer seat.leave()
+	return b.build(ctx, j, seat)
+}
+
+func (b *Builder) build(ctx context.Context, j Job, seat *seat) (manifest *tree.Manifest, err error) {
+	w := &work{Builder: b, Job: j, seat: seat, tools: j.Kernel.Toolchain(b.Run)}
 	target := ConfTarget(j.Kernel, w.tools.Clang)
 	w.records = j.Conf.Active(target, configLookup(j.Kernel))
-	var err error
 	if w.fingerprint, err = b.Fingerprint(j); err != nil {
 		return nil, err
 	}
 	if w.source, err = b.SourceDigest(j); err != nil {
 		return nil, err
 	}
+	if err := w.checkSources(); err != nil {
+		return nil, err
+	}
+	confined := b.Confine != nil && !j.Conf.NoSandbox
+	w.scratch, err = openScratch(b.Pool, b.Tree, j.ID, j.target(), confined, buildUser(j.Kernel, seat.user))
+	if err != nil {
+		return nil, err
+	}
+	if j.Begin != nil {
+		j.Begin(w.scratch.log)
+	}
+	defer func() {
+		if closeErr := w.scratch.close(err != nil); closeErr != nil {
+			b.Report.Warnf("%s: kernel %s: what is left of the build could not be put away: %v", j.ID, j.Kernel.Release, closeErr)
+		}
+		if w.faulty {
+			w.apport()
+		}
+	}()
 	if err := w.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -118,11 +169,13 @@ func (b *Builder) Build(ctx context.Context, j Job) (*tree.Manifest, error) {
 	if err := w.compile(ctx, target); err != nil {
 		return nil, err
 	}
-	manifest, err := w.keep(ctx)
-	if err != nil {
+	if manifest, err = w.keep(ctx); err != nil {
 		return nil, err
 	}
-	return manifest, w.finish()
+	if err := os.Rename(w.scratch.log, b.Tree.Log(j.ID, j.target())); err != nil {
+		b.Report.Warnf("%s: the build log could not be kept: %v", j.ID, err)
+	}
+	return manifest, nil
 }
 
 // configLookup is how conf asks for kernel configuration; nil says that there
@@ -134,11 +187,9 @@ func configLookup(k *kernel.Kernel) func(string) string {
 	return k.Config().Get
 }
 
-// prepare lays out the scratch directory: the sources, the admin's patches
-// and the log.
-func (w *work) prepare(ctx context.Context) error {
-	sources := w.Tree.SourceLink(w.ID)
-	entries, err := os.ReadDir(sources)
+// checkSources makes sure that there is something to build.
+func (w *work) checkSources() error {
+	entries, err := os.ReadDir(w.Tree.SourceLink(w.ID))
 	if err != nil {
 		return exit.Errorf(exit.EmptySource, "%s: %w", w.ID, err)
 	}
@@ -154,23 +205,16 @@ func (w *work) prepare(ctx context.Context) error {
 	if missing := w.tools.Missing(); missing != "" {
 		w.Report.Warnf("%s: kernel %s was built with %s, which is not installed; using the default compiler", w.ID, w.Kernel.Release, missing)
 	}
-	if err := keepAttempt(w.Tree, w.ID); err != nil {
-		w.Report.Warnf("%s: the log of the last build is lost: %v", w.ID, err)
-	}
-	if err := os.RemoveAll(w.dir); err != nil {
+	return nil
+}
+
+// prepare lays out the sources and opens the log.
+func (w *work) prepare(ctx context.Context) (err error) {
+	if err := w.scratch.fill(w.Tree.SourceLink(w.ID), w.Host.Root.Path("/etc/dkms/"+w.ID.Name+"/patches")); err != nil {
 		return err
-	}
-	if err := system.CopyTree(w.dir, sources, true); err != nil {
-		return err
-	}
-	if overlay := w.Host.Root.Path("/etc/dkms/" + w.ID.Name + "/patches"); system.IsDir(overlay) {
-		if err := system.CopyTree(filepath.Join(w.dir, "patches"), overlay, true); err != nil {
-			return err
-		}
 	}
 	title := fmt.Sprintf("DKMS (%s) make.log for %s for kernel %s", Release, w.ID, w.target())
-	w.log, err = openLog(w.Tree.ScratchLog(w.ID), title, w.Host.Now)
-	if err != nil {
+	if w.log, err = openLog(w.scratch.log, title, w.Host.Now); err != nil {
 		return err
 	}
 	return w.environment(ctx)
@@ -187,6 +231,19 @@ func (w *work) environment(ctx context.Context) error {
 		if value != "" {
 			w.env[name] = value
 		}
+	}
+	launcher, err := w.launcher()
+	if err != nil {
+		return err
+	}
+	if flags := w.seat.makeFlags() + launcher; flags != "" {
+		w.env["MAKEFLAGS"] = flags
+	}
+	if err := w.openCache(); err != nil {
+		return fmt.Errorf("compiler_launcher: %w", err)
+	}
+	if w.scratch.private != "" { // root's home is closed, and there is one /tmp
+		w.env["HOME"], w.env["TMPDIR"] = "/tmp", "/tmp"
 	}
 	if w.Environment == "" || !system.IsFile(w.Environment) {
 		return nil
@@ -222,35 +279,44 @@ func (w *work) compile(ctx context.Context, target conf.Target) error {
 	if err := w.hook(ctx, "PRE_BUILD", w.Conf.PreBuild); err != nil {
 		return err
 	}
-	command := conf.MakeLine(w.Conf.MakeCommand(target, w.dir), w.Jobs, w.Kernel.Release)
-	if err := w.log.shell(ctx, w.Run, "Building module(s)", command, w.dir, w.env); err != nil {
+	command := conf.MakeLine(w.Conf.MakeCommand(target, w.scratch.dir), w.seat.makeOption(), w.Kernel.Release)
+	if err := w.shell(ctx, "Building module(s)", command); err != nil {
 		if ctx.Err() != nil {
 			return err
 		}
 		return w.failed(exit.MakeFailed, fmt.Errorf("make failed: %s", how(err)))
 	}
 	for _, r := range w.records {
-		if err := w.check(w.built(r)); err != nil {
+		if err := w.check(r); err != nil {
 			return w.failed(exit.NoModule, err)
 		}
 	}
 	return nil
 }
 
-// built is where make must have left the module of a record.
-func (w *work) built(r conf.Record) string {
-	return filepath.Join(w.dir, r.BuiltLocation, r.BuiltName+".ko")
+// shell logs and runs a command line of the package.
+func (w *work) shell(ctx context.Context, what, command string) error {
+	return w.log.step(what, command, func(out io.Writer) error {
+		return w.Run.Run(ctx, system.Cmd{
+			Argv: []string{"bash", "-c", command, "dkms"}, Dir: w.scratch.dir, Env: w.env, Stdout: out, Stderr: out,
+			EndGroup: true, ExtraFiles: w.seat.files(), Jail: w.jail(), Idle: w.Idle,
+		})
+	})
 }
+
+// built is where make must have left the module of a record.
+func built(r conf.Record) string { return filepath.Join(r.BuiltLocation, r.BuiltName+".ko") }
 
 // check makes sure that a file is a module for this kernel: one that it
 // would refuse to load must not be called built.
-func (w *work) check(file string) error {
-	name, _ := filepath.Rel(w.dir, file)
-	if !system.IsFile(file) {
+func (w *work) check(r conf.Record) error {
+	name := built(r)
+	file, err := w.outside(filepath.Join(w.scratch.dir, name))
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || err == nil && !system.IsFile(file):
 		return fmt.Errorf("make succeeded but did not build %s", name)
-	}
-	if !filepath.IsLocal(name) {
-		return fmt.Errorf("%s lies outside the build directory", name)
+	case err != nil:
+		return err
 	}
 	info, err := module.Read(file)
 	if err != nil {
@@ -282,15 +348,15 @@ func how(err error) string {
 
 func (w *work) patch(ctx context.Context) error {
 	for _, p := range w.Conf.Patches(w.Kernel.Release) {
-		file := filepath.Join(w.dir, "patches", p)
+		file := filepath.Join(w.scratch.real, "patches", p)
 		if !filepath.IsLocal(p) || strings.Contains("/"+p+"/", "/../") {
 			return w.failed(exit.BadPatch, fmt.Errorf("patch %s: not a name inside patches/", p))
 		}
 		if !system.IsFile(file) {
-			return w.failed(exit.BadPatch, fmt.Errorf("patch %s: no such file in %s", p, filepath.Join(w.dir, "patches")))
+			return w.failed(exit.BadPatch, fmt.Errorf("patch %s: no such file in %s", p, filepath.Join(w.scratch.dir, "patches")))
 		}
 		// The file is named by argument: its name never meets a shell.
-		err := w.log.shell(ctx, w.Run, "Applying patch "+p, "patch -p1 < ./patches/"+shellQuote(p), w.dir, w.env)
+		err := w.shell(ctx, "Applying patch "+p, "patch -p1 < ./patches/"+shellQuote(p))
 		if err != nil {
 			return w.failed(exit.PatchFailed, fmt.Errorf("patch %s does not apply: %s", p, how(err)))
 		}
@@ -307,16 +373,18 @@ func shellQuote(s string) string {
 }
 
 // hook runs PRE_BUILD or POST_BUILD with its output in the log; the exit
-// status of a failing one is that of the command.
-func (w *work) hook(ctx context.Context, name, line string) error {
+// status of a failing one is that of the command. It may write to more
+// directories than the build does.
+func (w *work) hook(ctx context.Context, name, line string, more ...string) error {
 	if line == "" {
 		return nil
 	}
 	s := script.Script{
-		Hook: name, Line: line, Dir: w.dir, Override: w.Host.Root.Path("/etc/dkms/" + w.ID.Name),
-		Env: w.env, Shell: true,
+		Hook: name, Line: line, Dir: w.scratch.dir, Found: w.scratch.real, Override: w.Host.Root.Path("/etc/dkms/" + w.ID.Name),
+		Env: w.env, Shell: true, Jail: w.jail(more...),
 	}
-	err := w.log.step("Running the "+strings.ToLower(name)+" script", "cd "+w.dir+"/ && "+w.dir+"/"+line, func(out io.Writer) error {
+	command := fmt.Sprintf("cd %s/ && %[1]s/%s", w.scratch.dir, line)
+	err := w.log.step("Running the "+strings.ToLower(name)+" script", command, func(out io.Writer) error {
 		s.Out = out
 		return s.Run(ctx, w.Run)
 	})
@@ -335,33 +403,26 @@ func (w *work) hook(ctx context.Context, name, line string) error {
 }
 
 // failed makes the error of a step of the build: what failed, the first error
-// of the log and where the rest of it is.
+// of the log and where the rest of it will be.
 func (w *work) failed(code exit.Code, err error) error {
-	log := w.Tree.ScratchLog(w.ID)
-	text := []string{fmt.Sprintf("%s: kernel %s: %v", w.ID, w.Kernel.Release, err)}
-	if code == exit.MakeFailed || code == exit.PatchFailed {
-		for _, line := range FirstError(log) {
-			text = append(text, "  "+line)
-		}
+	w.faulty = true
+	var lines []string
+	if code != exit.NoModule && code != exit.BadPatch {
+		lines = FirstError(w.scratch.log)
 	}
-	w.apport()
-	failed := exit.Errorf(code, "%s", strings.Join(text, "\n")).WithHint("the whole log is in %s", log)
-	if machineTrouble(text) {
+	c := classify(append(lines, err.Error()), w.scratch.private != "")
+	text := fmt.Sprintf("%s: kernel %s: %v%s", w.ID, w.Kernel.Release, err, c.words())
+	for _, line := range lines {
+		text += "\n  " + line
+	}
+	failed := exit.Errorf(code, "%s", text).WithHint("%s", c.advice("the whole log is in "+w.Tree.ScratchLog(w.ID)))
+	switch {
+	case c == memory:
+		return &memoryError{failed}
+	case c.passes():
 		return failed
 	}
 	return &Failure{failed, w.fingerprint}
-}
-
-// machineTrouble tells failures that another try may not have.
-func machineTrouble(text []string) bool {
-	for _, line := range text {
-		for _, mark := range []string{"No space left on device", "Killed signal", "Cannot allocate memory", "ended by signal"} {
-			if strings.Contains(line, mark) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // apport lets Ubuntu's crash reporter collect the log of a failed build,

@@ -23,7 +23,7 @@ func (w *work) keep(ctx context.Context) (*tree.Manifest, error) {
 		return nil, err
 	}
 	// What interrupted builds have left; nobody else writes to the tree now.
-	if old, err := filepath.Glob(filepath.Join(parent, tree.StagePrefix+"*")); err == nil {
+	if old, err := filepath.Glob(filepath.Join(parent, tree.StagePrefix+w.Kernel.Arch+"_*")); err == nil {
 		for _, dir := range old {
 			os.RemoveAll(dir)
 		}
@@ -52,10 +52,55 @@ func (w *work) keep(ctx context.Context) (*tree.Manifest, error) {
 	if err := swapIn(stage, dir); err != nil {
 		return nil, err
 	}
-	if err := w.hook(ctx, "POST_BUILD", w.Conf.PostBuild); err != nil {
+	if err := w.postBuild(ctx, manifest, parent, dir); err != nil {
 		return nil, errors.Join(err, w.takeBack(stage, dir))
 	}
 	return manifest, nil
+}
+
+// postBuild runs POST_BUILD, which may change what is kept and add to it.
+func (w *work) postBuild(ctx context.Context, m *tree.Manifest, parent, dir string) error {
+	if w.Conf.PostBuild == "" {
+		return nil
+	}
+	if w.scratch.private != "" {
+		if err := errors.Join(os.Lchown(parent, w.scratch.user, w.scratch.user), own(dir, w.scratch.user)); err != nil {
+			return err
+		}
+	}
+	err := w.hook(ctx, "POST_BUILD", w.Conf.PostBuild, parent)
+	if w.scratch.private != "" {
+		err = errors.Join(err, os.Lchown(parent, 0, 0), own(dir, 0))
+	}
+	if err != nil {
+		return err
+	}
+	return w.recheck(m, dir)
+}
+
+// recheck puts on record what POST_BUILD has made of the modules.
+func (w *work) recheck(m *tree.Manifest, dir string) error {
+	changed := false
+	for i, f := range m.Files {
+		path := filepath.Join(dir, "module", f.Name)
+		if st, err := os.Lstat(path); err != nil || !st.Mode().IsRegular() {
+			return w.failed(exit.NoModule, fmt.Errorf("POST_BUILD has left no %s", f.Name))
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if sum := digest(data); sum != f.SHA256 {
+			m.Files[i].SHA256, m.Files[i].Size, changed = sum, int64(len(data)), true
+			if w.Signer != nil {
+				w.Report.Warnf("%s: POST_BUILD has changed %s after it was signed", w.ID, f.Name)
+			}
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return m.Save(dir)
 }
 
 // takeBack undoes swapIn.
@@ -88,7 +133,7 @@ func (w *work) stage(ctx context.Context, stage string) (*tree.Manifest, error) 
 	if old, err := w.Tree.Manifest(w.ID, w.target()); err == nil && old != nil {
 		m.Installed = old.Installed // a build over an installed one leaves that in place
 	}
-	if symvers := filepath.Join(w.dir, "Module.symvers"); system.IsFile(symvers) {
+	if symvers, err := w.outside(filepath.Join(w.scratch.dir, "Module.symvers")); err == nil && system.IsFile(symvers) {
 		data, err := os.ReadFile(symvers)
 		if err != nil {
 			return nil, err
@@ -115,13 +160,17 @@ func (w *work) stage(ctx context.Context, stage string) (*tree.Manifest, error) 
 // finishModule strips, signs and compresses the module of one record, in that
 // order: a signature covers what the kernel sees after decompression.
 func (w *work) finishModule(ctx context.Context, dir string, r conf.Record) (tree.File, error) {
-	built := w.built(r)
+	path := filepath.Join(w.scratch.dir, built(r))
 	if r.Strip {
-		if err := module.Strip(ctx, w.Run, built, w.tools.CC == "clang"); err != nil {
+		if err := module.Strip(ctx, w.Run, path, w.tools.CC == "clang", w.jail()); err != nil {
 			w.Report.Warnf("%s: %v", w.ID, err)
 		}
 	}
-	data, err := os.ReadFile(built)
+	path, err := w.outside(path)
+	if err != nil {
+		return tree.File{}, err
+	}
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return tree.File{}, err
 	}
@@ -173,13 +222,4 @@ func (w *work) compressOptions(format module.Compression) string {
 		return w.Framework.CompressZstd
 	}
 	return ""
-}
-
-// finish keeps the log with the build and clears the scratch directory.
-func (w *work) finish() error {
-	log := w.Tree.Log(w.ID, w.target())
-	if err := os.Rename(w.Tree.ScratchLog(w.ID), log); err != nil {
-		w.Report.Warnf("%s: the build log could not be kept: %v", w.ID, err)
-	}
-	return os.RemoveAll(w.dir)
 }

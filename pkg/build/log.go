@@ -2,11 +2,11 @@ package build
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,15 +56,6 @@ func (l *buildLog) step(what, command string, do func(io.Writer) error) error {
 	return err
 }
 
-// shell logs and runs a command line of the package in a shell.
-func (l *buildLog) shell(ctx context.Context, run *system.Runner, what, command, dir string, env map[string]string) error {
-	return l.step(what, command, func(w io.Writer) error {
-		return run.Run(ctx, system.Cmd{
-			Argv: []string{"bash", "-c", command, "dkms"}, Dir: dir, Env: env, Stdout: w, Stderr: w, EndGroup: true,
-		})
-	})
-}
-
 // maxFirstError bounds what is quoted of a log, in lines and bytes.
 const (
 	errorContext  = 3
@@ -82,7 +73,7 @@ func FirstError(path string) []string {
 	defer f.Close()
 	scan := bufio.NewScanner(io.LimitReader(f, maxLogScanned))
 	scan.Buffer(make([]byte, 64<<10), 1<<20)
-	var found, fallback []string
+	var found, refused, fallback []string
 	for scan.Scan() {
 		line := scan.Text()
 		if len(line) > maxLogLine {
@@ -97,14 +88,30 @@ func FirstError(path string) []string {
 		case Harmless(line) != "":
 		case isCompilerError(line):
 			found = []string{line}
+		case refused == nil && isRefusal(line):
+			refused = []string{line}
 		case fallback == nil && isMakeError(line):
 			fallback = []string{line}
 		}
 	}
-	if found == nil {
-		return fallback
+	switch {
+	case found != nil:
+		return found
+	case refused != nil:
+		return refused
 	}
-	return found
+	return fallback
+}
+
+// isRefusal knows what programs say when they may not do something. Other
+// errors say more, if there are any.
+func isRefusal(line string) bool {
+	for _, m := range marks {
+		if m.class == sandbox && !strings.HasPrefix(line, "#") {
+			return slices.ContainsFunc(m.texts, func(text string) bool { return strings.Contains(line, text) })
+		}
+	}
+	return false
 }
 
 var errorMarks = []string{

@@ -156,7 +156,11 @@ func TestLogBlocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	err = l.shell(context.Background(), system.NewRunner(system.Host{}), "Building module(s)", `echo "$0 $PWD $NAME"; echo err >&2; exit 2`, dir, map[string]string{"NAME": "value"})
+	w := &work{
+		Builder: &Builder{Run: system.NewRunner(system.Host{})}, scratch: &scratch{dir: dir}, seat: &seat{pool: &Pool{}},
+		log: l, env: map[string]string{"NAME": "value"},
+	}
+	err = w.shell(context.Background(), "Building module(s)", `echo "$0 $PWD $NAME"; echo err >&2; exit 2`)
 	if e, ok := errors.AsType[*system.ExitError](err); !ok || e.Status != 2 {
 		t.Errorf("shell = %v; want status 2", err)
 	}

@@ -32,6 +32,7 @@ var moduleNames = []string{
 	"STRIP", "AUTOINSTALL", "NO_WEAK_MODULES",
 	"OBSOLETE_BY", "CLEAN", "REMAKE_INITRD", "MODULES_CONF", "MODULES_CONF_OBSOLETES",
 	"MODULES_CONF_ALIAS_TYPE", "MODULES_CONF_OBSOLETE_ONLY",
+	"BUILD_SANDBOX",
 	"strip",
 }
 
@@ -241,7 +242,7 @@ func (r *Reader) defaults() *Framework {
 		DKMSTree:     root.StateTree(),
 		InstallTree:  root.InstallTree(),
 		TmpLocation:  tmp,
-		ParallelJobs: jobs(r.Host.Env["parallel_jobs"], r.Host.CPUs),
+		ParallelJobs: jobs(r.Host.Env["parallel_jobs"], r.Host),
 		CompressXZ:   "--check=crc32 --lzma2=dict=1MiB",
 		CompressZstd: "-q --rm -T0",
 		TrySign:      "not_in_chroot",
@@ -252,13 +253,22 @@ func (r *Reader) defaults() *Framework {
 	}
 }
 
+// jobMemory is what a compiler is given of the memory, in bytes: large files
+// of large drivers take that much.
+const jobMemory = 256 << 20
+
 // jobs is the number for make -j: what was asked for, else one job for each
-// processor; 0 is no limit, which make spells without a number.
-func jobs(asked string, cpus int) string {
+// processor that there is memory for; 0 is no limit, which make spells without
+// a number.
+func jobs(asked string, h system.Host) string {
 	n, err := strconv.Atoi(asked)
 	switch {
 	case err != nil || n < 0:
-		return strconv.Itoa(max(cpus, 1))
+		n = h.CPUs
+		if h.Memory > 0 {
+			n = min(n, int(h.Memory/jobMemory))
+		}
+		return strconv.Itoa(max(n, 1))
 	case n == 0:
 		return ""
 	default:

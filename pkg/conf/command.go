@@ -26,13 +26,17 @@ func (m *Module) MakeCommand(t Target, buildDir string) string {
 }
 
 // MakeLine is command with the options for make that are not the conf's
-// business, if its first word is exactly make. An empty jobs sets no limit.
+// business, if its first word is exactly make. jobs is the option -j, if there
+// is to be one.
 func MakeLine(command, jobs, release string) string {
 	rest, ok := strings.CutPrefix(command, "make")
 	if !ok || rest != "" && !strings.ContainsRune(" \t\n;&|()<>", rune(rest[0])) {
 		return command
 	}
-	return "make -j" + quoteUnsafe(jobs) + " KERNELRELEASE=" + quoteUnsafe(release) + rest
+	if jobs != "" {
+		jobs = " " + quoteUnsafe(jobs)
+	}
+	return "make" + jobs + " KERNELRELEASE=" + quoteUnsafe(release) + rest
 }
 
 // Patches are the names of the patches for a kernel, in order.

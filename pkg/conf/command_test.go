@@ -40,23 +40,23 @@ func TestMakeCommand(t *testing.T) {
 
 func TestMakeLine(t *testing.T) {
 	tests := []struct{ command, jobs, want string }{
-		{"make", "4", "make -j4 KERNELRELEASE=6.1"},
-		{"make -C x", "4", "make -j4 KERNELRELEASE=6.1 -C x"},
-		{"make\tall", "", "make -j KERNELRELEASE=6.1\tall"},
-		{"make;true", "1", "make -j1 KERNELRELEASE=6.1;true"},
-		{"makeit", "4", "makeit"},
-		{"make-all", "4", "make-all"},
+		{"make", "-j4", "make -j4 KERNELRELEASE=6.1"},
+		{"make -C x", "-j4", "make -j4 KERNELRELEASE=6.1 -C x"},
+		{"make\tall", "-j", "make -j KERNELRELEASE=6.1\tall"},
+		{"make;true", "-j1", "make -j1 KERNELRELEASE=6.1;true"},
+		{"makeit", "-j4", "makeit"},
+		{"make-all", "-j4", "make-all"},
 		{"'make' x", "4", "'make' x"},
 		{"/usr/bin/make x", "4", "/usr/bin/make x"},
 		{"cd x && make", "4", "cd x && make"},
-		{"make", "1;x", "make -j'1;x' KERNELRELEASE=6.1"},
+		{"make", "-j1;x", "make '-j1;x' KERNELRELEASE=6.1"},
 	}
 	for _, test := range tests {
 		if got := MakeLine(test.command, test.jobs, "6.1"); got != test.want {
 			t.Errorf("MakeLine(%q, %q) = %q; want %q", test.command, test.jobs, got, test.want)
 		}
 	}
-	if got, want := MakeLine("make", "1", "it's"), `make -j1 KERNELRELEASE='it'\''s'`; got != want {
+	if got, want := MakeLine("make", "-j1", "it's"), `make -j1 KERNELRELEASE='it'\''s'`; got != want {
 		t.Errorf("MakeLine() = %q; want %q", got, want)
 	}
 }

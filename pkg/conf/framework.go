@@ -40,8 +40,17 @@ type Framework struct {
 
 	// HookErrors is empty or "fail".
 	HookErrors string
-	// BuildSandbox is build_sandbox, which is reserved.
+	// BuildSandbox says whether builds are confined: yes or empty where that
+	// is possible, no, or require.
 	BuildSandbox string
+	// SandboxAllow is what confined builds may have all the same:
+	// directories to write to, and "network".
+	SandboxAllow []string
+	// IdleBuilds leaves the builds of hooks and of the boot service only the
+	// time that nobody else wants.
+	IdleBuilds bool
+	// CompilerLauncher is a command that is put before the compiler's.
+	CompilerLauncher []string
 	// BuildTimeLimit ends a build that takes longer; 0 is no limit.
 	BuildTimeLimit time.Duration
 	// RefreshInitramfs has images that contain a changed module made anew.
@@ -87,7 +96,8 @@ var (
 		"source_tree", "dkms_tree", "install_tree", "tmp_location", "verbose", "symlink_modules",
 		"autoinstall_all_kernels", "modprobe_on_install", "parallel_jobs",
 		"compress_gzip_opts", "compress_xz_opts", "compress_zstd_opts",
-		"continue_on_error", "hook_errors", "build_sandbox", "build_time_limit", "refresh_initramfs",
+		"continue_on_error", "hook_errors", "build_sandbox", "build_sandbox_allow",
+		"build_priority", "build_time_limit", "compiler_launcher", "refresh_initramfs",
 		"prebuilt_source", "prebuilt_certificate", "prebuilt_timeout", "prebuilt_insecure",
 	}
 	signingNames = []string{"sign_file", "mok_signing_key", "mok_certificate", "try_sign_modules"}
@@ -329,6 +339,11 @@ func (r *Reader) framework(o *options) (*Framework, error) {
 		*field = o.values[name] != ""
 	}
 	fw.ContinueOnError = o.values["continue_on_error"] == "true"
+	fw.SandboxAllow = strings.Fields(o.values["build_sandbox_allow"])
+	if launcher := strings.Fields(o.values["compiler_launcher"]); len(launcher) > 0 {
+		fw.CompilerLauncher = launcher
+	}
+	fw.IdleBuilds = o.values["build_priority"] == "idle"
 	if err := r.check(fw, o); err != nil {
 		return nil, err
 	}
@@ -348,13 +363,27 @@ func (r *Reader) check(fw *Framework, o *options) error {
 			if n, err := strconv.Atoi(value); err != nil || n < 0 {
 				problems = append(problems, o.from[name]+": parallel_jobs="+value+" is not a number")
 			}
-			fw.ParallelJobs = jobs(value, r.Host.CPUs)
+			fw.ParallelJobs = jobs(value, r.Host)
 		case "build_time_limit":
 			minutes, err := strconv.Atoi(value)
 			if err != nil || minutes < 0 {
 				problems = append(problems, o.from[name]+": build_time_limit="+value+" is not a number of minutes")
 			}
 			fw.BuildTimeLimit = time.Duration(minutes) * time.Minute
+		case "build_sandbox":
+			if !slices.Contains([]string{"yes", "no", "require"}, value) {
+				problems = append(problems, o.from[name]+": build_sandbox="+value+" is none of yes, no and require")
+			}
+		case "build_sandbox_allow":
+			for _, word := range fw.SandboxAllow {
+				if word != "network" && !filepath.IsAbs(word) {
+					problems = append(problems, o.from[name]+": build_sandbox_allow: "+word+" is neither network nor an absolute path")
+				}
+			}
+		case "build_priority":
+			if value != "normal" && value != "idle" {
+				problems = append(problems, o.from[name]+": build_priority="+value+" is neither normal nor idle")
+			}
 		case "prebuilt_timeout":
 			seconds, err := strconv.Atoi(value)
 			if err != nil || seconds <= 0 {

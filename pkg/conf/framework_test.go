@@ -56,7 +56,10 @@ build_environment="/etc/dkms/env"
 post_transaction="update-initramfs -u"
 continue_on_error=true
 hook_errors=fail
-build_sandbox=off
+build_sandbox=no
+build_sandbox_allow="network /cache"
+build_priority=idle
+compiler_launcher="ccache"
 build_time_limit=45
 refresh_initramfs=yes
 prebuilt_source=docker://registry.example/dkms
@@ -80,7 +83,7 @@ unknown=fine
 		SymlinkModules: true, AutoinstallAllKernels: true, ModprobeOnInstall: true, ContinueOnError: true,
 		CompressGzip: "-9 -n", CompressXZ: "--lzma2=dict=2MiB",
 		BuildEnvironment: "/etc/dkms/env", PostTransaction: "update-initramfs -u", TrySign: "not_in_chroot",
-		HookErrors: "fail", BuildSandbox: "off", BuildTimeLimit: 45 * time.Minute, RefreshInitramfs: true,
+		HookErrors: "fail", BuildSandbox: "no", SandboxAllow: []string{"network", "/cache"}, IdleBuilds: true, CompilerLauncher: []string{"ccache"}, BuildTimeLimit: 45 * time.Minute, RefreshInitramfs: true,
 		PrebuiltSource: "docker://registry.example/dkms", PrebuiltCertificate: "/etc/dkms/fleet", PrebuiltInsecure: true, PrebuiltTimeout: 5 * time.Second,
 		Files: []string{root.Path("/etc/dkms/framework.conf"), root.Path("/etc/dkms/framework.conf.d/0.conf")},
 	}

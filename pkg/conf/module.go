@@ -27,6 +27,9 @@ type Module struct {
 	BuildDepends                                    []string
 	BuildDependsRebuild, Autoinstall, NoWeakModules bool
 
+	// NoSandbox is BUILD_SANDBOX=no: the module cannot be built in isolation.
+	NoSandbox bool
+
 	// The hooks are a script with its arguments.
 	PostAdd, PreBuild, PostBuild, PreInstall, PostInstall, PostRemove string
 
@@ -144,6 +147,7 @@ func (b *builder) arrays() {
 		m.BuildDepends = append(m.BuildDepends, strings.Fields(v["BUILD_DEPENDS"][i])...)
 	}
 	m.Autoinstall = b.yes("AUTOINSTALL")
+	m.NoSandbox = v.scalar("BUILD_SANDBOX") != "" && !b.yes("BUILD_SANDBOX")
 	m.NoWeakModules = b.yes("NO_WEAK_MODULES")
 	m.BuildDependsRebuild = b.yes("BUILD_DEPENDS_REBUILD")
 	m.Exclusive = Exclusive{

@@ -239,8 +239,13 @@ func (s *stage) build(ctx context.Context, id tree.ID) error {
 		return err
 	}
 	b.Rehearsal = true
-	err = s.limited(ctx, id, func(ctx context.Context) error {
-		_, err := b.Build(ctx, build.Job{ID: id, Kernel: s.kernel(s.target), Conf: c})
+	if b.Confine, err = s.confinement(ctx); err != nil {
+		return err
+	}
+	b.Pool = build.NewPool(s.framework.ParallelJobs, s.host.CPUs, false)
+	defer b.Pool.Close()
+	err = s.limited(ctx, id, func(ctx context.Context, begin func()) error {
+		_, err := b.Build(ctx, build.Job{ID: id, Kernel: s.kernel(s.target), Conf: c, Begin: func(string) { begin() }})
 		return err
 	})
 	if err == nil {

@@ -43,6 +43,9 @@ type run struct {
 	// installed lists what was installed, in order.
 	installed []subject
 	changed   bool
+	builds    *builds
+	// confined is how builds are.
+	confined *build.Confinement
 }
 
 // carryOut makes the changes of p one after the other, brings the module
@@ -64,10 +67,8 @@ func (e *Engine) carryOut(ctx context.Context, req *Request, p *plan.Plan, confs
 		return r, e.runDepmod(ctx, req)
 	}
 	e.readConfs(ctx, p, r.confs)
-	for i := 0; i < len(p.Steps); i++ { // an installation may add steps
-		if err := r.step(ctx, p, i); err != nil {
-			return r, err
-		}
+	if err := r.steps(ctx, p); err != nil {
+		return r, err
 	}
 	if err := e.runDepmod(ctx, req); err != nil {
 		return r, err
@@ -80,6 +81,27 @@ func (e *Engine) carryOut(ctx context.Context, req *Request, p *plan.Plan, confs
 		e.postTransaction(ctx, p.Steps[0].Target)
 	}
 	return r, nil
+}
+
+// steps carries out the steps of p in their order, with the builds that can be
+// under way beside them.
+func (r *run) steps(ctx context.Context, p *plan.Plan) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	r.builds = r.newBuilds(p)
+	defer r.builds.end()
+	defer cancel()
+	if slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.Kind == plan.Build }) {
+		if r.confined, err = r.confinement(ctx); err != nil {
+			return err
+		}
+	}
+	for i := 0; i < len(p.Steps); i++ { // an installation may add steps
+		r.startBuilds(ctx, p, i)
+		if err := r.step(ctx, p, i); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // show prints a plan for --dry-run.
@@ -162,9 +184,15 @@ func (r *run) step(ctx context.Context, p *plan.Plan, i int) error {
 		}
 		return nil
 	}
-	start := r.host.Now()
-	err := r.do(ctx, s, sub)
-	elapsed := r.host.Now().Sub(start)
+	var elapsed time.Duration
+	var err error
+	if s.Kind == plan.Build {
+		elapsed, err = r.build(i, sub)
+	} else {
+		start := r.host.Now()
+		err = r.do(ctx, s, sub)
+		elapsed = r.host.Now().Sub(start)
+	}
 	if ctx.Err() != nil {
 		return exit.Errorf(exit.Usage, "%s: stopped while it was to %s", s.ID, s.Kind).
 			WithHint("nothing of this step was kept; run the same command again")
@@ -209,8 +237,8 @@ func (r *run) remember(s subject, err error) {
 	if failure, ok := errors.AsType[*build.Failure](err); ok {
 		f.Fingerprint = failure.Fingerprint
 	}
-	if log := r.tree.ScratchLog(s.ID); exit.Status(err) != exit.NoHeaders {
-		f.Log = log
+	if exit.Status(err) != exit.NoHeaders {
+		f.Log = r.failedLog(s)
 	}
 	if recErr := r.tree.RecordFailure(s.ID, s.Target, f); recErr != nil {
 		r.report.Warnf("%s: the failure could not be recorded: %v", s.ID, recErr)
@@ -234,11 +262,9 @@ func (r *run) done(s plan.Step, elapsed time.Duration) {
 		Step: s.Kind.String(), Text: text, Elapsed: elapsed})
 }
 
-// do carries out one step.
+// do carries out one step that is no build.
 func (r *run) do(ctx context.Context, s plan.Step, sub subject) error {
 	switch s.Kind {
-	case plan.Build:
-		return r.build(ctx, sub)
 	case plan.Install:
 		return r.install(ctx, sub)
 	case plan.Uninstall:
@@ -263,83 +289,6 @@ func (r *run) conf(sub subject) (*conf.Module, error) {
 		return nil, exit.Errorf(exit.NoConf, "%s: its dkms.conf was not read", sub.ID)
 	}
 	return res.Conf, res.Conf.CheckStrict()
-}
-
-func (r *run) build(ctx context.Context, sub subject) error {
-	c, err := r.conf(sub)
-	if err != nil {
-		return err
-	}
-	k := r.kernel(sub.Target)
-	if excluded, why := c.Excluded(build.ConfTarget(k, false), configOf(k)); excluded {
-		return exit.Errorf(exit.Excluded, "%s: not for kernel %s: %s", sub.ID, sub.Kernel, why)
-	}
-	if done, err := r.prebuilt(ctx, sub, c, k); done || err != nil {
-		return err
-	}
-	if err := k.CheckHeaders(r.distribution); err != nil {
-		return withHint(fmt.Errorf("%s: %w", sub.ID, err))
-	}
-	if err := r.checkDepends(sub, c); err != nil {
-		return err
-	}
-	r.notes(c)
-	signer, err := r.signer(ctx, sub.Target)
-	if err != nil {
-		return fmt.Errorf("%s: %w", sub.ID, err)
-	}
-	r.report.Emit(report.Event{Kind: report.Progress, Module: sub.ID.String(), Kernel: sub.Kernel, Arch: sub.Arch, Step: "build",
-		Text: fmt.Sprintf("%s: building for %s", sub.ID, sub.Target), Log: r.tree.ScratchLog(sub.ID)})
-	b, err := r.builder(ctx, r.req.Force)
-	if err != nil {
-		return err
-	}
-	if err := r.limited(ctx, sub.ID, func(ctx context.Context) error {
-		_, err := b.Build(ctx, build.Job{ID: sub.ID, Kernel: k, Conf: c, Signer: signer})
-		return err
-	}); err != nil {
-		return err
-	}
-	r.tree.ForgetFailure(sub.ID, sub.Target)
-	return r.tree.RecordDepends(sub.ID, sub.Target, r.dependsToRecord(c))
-}
-
-// limited ends what do starts when it takes longer than a build may.
-func (e *Engine) limited(ctx context.Context, id tree.ID, do func(context.Context) error) error {
-	limit := e.framework.BuildTimeLimit
-	if limit == 0 {
-		return do(ctx)
-	}
-	over := exit.Errorf(exit.MakeFailed, "%s: the build took longer than %s and was ended", id, limit).
-		WithHint("build_time_limit in framework.conf sets the limit")
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, over)
-	defer cancel()
-	err := do(ctx)
-	if err != nil && context.Cause(ctx) == error(over) {
-		return over
-	}
-	return err
-}
-
-// builder is what builds share.
-func (e *Engine) builder(ctx context.Context, force bool) (*build.Builder, error) {
-	environment, err := e.reader.BuildEnvironment(ctx)
-	return &build.Builder{
-		Host: e.host, Tree: e.tree, Run: e.run, Report: e.report, Framework: e.framework,
-		Environment: environment, Jobs: e.framework.ParallelJobs, Directives: e.directives(), Force: force,
-	}, err
-}
-
-// notes passes on what the reader of a configuration noticed. Deprecated
-// directives were warned of when the version was added, and only its author
-// can do something about them.
-func (r *run) notes(c *conf.Module) {
-	for _, d := range c.Deprecated {
-		r.report.Detailf("%s", d)
-	}
-	for _, w := range c.Warnings {
-		r.report.Warnf("%s", w)
-	}
 }
 
 // withHint keeps the hint and code of the error below on the whole.

@@ -95,11 +95,15 @@ func (r *Reporter) Close() {
 }
 
 // Emit hands e to every sink.
-func (r *Reporter) Emit(e Event) {
+func (r *Reporter) Emit(e Event) { r.emit(e, func(Sink) bool { return true }) }
+
+func (r *Reporter) emit(e Event, to func(Sink) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range r.sinks {
-		s.Event(e)
+		if to(s) {
+			s.Event(e)
+		}
 	}
 }
 

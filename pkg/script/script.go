@@ -8,6 +8,7 @@
 package script
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,8 +26,9 @@ type Script struct {
 	Hook string
 	// Line is its value: a file name and arguments.
 	Line string
-	// Dir is where the package keeps its scripts and where they run.
-	Dir string
+	// Dir is where the package keeps its scripts and where they run. Found,
+	// if set, is where that directory is outside of the jail.
+	Dir, Found string
 	// Override is the admin's directory for this package.
 	Override string
 	// Env is added to the environment.
@@ -36,6 +38,8 @@ type Script struct {
 	// Shell makes metacharacters of Line live, as they are for the scripts
 	// of a build.
 	Shell bool
+	// Jail confines the script.
+	Jail *system.Jail
 }
 
 // Missing says that a script cannot be run; the original carries on, and so
@@ -53,15 +57,15 @@ func (s Script) Run(ctx context.Context, run *system.Runner) error {
 	if len(words) == 0 {
 		return nil
 	}
-	dir := s.Dir
+	dir, found := s.Dir, cmp.Or(s.Found, s.Dir)
 	if s.Override != "" && system.IsExecutable(filepath.Join(s.Override, words[0])) {
-		dir = s.Override
+		dir, found = s.Override, s.Override
 	}
 	file := filepath.Join(dir, words[0])
-	if !system.IsExecutable(file) {
+	if !system.IsExecutable(filepath.Join(found, words[0])) {
 		return &Missing{s.Hook, file}
 	}
-	c := system.Cmd{Dir: dir, Env: s.Env, Stdout: s.Out, Stderr: s.Out}
+	c := system.Cmd{Dir: dir, Env: s.Env, Stdout: s.Out, Stderr: s.Out, Jail: s.Jail}
 	if s.Shell {
 		c.Argv = []string{"bash", "-c", dir + "/" + strings.TrimSpace(s.Line), "dkms"}
 	} else {

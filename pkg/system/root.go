@@ -60,8 +60,10 @@ type Host struct {
 	Release, Machine string
 	// UID is the effective user.
 	UID int
-	// CPUs is how many processors this process may use.
-	CPUs int
+	// CPUs is how many processors this process may use, Memory how many bytes
+	// there are left for it; 0 is unknown.
+	CPUs   int
+	Memory int64
 	// Now is the clock.
 	Now func() time.Time
 	// Chroot says that the program runs in a chroot or container, whose
@@ -74,10 +76,11 @@ type Host struct {
 // form of [os.Environ].
 func ThisHost(env []string) Host {
 	h := Host{
-		Env:  EnvMap(env),
-		UID:  os.Geteuid(),
-		CPUs: runtime.GOMAXPROCS(0),
-		Now:  time.Now,
+		Env:    EnvMap(env),
+		UID:    os.Geteuid(),
+		CPUs:   runtime.GOMAXPROCS(0),
+		Memory: availableMemory("/"),
+		Now:    time.Now,
 	}
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {

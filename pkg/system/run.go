@@ -10,10 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Cmd is one program to start.
@@ -32,9 +35,18 @@ type Cmd struct {
 	ExtraFiles []*os.File
 	// EndGroup ends what the program leaves running in its process group.
 	EndGroup bool
+	// Terminal is for a program that asks the person at the terminal: it stays
+	// in the caller's process group, since a terminal stops every other one
+	// that reads from it.
+	Terminal bool
 	// Attr adds credentials or namespaces; the runner sets the process
 	// group itself.
 	Attr *syscall.SysProcAttr
+	// Jail confines the program. Where that is impossible it is not started,
+	// and the error is a [*JailError].
+	Jail *Jail
+	// Idle gives the program only the time that nobody else wants.
+	Idle bool
 }
 
 // Runner starts every program. Its zero value is not usable; see [NewRunner].
@@ -151,9 +163,9 @@ func lookPath(name, path string) (string, error) {
 	return "", fmt.Errorf("%s: program not found in %s", name, path)
 }
 
-// Run starts c in a process group of its own and waits for it. When ctx ends
-// first, the whole group gets SIGTERM and, after a while, SIGKILL. A status
-// other than 0 is an [*ExitError].
+// Run starts c in a process group of its own, unless it is for the terminal,
+// and waits for it. When ctx ends first, the whole group gets SIGTERM and,
+// after a while, SIGKILL. A status other than 0 is an [*ExitError].
 func (r *Runner) Run(ctx context.Context, c Cmd) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
@@ -184,7 +196,7 @@ func (r *Runner) Run(ctx context.Context, c Cmd) error {
 	if c.Attr != nil {
 		*cmd.SysProcAttr = *c.Attr
 	}
-	cmd.SysProcAttr.Setpgid = true
+	cmd.SysProcAttr.Setpgid = !c.Terminal
 	var said tail
 	if cmd.Stderr == nil {
 		cmd.Stderr = &said
@@ -192,12 +204,68 @@ func (r *Runner) Run(ctx context.Context, c Cmd) error {
 	if r.Trace != nil {
 		fmt.Fprintf(r.Trace, "+ %s\n", strings.Join(c.Argv, " "))
 	}
+	ended, err := c.start(cmd)
+	if err != nil {
+		return fmt.Errorf("%s: %w", cmd.Args[0], err)
+	}
+	defer ended()
 	return r.wait(ctx, cmd, &said, c.EndGroup)
 }
 
+// start starts cmd, on a thread of its own where it is to be confined or
+// idle; ended is to be called when it has ended.
+func (c *Cmd) start(cmd *exec.Cmd) (ended func(), err error) {
+	if c.Jail == nil && !c.Idle {
+		return func() {}, cmd.Start()
+	}
+	started, done := make(chan error, 1), make(chan struct{})
+	onThread(func() {
+		var err error
+		if c.Idle {
+			err = idle()
+		}
+		if c.Jail != nil && err == nil {
+			c.Jail.attributes(cmd.SysProcAttr)
+			err = c.Jail.enter()
+		}
+		if err == nil {
+			err = cmd.Start()
+			if c.Jail != nil && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSPC)) {
+				err = &JailError{"namespaces", err}
+			}
+		}
+		started <- err
+		if err == nil {
+			<-done // with its thread the program would end
+		}
+	})
+	return func() { close(done) }, <-started
+}
+
+// onThread runs do on a thread that ends with it. It is never the first
+// thread of the process, whose mounts and root are what others see in /proc.
+func onThread(do func()) {
+	go func() {
+		runtime.LockOSThread() // for good
+		if unix.Gettid() != unix.Getpid() {
+			do()
+			return
+		}
+		ended := make(chan struct{})
+		go func() {
+			runtime.LockOSThread()
+			do()
+			close(ended)
+		}()
+		<-ended
+		runtime.UnlockOSThread()
+	}()
+}
+
 func (r *Runner) wait(ctx context.Context, cmd *exec.Cmd, said *tail, endGroupToo bool) error {
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("%s: %w", cmd.Args[0], err)
+	whom := cmd.Process.Pid
+	if cmd.SysProcAttr.Setpgid {
+		whom = -whom // the group
 	}
 	done := make(chan struct{})
 	stopped := make(chan struct{})
@@ -205,15 +273,15 @@ func (r *Runner) wait(ctx context.Context, cmd *exec.Cmd, said *tail, endGroupTo
 		defer close(stopped)
 		select {
 		case <-ctx.Done():
-			endGroup(cmd.Process.Pid, done)
+			end(whom, done)
 		case <-done:
 		}
 	}()
 	err := cmd.Wait()
 	close(done)
 	<-stopped
-	if endGroupToo {
-		syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	if endGroupToo && whom < 0 {
+		syscall.Kill(whom, syscall.SIGKILL)
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -232,17 +300,20 @@ func (r *Runner) wait(ctx context.Context, cmd *exec.Cmd, said *tail, endGroupTo
 	return err
 }
 
-// endGroup ends the process group of pid, politely first, and leaves nothing
-// of it behind.
-func endGroup(pid int, done <-chan struct{}) {
-	syscall.Kill(-pid, syscall.SIGTERM)
+// end ends a process, or the process group that a negative number names,
+// politely first, and leaves nothing of it behind.
+func end(whom int, done <-chan struct{}) {
+	syscall.Kill(whom, syscall.SIGTERM)
 	timer := time.NewTimer(killDelay)
 	defer timer.Stop()
 	select {
 	case <-done:
+		if whom > 0 {
+			return // somebody else may have the number by now
+		}
 	case <-timer.C:
 	}
-	syscall.Kill(-pid, syscall.SIGKILL)
+	syscall.Kill(whom, syscall.SIGKILL)
 }
 
 // Output runs c and returns what it wrote to standard output.

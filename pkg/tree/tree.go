@@ -112,6 +112,12 @@ func (t *Tree) Conf(id ID) string { return filepath.Join(t.SourceLink(id), "dkms
 // ScratchDir is where a version is compiled.
 func (t *Tree) ScratchDir(id ID) string { return filepath.Join(t.VersionDir(id), scratchName) }
 
+// PrivateDir is what a build of a version for a target has to itself while it
+// runs.
+func (t *Tree) PrivateDir(id ID, k Target) string {
+	return filepath.Join(t.VersionDir(id), StagePrefix+"build_"+k.Kernel+"_"+k.Arch)
+}
+
 // BuildDir is where the build of a version for a target is kept.
 func (t *Tree) BuildDir(id ID, k Target) string {
 	return filepath.Join(t.VersionDir(id), k.Kernel, k.Arch)

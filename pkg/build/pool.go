@@ -1,0 +1,238 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"dkms/pkg/tree"
+	"golang.org/x/sys/unix"
+)
+
+// Pool is what the builds of a run share: the jobs that all their makes
+// together may start, and users to run as. Its jobserver has the form that
+// every make since 4.2 knows, a pipe with a byte for each job (GNU make
+// manual, "POSIX Jobserver Interaction").
+type Pool struct {
+	// Jobs is the -j of a make that runs alone; empty is without limit.
+	Jobs string
+
+	jobs        int
+	read, write *os.File // the ends that makes inherit; nil without a jobserver
+	own         *os.File // another open end to read from: what makes do to theirs is not felt
+	users       chan int
+	alone       sync.RWMutex
+
+	mu       sync.Mutex
+	running  int
+	versions map[tree.ID]*place
+}
+
+// place is the scratch directory of a version.
+type place struct {
+	sync.Mutex
+	shares int // how many builds have mounted something there
+}
+
+// Builds run as users that no account and no service has: systemd counts them
+// as unused (systemd.io/UIDS-GIDS). Builds at the same time have one each.
+const (
+	firstUser = 65520
+	maxUsers  = 14
+)
+
+// NewPool returns a pool for as many builds at a time as there are jobs, or
+// for one. cpus stands in for jobs where they are not limited.
+func NewPool(jobs string, cpus int, several bool) *Pool {
+	p := &Pool{Jobs: jobs, jobs: max(cpus, 1), users: make(chan int, maxUsers), versions: map[tree.ID]*place{}}
+	n, err := strconv.Atoi(jobs)
+	if err == nil && n > 0 {
+		p.jobs = n
+	}
+	if !several {
+		p.jobs = 1
+	}
+	for i := range min(p.jobs, maxUsers) {
+		p.users <- firstUser + i
+	}
+	if several && err == nil {
+		p.serve()
+	}
+	return p
+}
+
+// serve opens the pipe. Without /proc there is no jobserver, and every make
+// gets by with one job.
+func (p *Pool) serve() {
+	var fds [2]int
+	if unix.Pipe2(fds[:], unix.O_CLOEXEC) != nil {
+		return
+	}
+	p.read, p.write = os.NewFile(uintptr(fds[0]), "jobs"), os.NewFile(uintptr(fds[1]), "jobs")
+	own, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fds[0]), os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		p.Close()
+		return
+	}
+	p.own = own
+}
+
+// Close gives the pipe back.
+func (p *Pool) Close() {
+	for _, f := range []**os.File{&p.read, &p.write, &p.own} {
+		if *f != nil {
+			(*f).Close()
+			*f = nil
+		}
+	}
+}
+
+// seat is the place of one build in the pool: the first job of its make.
+type seat struct {
+	pool *Pool
+	user int
+	// single is for a build that is to run alone, with one job.
+	single bool
+}
+
+// enter waits for a place. Every other job that its make starts, it takes out
+// of the pipe itself.
+func (p *Pool) enter(ctx context.Context) (*seat, error) {
+	p.alone.RLock()
+	select {
+	case user := <-p.users:
+		if err := p.take(ctx); err != nil {
+			p.users <- user
+			p.alone.RUnlock()
+			return nil, err
+		}
+		return &seat{pool: p, user: user}, nil
+	case <-ctx.Done():
+		p.alone.RUnlock()
+		return nil, context.Cause(ctx)
+	}
+}
+
+// leave gives the place back.
+func (s *seat) leave() {
+	p := s.pool
+	p.mu.Lock()
+	p.running--
+	if p.own != nil {
+		p.write.Write([]byte{'+'})
+	}
+	p.mu.Unlock()
+	p.users <- s.user
+	if s.single {
+		p.alone.Unlock()
+	} else {
+		p.alone.RUnlock()
+	}
+}
+
+// single waits until no other build runs, and keeps others from starting
+// until it leaves.
+func (p *Pool) single(ctx context.Context) (*seat, error) {
+	p.alone.Lock()
+	user := <-p.users
+	if err := p.take(ctx); err != nil {
+		p.users <- user
+		p.alone.Unlock()
+		return nil, err
+	}
+	return &seat{pool: p, user: user, single: true}, nil
+}
+
+// take takes a byte out of the pipe. With no build running all must be there:
+// what a make that was killed has not given back is made up for.
+func (p *Pool) take(ctx context.Context) error {
+	p.mu.Lock()
+	if p.own != nil && p.running == 0 {
+		if have, err := unix.IoctlGetInt(int(p.read.Fd()), unix.TIOCINQ); err == nil {
+			p.write.WriteString(strings.Repeat("+", max(p.jobs-have, 0)))
+		}
+	}
+	p.running++
+	p.mu.Unlock()
+	if p.own == nil {
+		return nil
+	}
+	stop := context.AfterFunc(ctx, func() { p.own.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	_, err := io.ReadFull(p.own, make([]byte, 1))
+	if err == nil {
+		return nil
+	}
+	p.mu.Lock()
+	p.running--
+	p.mu.Unlock()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("jobserver: %w", err)
+}
+
+// makeOption is the option that tells a make how much it may do at a time; it
+// is empty where a jobserver does.
+func (s *seat) makeOption() string {
+	switch {
+	case s.pool.own != nil && !s.single:
+		return ""
+	case s.single || s.pool.jobs > 1 && s.pool.Jobs != "":
+		return "-j1"
+	}
+	return "-j" + s.pool.Jobs
+}
+
+// makeFlags are what leads a make to the jobserver, as MAKEFLAGS has it.
+func (s *seat) makeFlags() string {
+	if s.single || s.pool.own == nil {
+		return ""
+	}
+	return fmt.Sprintf(" -j%d --jobserver-auth=3,4", s.pool.jobs)
+}
+
+// files are the descriptors 3 and 4 of that.
+func (s *seat) files() []*os.File {
+	if s.single || s.pool.own == nil {
+		return nil
+	}
+	return []*os.File{s.pool.read, s.pool.write}
+}
+
+func (p *Pool) place(id tree.ID) *place {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.versions[id] == nil {
+		p.versions[id] = &place{}
+	}
+	return p.versions[id]
+}
+
+// lock waits until no other build has the scratch directory of a version.
+func (p *Pool) lock(id tree.ID) (unlock func()) {
+	v := p.place(id)
+	v.Lock()
+	return v.Unlock
+}
+
+// share counts the builds that mount something at the scratch directory of a
+// version; the last one to be done does last.
+func (p *Pool) share(id tree.ID, last func()) (done func()) {
+	v := p.place(id)
+	v.Lock()
+	defer v.Unlock()
+	v.shares++
+	return func() {
+		v.Lock()
+		defer v.Unlock()
+		if v.shares--; v.shares == 0 {
+			last()
+		}
+	}
+}

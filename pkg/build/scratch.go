@@ -1,0 +1,131 @@
+package build
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+)
+
+// scratch is the place of one build. The commands of the package find the
+// sources where DKMS has them, in the scratch directory of the version. A
+// confined build has a directory of its own that is mounted there for nobody
+// else, so that a version can be built for several kernels at a time; others
+// have to wait for each other.
+type scratch struct {
+	tree *tree.Tree
+	pool *Pool
+	id   tree.ID
+	user int // whom the sources belong to
+
+	dir  string // where the commands find the sources
+	real string // where they are
+	log  string
+	// private is what a confined build has to itself; empty for others.
+	private string
+	done    func()
+}
+
+// openScratch makes an empty place for a build. It is to be closed.
+func openScratch(pool *Pool, t *tree.Tree, id tree.ID, k tree.Target, confined bool, user int) (*scratch, error) {
+	s := &scratch{tree: t, pool: pool, id: id, user: user, dir: t.ScratchDir(id), real: t.ScratchDir(id), log: t.ScratchLog(id)}
+	unlock := pool.lock(id)
+	err := keepAttempt(t, id)
+	if !confined {
+		s.done = unlock
+		if err = errors.Join(err, os.RemoveAll(s.dir), os.MkdirAll(s.dir, 0o755)); err != nil {
+			unlock()
+		}
+		return s, err
+	}
+	unlock()
+	s.private = t.PrivateDir(id, k)
+	s.real, s.log = filepath.Join(s.private, "src"), privateLog(s.private)
+	s.done = pool.share(id, func() { os.Remove(s.dir) }) // when it is empty
+	err = errors.Join(err, os.RemoveAll(s.private), os.MkdirAll(s.dir, 0o755), os.MkdirAll(s.private, 0o700))
+	for _, dir := range []string{s.real, s.tmp()} {
+		err = errors.Join(err, os.Mkdir(dir, 0o755))
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.close(false))
+	}
+	return s, nil
+}
+
+func privateLog(private string) string { return filepath.Join(private, "make.log") }
+
+// tmp is the /tmp of a confined build.
+func (s *scratch) tmp() string { return filepath.Join(s.private, "tmp") }
+
+// fill copies the sources, and what the administrator adds to their patches.
+func (s *scratch) fill(sources, patches string) error {
+	if err := system.CopyTree(s.real, sources, true); err != nil {
+		return err
+	}
+	if system.IsDir(patches) {
+		if err := system.CopyTree(filepath.Join(s.real, "patches"), patches, true); err != nil {
+			return err
+		}
+	}
+	if s.private == "" {
+		return nil
+	}
+	// A make.log that comes with the sources is continued.
+	if log := filepath.Join(s.real, "make.log"); system.IsFile(log) {
+		if err := os.Rename(log, s.log); err != nil {
+			return err
+		}
+	}
+	return errors.Join(own(s.real, s.user), own(s.tmp(), s.user))
+}
+
+// own gives a directory and all in it to a user.
+func own(dir string, user int) error {
+	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, user, user)
+	})
+}
+
+// close takes the place away; that of a build that has failed is kept for
+// whoever looks into it, where DKMS leaves it.
+func (s *scratch) close(failed bool) error {
+	defer s.done()
+	if s.private == "" {
+		if failed {
+			return nil
+		}
+		return os.RemoveAll(s.dir)
+	}
+	defer os.RemoveAll(s.private)
+	unlock := s.pool.lock(s.id)
+	defer unlock()
+	if !failed {
+		return nil
+	}
+	err := keepAttempt(s.tree, s.id)
+	if system.IsFile(s.log) {
+		err = errors.Join(err, own(s.real, 0), replaceContents(s.dir, s.real), os.Rename(s.log, s.tree.ScratchLog(s.id)))
+	}
+	return err
+}
+
+// replaceContents moves what is in the directory from into dir, in place of
+// what is there. The directory itself stays: it may be mounted over.
+func replaceContents(dir, from string) error {
+	old, err := os.ReadDir(dir)
+	for _, e := range old {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	entries, readErr := os.ReadDir(from)
+	err = errors.Join(err, readErr)
+	for _, e := range entries {
+		err = errors.Join(err, os.Rename(filepath.Join(from, e.Name()), filepath.Join(dir, e.Name())))
+	}
+	return err
+}
