@@ -30,7 +30,9 @@ func (d *doctor) rivals(context.Context) {
 		hooks = append(hooks, found...)
 	}
 	for _, path := range hooks {
-		if foreignHook(path) {
+		// kernel-install passes over names without the suffix: Debian 12 has one.
+		idle := filepath.Base(filepath.Dir(path)) == "install.d" && filepath.Ext(path) != ".install"
+		if !idle && foreignHook(path) {
 			d.add("rivals", d.removal(path), nil, "%s is a hook of another dkms, and may undo what ours do", path)
 		}
 	}
