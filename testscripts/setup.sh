@@ -16,7 +16,8 @@ if [ "$what" = test ] || [ "$what" = differential ]; then
 	need="$need strace:strace diff:diffutils run-parts:debianutils mandoc:mandoc jq:jq zsh:zsh fish:fish
 		bzip2:bzip2 llvm-strip:llvm file:file lsinitramfs:initramfs-tools-core cpio:cpio
 		shellcheck:shellcheck systemd-analyze:systemd kernel-install:systemd script:bsdutils sign-file:linux-headers-amd64
-		/usr/include/libelf.h:libelf-dev"
+		/usr/include/libelf.h:libelf-dev
+		skopeo:skopeo docker-registry:docker-registry umoci:umoci busybox:busybox-static"
 fi
 missing='' packages=''
 for pair in $need; do

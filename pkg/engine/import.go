@@ -126,13 +126,21 @@ func (e *Engine) fetch(ctx context.Context, ref, dir string, insecure bool) erro
 	if err == nil || !errors.As(err, &status) {
 		return err
 	}
-	what, why := errAway, skopeoSays(status.Stderr)
-	for _, mark := range []string{"manifest unknown", "name unknown", "repository name not known"} {
-		if strings.Contains(status.Stderr, mark) {
-			what = errNothing
-		}
+	return fetchError(ref, status.Stderr)
+}
+
+// fetchError tells from what skopeo says whether an image is not there, not
+// whole, or the registry at fault; it has one status for all of them.
+func fetchError(ref, stderr string) error {
+	why := skopeoSays(stderr)
+	says := func(mark string) bool { return strings.Contains(stderr, mark) }
+	switch {
+	case slices.ContainsFunc([]string{"manifest unknown", "name unknown", "repository name not known"}, says):
+		return exit.Errorf(exit.NoSource, "%s: %w: %s", ref, errNothing, why)
+	case slices.ContainsFunc([]string{"Digest did not match", "digest mismatch", "does not match"}, says):
+		return exit.Errorf(exit.BadArchive, "%s: the contents are not what the digest says: %s", ref, why)
 	}
-	return exit.Errorf(exit.NoSource, "%s: %w: %s", ref, what, why)
+	return exit.Errorf(exit.NoSource, "%s: %w: %s", ref, errAway, why)
 }
 
 // registryEnv is what of the caller's environment decides how registries are
@@ -190,7 +198,7 @@ func (e *Engine) judgeAll(ctx context.Context, req *Request, img *obtained, cert
 		return nil, err
 	}
 	var subjects []subject
-	for _, r := range records {
+	for _, r := range prebuilt.Ordered(records) {
 		if !matches(req.Name, r.Module) || !matches(req.Version, r.Version) {
 			continue
 		}
@@ -208,7 +216,7 @@ func (e *Engine) judgeAll(ctx context.Context, req *Request, img *obtained, cert
 		if res.Err != nil {
 			return nil, fmt.Errorf("%s: %w", subjects[i].ID, res.Err)
 		}
-		set, err := e.judge(ctx, subjects[i], res.Conf, img, certs)
+		set, err := e.judge(ctx, subjects[i], res.Conf, img, certs, sets...)
 		if err != nil {
 			return nil, err
 		}
@@ -241,8 +249,9 @@ func (e *Engine) mayImport(req *Request, s subject) error {
 }
 
 // judge checks the build of a subject in an image: it must be what would be
-// built here, signed by somebody who may, and this machine must load it.
-func (e *Engine) judge(ctx context.Context, s subject, c *conf.Module, img *obtained, certs accepted) (*prebuilt.Set, error) {
+// built here, signed by somebody who may, and this machine must load it. with
+// are builds of the image that were found good before.
+func (e *Engine) judge(ctx context.Context, s subject, c *conf.Module, img *obtained, certs accepted, with ...*prebuilt.Set) (*prebuilt.Set, error) {
 	if err := c.CheckStrict(); err != nil {
 		return nil, err
 	}
@@ -255,7 +264,7 @@ func (e *Engine) judge(ctx context.Context, s subject, c *conf.Module, img *obta
 	if err != nil {
 		return nil, err
 	}
-	w := &prebuilt.Want{ID: s.ID, Kernel: k, Certificates: certs.certs, From: certs.from, Tree: e.tree}
+	w := &prebuilt.Want{ID: s.ID, Kernel: k, Certificates: certs.certs, From: certs.from, Tree: e.tree, With: with}
 	if w.Source, err = b.SourceDigest(build.Job{ID: s.ID, Kernel: k, Conf: c}); err != nil {
 		return nil, err
 	}

@@ -126,7 +126,7 @@ func writeTar(w io.Writer, files []File) error {
 	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	made := map[string]bool{".": true}
 	for i, f := range files {
-		if !filepath.IsLocal(f.Name) || path.Clean(f.Name) != f.Name || i > 0 && files[i-1].Name == f.Name {
+		if f.Name == "." || !filepath.IsLocal(f.Name) || path.Clean(f.Name) != f.Name || i > 0 && files[i-1].Name == f.Name {
 			return fmt.Errorf("%q cannot be the name of a file in an image, or not of two", f.Name)
 		}
 		if err := writeDirs(t, path.Dir(f.Name), made); err != nil {

@@ -32,9 +32,30 @@ type Want struct {
 	// they were read.
 	Certificates []*x509.Certificate
 	From         string
-	// Tree has what the build depends on.
+	// Tree has what the build depends on, but for what comes With it: builds
+	// that were found good and are about to be put into the tree.
 	Tree *tree.Tree
+	With []*Set
 }
+
+// has is the version of a module that builds see here, and its symbols.
+func (w *Want) has(name string) (version string, symvers []byte) {
+	for _, s := range w.With {
+		if s.Module == name && s.Target() == w.target() {
+			return s.Version, s.symvers
+		}
+	}
+	version = w.Tree.Newest(name, w.target())
+	path := filepath.Join(w.Tree.Modules(tree.ID{Name: name, Version: version}, w.target()), symversFile)
+	data, err := system.ReadRegular(path, maxSymvers)
+	if err != nil {
+		return version, nil
+	}
+	return version, data
+}
+
+// maxSymvers bounds a Module.symvers.
+const maxSymvers = 32 << 20
 
 func (w *Want) target() tree.Target {
 	return tree.Target{Kernel: w.Kernel.Release, Arch: w.Kernel.Arch}
@@ -112,7 +133,7 @@ func (s *Set) checkInputs(w *Want) error {
 		return refuse("it was built from other sources or another configuration than are registered here (%.12s, not %.12s)", s.Source, w.Source)
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Depends)) {
-		if have := w.Tree.Newest(name, w.target()); have != s.Depends[name] {
+		if have, _ := w.has(name); have != s.Depends[name] {
 			return refuse("it was built against %s/%s, and here is %s", name, s.Depends[name], orNone(have))
 		}
 	}
@@ -158,7 +179,7 @@ func (s *Set) readFiles(dir string, w *Want) error {
 		return nil
 	}
 	var err error
-	s.symvers, err = system.ReadRegular(filepath.Join(dir, recordDir(w.ID), symversFile), maxRecord*8)
+	s.symvers, err = system.ReadRegular(filepath.Join(dir, recordDir(w.ID), symversFile), maxSymvers)
 	if err != nil || digest(s.symvers) != s.Symvers {
 		return refuse("its %s is not the file that was built", symversFile)
 	}
@@ -204,11 +225,8 @@ func (s *Set) symbols(w *Want) symbols {
 		magic: sync.OnceValue(w.Kernel.Vermagic),
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Depends)) {
-		id := tree.ID{Name: name, Version: s.Depends[name]}
-		data, err := system.ReadRegular(filepath.Join(w.Tree.Modules(id, w.target()), symversFile), maxRecord*8)
-		if err == nil {
-			maps.Copy(k.depend, kernel.ParseSymvers(data))
-		}
+		_, symvers := w.has(name)
+		maps.Copy(k.depend, kernel.ParseSymvers(symvers))
 	}
 	return k
 }

@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"dkms/pkg/exit"
@@ -118,6 +119,24 @@ func Records(dir string) ([]Record, error) {
 		return nil, exit.Errorf(exit.BadArchive, "the image was not made by dkms export")
 	}
 	return list, nil
+}
+
+// Ordered returns list with everything behind what it was built against. Of
+// those that depend on each other in a circle the order stays.
+func Ordered(list []Record) []Record {
+	var done []Record
+	for len(list) > 0 {
+		next := slices.IndexFunc(list, func(r Record) bool {
+			return !slices.ContainsFunc(list, func(o Record) bool {
+				_, needs := r.Depends[o.Module]
+				return needs && o.Target() == r.Target()
+			})
+		})
+		next = max(next, 0)
+		done = append(done, list[next])
+		list = slices.Delete(slices.Clone(list), next, next+1)
+	}
+	return done
 }
 
 // parse reads a record, whose names are plain afterwards.
