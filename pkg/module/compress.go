@@ -82,12 +82,8 @@ func toolArgv(c Compression, o Options, size int) []string {
 }
 
 func packGzip(ctx context.Context, o Options, data []byte) ([]byte, error) {
-	level := o.level
-	if level == 0 {
-		level = defaultGzipLevel
-	}
 	var out bytes.Buffer
-	w, err := gzip.NewWriterLevel(&out, level)
+	w, err := gzip.NewWriterLevel(&out, gzipLevel(o.level))
 	if err != nil {
 		return nil, err
 	}
@@ -96,10 +92,23 @@ func packGzip(ctx context.Context, o Options, data []byte) ([]byte, error) {
 	return out.Bytes(), err
 }
 
+// gzipLevel is the level of the library for one of gzip's. Its last one takes
+// three times as long as the one before, for two bytes in a thousand.
+func gzipLevel(level int) int {
+	if level == 0 {
+		level = defaultGzipLevel
+	}
+	return min(level, 8)
+}
+
+// packXZ searches as much of the data as the options say, with tables no
+// larger than the data; for the header it is all the same, and says what the
+// options do.
 func packXZ(ctx context.Context, o Options, data []byte) ([]byte, error) {
+	dict := dictFor(o.dict, len(data))
 	config := xz.WriterConfig{
 		Properties: o.props,
-		DictCap:    dictFor(o.dict, len(data)),
+		DictCap:    min(dict, fit(len(data), lzma.MinDictCap)),
 		CheckSum:   xz.CRC32,
 		NoCheckSum: o.noCheck,
 		Matcher:    lzma.HashTable4, // the binary tree takes minutes
@@ -110,42 +119,46 @@ func packXZ(ctx context.Context, o Options, data []byte) ([]byte, error) {
 		return nil, err
 	}
 	err = writeAll(ctx, w, data)
+	if err == nil {
+		err = setDict(out.Bytes(), dict)
+	}
 	return out.Bytes(), err
+}
+
+// fit is the smallest multiple of least by a power of two that size bytes fit
+// into.
+func fit(size, least int) int {
+	for least < size {
+		least *= 2
+	}
+	return least
 }
 
 // dictFor is the dictionary for size bytes of data where the options ask for
 // dict. A large one is no larger than the data fills: the kernel allocates all
-// of it, and so does the encoder, five times over.
+// of it.
 func dictFor(dict, size int) int {
 	if dict == 0 {
 		dict = defaultDict
 	}
-	fits := maxWindow
-	for fits < size {
-		fits *= 2
-	}
-	return min(dict, fits)
+	return min(dict, fit(size, maxWindow))
 }
 
-// packZstd writes one frame that knows its size. The levels above the default
-// have larger windows of their own.
+// packZstd writes one frame that knows its size.
 func packZstd(ctx context.Context, o Options, data []byte) ([]byte, error) {
 	level := o.level
 	if level == 0 {
 		level = defaultZstdLevel
 	}
-	options := []zstd.EOption{
-		zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)),
+	e, err := zstd.NewWriter(nil,
+		zstd.WithEncoderLevel(zstdLevel(level)),
 		zstd.WithEncoderConcurrency(1),
 		zstd.WithEncoderCRC(!o.noCheck),
 		zstd.WithZeroFrames(true),
 		// One segment has no window beyond the content, and always its size.
 		zstd.WithSingleSegment(len(data) <= maxWindow),
-	}
-	if level >= defaultZstdLevel {
-		options = append(options, zstd.WithWindowSize(maxWindow))
-	}
-	e, err := zstd.NewWriter(nil, options...)
+		zstd.WithWindowSize(min(maxWindow, fit(len(data), zstd.MinWindowSize))),
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +167,15 @@ func packZstd(ctx context.Context, o Options, data []byte) ([]byte, error) {
 		return nil, context.Cause(ctx)
 	}
 	return e.EncodeAll(data, nil), nil
+}
+
+// zstdLevel is the level of the library for one of zstd's: on modules the
+// fastest of its four makes about what zstd -3 does.
+func zstdLevel(level int) zstd.EncoderLevel {
+	if level <= defaultZstdLevel {
+		return zstd.SpeedFastest
+	}
+	return zstd.EncoderLevelFromZstd(level)
 }
 
 // chunk is how much is compressed between two looks at the context.

@@ -203,6 +203,23 @@ func blockHeader(h []byte) (packed, size uint64, dict int64, err error) {
 	return packed, size, dict, nil
 }
 
+// setDict has the header of the first block of file ask for a dictionary that
+// is larger than what the block was made with.
+func setDict(file []byte, dict int) error {
+	if len(file) <= xzHeaderSize || file[xzHeaderSize] == 0 {
+		return nil // nothing in it
+	}
+	h := file[xzHeaderSize:]
+	h = h[:min(len(h), (int(h[0])+1)*4)]
+	if _, _, _, err := blockHeader(h); err != nil || h[1] != 0 {
+		return errBadXZ
+	}
+	h[4] = lzma.EncodeDictCap(int64(dict)) // after size, flags, filter, size of its properties
+	sum := len(h) - 4
+	binary.LittleEndian.PutUint32(h[sum:], crc32.ChecksumIEEE(h[:sum]))
+	return nil
+}
+
 // lzma2 appends one LZMA2 sequence to x.out.
 func (x *xzReader) lzma2(dict int64) error {
 	x.dict = max(x.dict, dict)
