@@ -16,7 +16,7 @@ if [ "$what" = test ] || [ "$what" = differential ]; then
 	need="$need strace:strace diff:diffutils run-parts:debianutils mandoc:mandoc jq:jq zsh:zsh fish:fish
 		bzip2:bzip2 llvm-strip:llvm file:file lsinitramfs:initramfs-tools-core cpio:cpio
 		shellcheck:shellcheck systemd-analyze:systemd kernel-install:systemd script:bsdutils sign-file:linux-headers-amd64
-		/usr/include/libelf.h:libelf-dev
+		/usr/include/libelf.h:libelf-dev softhsm2-util:softhsm2
 		skopeo:skopeo docker-registry:docker-registry umoci:umoci busybox:busybox-static"
 fi
 missing='' packages=''
@@ -35,14 +35,34 @@ for flavour in amd64 cloud-amd64 rt-amd64; do
 	ls -d /lib/modules/*[0-9]-$flavour/build >/dev/null 2>&1 || headers="${headers-} linux-headers-$flavour"
 done
 
-if [ -n "$missing${headers-}" ]; then
+# What the kernel's sign-file reaches the keys on tokens by.
+provider=''
+if [ "$what" = test ] && ! openssl list -providers -provider pkcs11 >/dev/null 2>&1; then provider=pkcs11-provider; fi
+
+# backport PACKAGE installs what this release of Debian has in its backports
+# only, from where the release itself comes; what apt knows stays as it is.
+backport() {
+	codename=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+	# shellcheck disable=SC2016 # names of apt
+	uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $codename" | head -n 1)
+	temp=$(mktemp -d)
+	mkdir "$temp/lists"
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $codename-backports main" >"$temp/sources"
+	only="-o Dir::Etc::SourceList=$temp/sources -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists=$temp/lists -o APT::Sandbox::User=root"
+	# shellcheck disable=SC2086 # a list of words
+	apt-get update -qq $only && apt-get install -y -qq --no-install-recommends $only "$1" >&2 || status=$?
+	rm -r "$temp"
+	return "${status-0}"
+}
+
+if [ -n "$missing${headers-}$provider" ]; then
 	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-		[ -z "$missing" ] && exit 0 # the real kernels are optional
+		[ -z "$missing" ] && exit 0 # the rest is optional
 		echo "setup: these programs are missing:$missing" >&2
 		echo "setup: install them with your package manager and try again (on Debian:$packages)" >&2
 		exit 1
 	fi
-	echo "setup: installing$packages${headers-}" >&2
+	echo "setup: installing$packages${headers-} $provider" >&2
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get update -qq
 	if [ -n "$packages" ]; then
@@ -53,5 +73,9 @@ if [ -n "$missing${headers-}" ]; then
 		# shellcheck disable=SC2086
 		apt-get install -y -qq --no-install-recommends $headers >&2 ||
 			echo "setup: no kernel headers can be installed; a fake kernel serves instead" >&2
+	fi
+	if [ -n "$provider" ]; then
+		apt-get install -y -qq --no-install-recommends "$provider" >/dev/null 2>&1 || backport "$provider" ||
+			echo "setup: $provider cannot be installed; nothing is signed with keys on tokens" >&2
 	fi
 fi

@@ -97,14 +97,19 @@ func (e *Engine) openSigner(ctx context.Context, t tree.Target, dry bool) (*sign
 	e.report.Detailf("signing with %s (%s)", pair.KeyPath, pair.Origin)
 	s, err := sign.Open(pair, sign.Options{
 		Run: e.run, Hash: hash, PIN: e.host.Env["KBUILD_SIGN_PIN"], Env: e.host.Env,
-		UseSignFile: options.SignFile != "",
-		SignFile:    sign.FindSignFile(e.host.Root, e.distribution, t.Kernel, k.Headers, options.SignFile),
+		UseSignFile: options.SignFile != "", Temp: e.framework.TmpLocation,
+		SignFile: sign.FindSignFile(e.host.Root, e.distribution, t.Kernel, k.Headers, options.SignFile),
 	})
-	if err == nil && !s.InProcess() {
-		// A program that cannot sign is better known before anything is built.
-		_, err = s.Sign(ctx, []byte(t.String()))
+	if err != nil {
+		return nil, err
 	}
-	return s, err
+	if !s.InProcess() {
+		// A program that cannot sign is better known before anything is built.
+		if _, err := s.Sign(ctx, []byte(t.String())); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
 }
 
 // errNoPair says that only a real run would make a signing pair.

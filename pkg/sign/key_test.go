@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"dkms/pkg/exit"
 )
@@ -227,15 +228,18 @@ func softToken(t *testing.T, p Pair) map[string]string {
 		found = more
 	}
 	if len(found) == 0 {
-		lackPKCS11(t, "no libsofthsm2.so")
+		lack(t, "no libsofthsm2.so")
 	}
 	dir := t.TempDir()
+	// The library of this token uses OpenSSL itself, which must not lead it
+	// back to the token.
+	conf := write(t, filepath.Join(dir, "openssl.cnf"), []byte("openssl_conf = init\n[init]\nproviders = list\n[list]\npkcs11 = token\n"+
+		"[token]\npkcs11-module-path = "+found[0]+"\npkcs11-module-quirks = no-deinit no-operation-state\n"+
+		"pkcs11-module-block-operations = digest\n"))
 	settings := map[string]string{
-		"SOFTHSM2_CONF":          write(t, filepath.Join(dir, "softhsm2.conf"), []byte("directories.tokendir = "+dir+"\n")),
-		"PKCS11_MODULE_PATH":     found[0],
-		"PKCS11_PROVIDER_MODULE": found[0],
-		"OPENSSL_ENGINES":        os.Getenv("OPENSSL_ENGINES"),
-		"OPENSSL_MODULES":        os.Getenv("OPENSSL_MODULES"),
+		"OPENSSL_CONF":    conf,
+		"SOFTHSM2_CONF":   write(t, filepath.Join(dir, "softhsm2.conf"), []byte("directories.tokendir = "+dir+"\n")),
+		"OPENSSL_MODULES": os.Getenv("OPENSSL_MODULES"),
 	}
 	env := []string{"SOFTHSM2_CONF=" + settings["SOFTHSM2_CONF"]}
 	runEnv(t, env, util, "--init-token", "--free", "--label", "dkms", "--pin", "1234", "--so-pin", "4321")
@@ -243,43 +247,19 @@ func softToken(t *testing.T, p Pair) map[string]string {
 	return settings
 }
 
-func lackPKCS11(t *testing.T, reason string) {
-	t.Helper()
-	if os.Getenv("REQUIRE_PKCS11") != "" {
-		t.Fatal(reason)
-	}
-	t.Skip(reason)
-}
-
-// pkcs11Program returns a program that can sign with keys on tokens: the
-// kernel's where OpenSSL has a provider for them, or a stand-in with the same
-// arguments where it has only an engine.
-func pkcs11Program(t *testing.T) string {
+// tokenSignFile is the kernel's own sign-file, on a machine whose OpenSSL has
+// the provider that this program needs for keys on tokens.
+func tokenSignFile(t *testing.T) string {
 	t.Helper()
 	openssl := need(t, "openssl")
-	if exec.Command(openssl, "list", "-providers", "-provider", "pkcs11").Run() == nil {
-		return needSignFile(t)
+	if out, err := exec.Command(openssl, "list", "-providers", "-provider", "pkcs11").CombinedOutput(); err != nil {
+		lack(t, "openssl has no pkcs11 provider: "+string(out))
 	}
-	out, _ := exec.Command(openssl, "engine", "pkcs11").Output()
-	if !strings.HasPrefix(string(out), "(pkcs11)") {
-		lackPKCS11(t, "openssl has neither a pkcs11 provider nor an engine")
-	}
-	script := "#!/bin/sh -e\n" +
-		`openssl cms -sign -binary -noattr -nocerts -md "$1" -engine pkcs11 -keyform engine -inkey "$2" ` +
-		`-passin env:KBUILD_SIGN_PIN -signer "$3" -in "$4" -outform DER -out "$4.p7s"` + "\n" +
-		`size=$(stat -c %s "$4.p7s"); cat "$4.p7s" >> "$4"` + "\n" +
-		`printf '\0\0\2\0\0\0\0\0' >> "$4"; printf "\\$(printf %03o $((size >> 24)))\\$(printf %03o $((size >> 16 & 255)))` +
-		`\\$(printf %03o $((size >> 8 & 255)))\\$(printf %03o $((size & 255)))" >> "$4"` + "\n" +
-		`printf '~Module signature appended~\n' >> "$4"` + "\n"
-	file := write(t, filepath.Join(t.TempDir(), "sign-file"), []byte(script))
-	if err := os.Chmod(file, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return file
+	return needSignFile(t)
 }
 
 func TestPKCS11(t *testing.T) {
-	program := pkcs11Program(t)
+	program := tokenSignFile(t)
 	p := newPair(t, "rsa:2048")
 	settings := softToken(t, p)
 	payload := noise(1000)
@@ -292,12 +272,57 @@ func TestPKCS11(t *testing.T) {
 		t.Errorf("Sign with the token = %x; with the file %x", got, want)
 	}
 	o.PIN = "9999"
-	if _, err := mustOpen(t, p, o).Sign(context.Background(), payload); err == nil {
-		t.Error("Sign with a wrong PIN = nil; want an error")
+	if _, err := mustOpen(t, p, o).Sign(context.Background(), payload); !strings.Contains(exit.Hint(err), "PIN") {
+		t.Errorf("Sign with a wrong PIN = %v (hint: %s); want an error with a hint", err, exit.Hint(err))
+	}
+	o.PIN = ""
+	for _, where := range []string{"pin-value=1234", "pin-source=file:" + write(t, filepath.Join(t.TempDir(), "pin"), []byte("1234"))} {
+		named := p
+		named.KeyPath += "?" + where
+		if got := mustSign(t, mustOpen(t, named, o), payload); !bytes.Equal(got, want) {
+			t.Errorf("Sign with %s = %x; with the file %x", where, got, want)
+		}
 	}
 	o.PIN, p.CertPath = "1234", newPair(t, "rsa:2048").CertPath
 	if _, err := mustOpen(t, pemCert(t, p), o).Sign(context.Background(), payload); err == nil {
 		t.Error("Sign with another certificate = nil; want an error")
+	}
+}
+
+// TestSignFileKey is what programs are told of the key on a token.
+func TestSignFileKey(t *testing.T) {
+	const added = "pin-source=file:/proc/self/fd/3"
+	for _, tt := range []struct {
+		key, pin string
+		own      bool
+		want     string
+	}{
+		{"pkcs11:object=x", "1234", false, "pkcs11:object=x?" + added},
+		{"pkcs11:object=x?module-name=m", "1234", false, "pkcs11:object=x?module-name=m&" + added},
+		{"pkcs11:object=x", "", false, "pkcs11:object=x"},
+		{"pkcs11:object=x?pin-value=1", "1234", false, "pkcs11:object=x?pin-value=1"},
+		{"pkcs11:object=x?pin-source=/x", "1234", false, "pkcs11:object=x?pin-source=/x"},
+		{"pkcs11:object=x", "1234", true, "pkcs11:object=x"},
+		{"/key.pem", "1234", false, "/key.pem"},
+	} {
+		s := &signFile{Pair{KeyPath: tt.key}, Options{PIN: tt.pin, UseSignFile: tt.own}}
+		got, pin, err := s.key()
+		if got != tt.want || err != nil || (pin != nil) != strings.Contains(got, added) {
+			t.Errorf("key(%q, %q, %v) = %q, %v, %v; want %q", tt.key, tt.pin, tt.own, got, pin, err, tt.want)
+		}
+	}
+}
+
+// TestSignFileHangs: a token that does not answer holds nothing up for ever.
+func TestSignFileHangs(t *testing.T) {
+	program := write(t, filepath.Join(t.TempDir(), "sign-file"), []byte("#!/bin/sh\necho waiting\nexec sleep 1000\n"))
+	if err := os.Chmod(program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	o := Options{UseSignFile: true, SignFile: program, Run: runner(), Temp: t.TempDir(), Limit: time.Second / 5}
+	_, err := mustOpen(t, newPair(t, "rsa:2048"), o).Sign(t.Context(), []byte("payload"))
+	if err == nil || !strings.Contains(err.Error(), "ended after 200ms: waiting") {
+		t.Errorf("Sign = %v; want that the program was ended", err)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"time"
 
 	"dkms/pkg/exit"
 	"dkms/pkg/system"
@@ -41,6 +42,8 @@ type Options struct {
 	Env map[string]string
 	// Temp is where a module waits for the sign-file program; empty is /tmp.
 	Temp string
+	// Limit is how long that program has for a module; 0 is two minutes.
+	Limit time.Duration
 }
 
 // Signer signs modules with one pair. It may be used by several goroutines at
@@ -63,14 +66,14 @@ func Open(p Pair, o Options) (*Signer, error) {
 	}
 	s := &Signer{pair: p, cert: certs[0]}
 	why, err := s.open(certs, o)
-	if err != nil {
-		return nil, err
-	}
-	if why != "" {
+	if err == nil && why != "" {
 		s.key = nil
 		s.tool, err = newSignFile(p, o, why)
 	}
-	return s, err
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // open prepares s for signing in process. Where that cannot be, why says what

@@ -368,8 +368,8 @@ func TestOpenErrors(t *testing.T) {
 		{"no program", p, Options{Hash: "sha1", UseSignFile: true, SignFile: missing, Run: runner()}, "not a program"},
 	}
 	for _, tt := range tests {
-		if _, err := Open(tt.pair, tt.o); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: Open = %v; want ...%s...", tt.name, err, tt.want)
+		if s, err := Open(tt.pair, tt.o); s != nil || err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: Open = %v, %v; want no signer and ...%s...", tt.name, s, err, tt.want)
 		}
 	}
 }

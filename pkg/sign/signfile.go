@@ -11,6 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"dkms/pkg/exit"
 	"dkms/pkg/system"
@@ -85,21 +89,79 @@ func (t *signFile) sign(ctx context.Context, payload []byte, cert *x509.Certific
 	return pkcs7, nil
 }
 
+// errLimit says that the program was ended.
+var errLimit = errors.New("it did not end, and was ended")
+
+// run lets the program sign file. It gets a session of its own: there is no
+// terminal then that it could wait at for a PIN.
 func (t *signFile) run(ctx context.Context, file string) error {
+	limit := t.o.Limit
+	if limit == 0 {
+		limit = 2 * time.Minute
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errLimit)
+	defer cancel()
+	key, pin, err := t.key()
+	if err != nil {
+		return err
+	}
+	var inherited []*os.File
+	if pin != nil {
+		defer pin.Close()
+		inherited = []*os.File{pin}
+	}
 	var said bytes.Buffer
-	err := t.o.Run.Run(ctx, system.Cmd{
-		Argv:   []string{t.o.SignFile, t.o.Hash, t.pair.KeyPath, t.pair.CertPath, file},
+	err = t.o.Run.Run(ctx, system.Cmd{
+		Argv:   []string{t.o.SignFile, t.o.Hash, key, t.pair.CertPath, file},
 		Env:    t.env(),
 		Stdout: &said,
 		Stderr: &said,
+		Attr:   &syscall.SysProcAttr{Setsid: true},
+
+		ExtraFiles: inherited,
 	})
-	if err != nil {
-		if text := strings.TrimSpace(said.String()); text != "" {
-			return fmt.Errorf("%s: %w: %s", t.pair.KeyPath, err, strings.ReplaceAll(text, "\n", "; "))
-		}
-		return fmt.Errorf("%s: %w", t.pair.KeyPath, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if errors.Is(err, errLimit) {
+		err = fmt.Errorf("%s: %w after %v", t.o.SignFile, err, limit)
+	}
+	if text := strings.TrimSpace(said.String()); text != "" {
+		err = fmt.Errorf("%w: %s", err, strings.ReplaceAll(text, "\n", "; "))
+	}
+	err = exit.Errorf(exit.Usage, "%s: %w", t.pair.KeyPath, err)
+	if isPKCS11(t.pair.KeyPath) {
+		err = exit.Errorf(exit.Usage, "%w", err).WithHint("%s", tokenHint)
+	}
+	return err
+}
+
+const tokenHint = "KBUILD_SIGN_PIN must be the PIN of the token, or the key's URI name a file with it: ?pin-source=file:/PATH;" +
+	" OpenSSL needs its pkcs11 provider or engine"
+
+// key is the key as the program is told of it, and a file that it inherits as
+// descriptor 3. Programs that know tokens by a provider of OpenSSL do not look
+// at KBUILD_SIGN_PIN, so that the URI tells where the PIN is, too. A program of
+// the administrator's own gets the URI as it was configured.
+func (t *signFile) key() (key string, pin *os.File, err error) {
+	key = t.pair.KeyPath
+	if !isPKCS11(key) || t.o.PIN == "" || t.o.UseSignFile || strings.Contains(key, "pin-value=") || strings.Contains(key, "pin-source=") {
+		return key, nil, nil
+	}
+	fd, err := unix.MemfdCreate("pin", unix.MFD_CLOEXEC)
+	if err != nil {
+		return "", nil, fmt.Errorf("a place for the PIN: %w", err)
+	}
+	pin = os.NewFile(uintptr(fd), "pin")
+	if _, err := pin.WriteString(t.o.PIN); err != nil {
+		pin.Close()
+		return "", nil, err
+	}
+	separator := "?"
+	if strings.Contains(key, "?") {
+		separator = "&"
+	}
+	return key + separator + "pin-source=file:/proc/self/fd/3", pin, nil
 }
 
 func (t *signFile) env() map[string]string {

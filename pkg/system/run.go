@@ -196,7 +196,8 @@ func (r *Runner) Run(ctx context.Context, c Cmd) error {
 	if c.Attr != nil {
 		*cmd.SysProcAttr = *c.Attr
 	}
-	cmd.SysProcAttr.Setpgid = !c.Terminal
+	// The leader of a session leads a process group already.
+	cmd.SysProcAttr.Setpgid = !c.Terminal && !cmd.SysProcAttr.Setsid
 	var said tail
 	if cmd.Stderr == nil {
 		cmd.Stderr = &said
@@ -264,7 +265,7 @@ func onThread(do func()) {
 
 func (r *Runner) wait(ctx context.Context, cmd *exec.Cmd, said *tail, endGroupToo bool) error {
 	whom := cmd.Process.Pid
-	if cmd.SysProcAttr.Setpgid {
+	if cmd.SysProcAttr.Setpgid || cmd.SysProcAttr.Setsid {
 		whom = -whom // the group
 	}
 	done := make(chan struct{})
