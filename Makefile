@@ -135,8 +135,8 @@ differential: all
 	$(GO) test -tags differential -count=1 -timeout 60m ./testscripts/differential
 	$(GO) test -tags differential -count=1 -run TestDebianPackages ./pkg/conf
 
-# Real boots under qemu: VM_SCENARIOS="systemd broken openrc sigenforce powercut",
-# the first three unless it says otherwise.
+# Real boots under qemu: VM_SCENARIOS="systemd broken openrc enroll sigenforce powercut",
+# the first four unless it says otherwise.
 test-vm:
 	sh testscripts/setup.sh vm
 	$(GO) test -tags vm -run TestVM -v -count 1 -timeout 90m -parallel 2 ./testscripts/vm

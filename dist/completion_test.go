@@ -109,6 +109,7 @@ var completions = []completion{
 	{"dkms export --f", "--format --force", "--fix"},
 	{"dkms import --c", "--certificate", "--config"},
 	{"dkms autoinstall --j", "--json", "--fix"},
+	{"dkms mok --j", "--json", "--fix"},
 	{"dkms uninstall -k 6.1.0-56-amd64 z", "zfs-kmod", "hello"},
 }
 

@@ -145,7 +145,7 @@ _dkms() {
 		rehearse) _dkms_reply "$cur" "$common --kernelver --arch --headers --config -j --dry-run --json" ;;
 		lint) _dkms_reply "$cur" "$common --kernelver --arch -c" ;;
 		sign) _dkms_reply "$cur" "$common --kernelver --arch --no-depmod --dry-run" ;;
-		mok) _dkms_reply "$cur" "$common --kernelver --password-file --hash-file --dry-run" ;;
+		mok) _dkms_reply "$cur" "$common --kernelver --password-file --hash-file --dry-run --json" ;;
 		generate_mok) _dkms_reply "$cur" "$common --kernelver --dry-run" ;;
 		kernel_*) _dkms_reply "$cur" "$common --kernelver --arch --no-depmod --dry-run" ;;
 		esac

@@ -37,7 +37,7 @@ type flags struct {
 	Jobs       *string  `short:"j" help:"Parallel jobs of make; 0 is without limit." placeholder:"N"`
 	Verbose    bool     `help:"Say more."`
 	Quiet      bool     `short:"q" help:"Say nothing but warnings and errors."`
-	JSON       bool     `help:"Print JSON: status, check, why, doctor, rehearse; events: autoinstall." name:"json"`
+	JSON       bool     `help:"Print JSON: status, check, why, doctor, mok status, rehearse; events: autoinstall." name:"json"`
 	Fix        bool     `help:"doctor: do what is safe."`
 	Version    bool     `short:"V" help:"Print the version."`
 	Debug      bool     `help:"Show every program that is started."`
@@ -139,6 +139,7 @@ func (f *flags) reporter(h system.Host, s Streams) *report.Reporter {
 
 func (f *flags) run(ctx context.Context, h system.Host, s Streams, r *report.Reporter) exit.Code {
 	req, err := f.request(h, s.In)
+	req.Prompt = s.Err
 	if err != nil {
 		r.Error(err)
 		return exit.Status(err)

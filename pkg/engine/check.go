@@ -4,12 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"dkms/pkg/exit"
 	"dkms/pkg/kernel"
-	"dkms/pkg/module"
 	"dkms/pkg/plan"
 	"dkms/pkg/sign"
 	"dkms/pkg/tree"
@@ -206,66 +204,4 @@ func (e *Engine) missing(s plan.Step) ModuleVerdict {
 		m.State, m.Reason, m.Hint = "failed", f.Message, f.Hint
 	}
 	return m
-}
-
-// checkSignature looks at the installed files of a module on a machine that
-// only loads signed ones.
-func (e *Engine) checkSignature(n plan.Note, m *ModuleVerdict) {
-	manifest, err := e.tree.Manifest(n.ID, n.Target)
-	if err != nil || manifest == nil {
-		return
-	}
-	pair, err := e.usedPair(n.Target)
-	for _, f := range manifest.Installed {
-		info, readErr := module.Read(f.Path)
-		switch {
-		case readErr != nil:
-			m.State, m.Reason = "damaged", readErr.Error()
-		case info.Signature == nil || info.Signature.PKCS7 == nil:
-			m.State, m.Reason = "unsigned", filepath.Base(f.Path)+" is not signed, and this machine requires that"
-			m.Hint = "dkms sign " + n.ID.String()
-		case err != nil:
-			m.State, m.Reason = "untrusted", err.Error()
-		case !pair.trusts(f.Path, info):
-			m.State, m.Reason = "untrusted", fmt.Sprintf("%s is signed by %q, which this machine does not trust", filepath.Base(f.Path), info.Signature.Signer)
-			m.Hint = "dkms mok enroll"
-		default:
-			continue
-		}
-		return
-	}
-}
-
-// trustedPair is the certificate in use and whether the machine trusts it.
-type trustedPair struct {
-	certificate string
-	trusted     bool
-}
-
-func (e *Engine) usedPair(t tree.Target) (trustedPair, error) {
-	options, err := e.reader.Signing(context.Background(), t.Kernel)
-	if err != nil {
-		return trustedPair{}, err
-	}
-	pair, err := e.findPair(t, options)
-	if err != nil {
-		return trustedPair{}, err
-	}
-	cert, err := sign.ReadCertificate(pair.CertPath)
-	if err != nil {
-		return trustedPair{}, err
-	}
-	trust, _ := sign.Inspect(e.host.Root, cert, e.kernel(t).Config().Get)
-	return trustedPair{pair.CertPath, trust.Trusted()}, nil
-}
-
-// trusts verifies the signature of a file with the certificate.
-func (p trustedPair) trusts(path string, info *module.Info) bool {
-	data, err := module.Load(path)
-	if err != nil || !p.trusted {
-		return false
-	}
-	payload, _, ok := module.CutSignature(data)
-	cert, certErr := sign.ReadCertificate(p.certificate)
-	return ok && certErr == nil && sign.Verify(info.Signature.PKCS7, payload, cert) == nil
 }

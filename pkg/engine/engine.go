@@ -92,6 +92,8 @@ type Request struct {
 	// Archive is the tarball to write or load; Input is what "-" reads.
 	Archive string
 	Input   io.Reader
+	// Prompt is where a program writes that asks the person at the terminal.
+	Prompt io.Writer
 	// BinariesOnly and SourceOnly limit what mktarball takes.
 	BinariesOnly, SourceOnly bool
 	// Others are further modules, NAME or NAME/VERSION, of export.

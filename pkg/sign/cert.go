@@ -143,3 +143,28 @@ func fillName(name *pkix.Name, raw []byte) {
 		name.FillFromRDNSequence(&rdns)
 	}
 }
+
+// Usage names what the key of cert may be used for, as RFC 5280 does; where
+// nothing is named, the use is not limited.
+func Usage(cert *x509.Certificate) []string {
+	list := []string{}
+	for use := x509.KeyUsageDigitalSignature; use <= x509.KeyUsageDecipherOnly; use <<= 1 {
+		if cert.KeyUsage&use != 0 {
+			list = append(list, use.String())
+		}
+	}
+	for _, use := range cert.ExtKeyUsage {
+		list = append(list, use.String())
+	}
+	for _, oid := range cert.UnknownExtKeyUsage {
+		name := oid.String()
+		if name == oidModulesOnly {
+			name = "kernel modules only"
+		}
+		list = append(list, name)
+	}
+	return list
+}
+
+// oidModulesOnly keeps shim from taking the key for boot loaders and kernels.
+const oidModulesOnly = "1.3.6.1.4.1.2312.16.1.2"

@@ -135,7 +135,9 @@ func (m *machine) payload(b boot) {
 			from["pre"] = "guest/jobs/pre.sh"
 		}
 		check(m.t, run("cp", "-a", m.image.ours(b.init), filepath.Join(dir, "root")))
-		check(m.t, run("cp", append(append([]string{"-a"}, b.first...), filepath.Join(dir, "src"))...))
+		for _, source := range b.first {
+			check(m.t, run("cp", "-a", source, filepath.Join(dir, "src")))
+		}
 	}
 	if b.init == openrcInit {
 		check(m.t, os.WriteFile(filepath.Join(dir, "openrc"), nil, 0o644))

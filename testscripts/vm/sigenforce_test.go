@@ -18,8 +18,6 @@ const (
 // our certificate among its keys, then under Secure Boot with it in the
 // firmware's db, then with it among the machine owner's keys.
 func testSigEnforce(t *testing.T, i image) {
-	_, err := os.Stat(firmware)
-	need(t, err == nil, firmware+" is not there: install ovmf")
 	m := newMachine(t, i)
 	const enforce = "module.sig_enforce=1"
 
@@ -44,17 +42,25 @@ func testSigEnforce(t *testing.T, i image) {
 // It returns what qemu needs to boot with these again.
 func (m *machine) enroll(where string) []string {
 	m.t.Helper()
-	vars := filepath.Join(m.dir, "vars-"+where)
+	uefi := m.firmware(filepath.Join(m.dir, "vars-"+where))
+	r := m.boot(boot{init: systemdInit, job: "sig_enroll.sh", files: map[string]string{"where": where}, args: uefi, limit: patience})
+	judge(m.t, r["enroll"].status == 0, "signatures: the certificate is enrolled as "+where, r["enroll"].text)
+	return uefi
+}
+
+// firmware puts new firmware into the machine, with its variables in the file
+// vars. It returns what qemu needs to boot with it.
+func (m *machine) firmware(vars string) []string {
+	m.t.Helper()
+	_, err := os.Stat(firmware)
+	need(m.t, err == nil, firmware+" is not there: install ovmf")
 	check(m.t, run("cp", firmwareVars, vars))
-	uefi := []string{
+	return []string{
 		"-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on",
 		"-drive", "if=pflash,format=raw,readonly=on,file=" + firmware,
 		"-drive", "if=pflash,format=raw,file=" + vars,
 		"-kernel", m.image.bzImage(m.image.releases[0]),
 	}
-	r := m.boot(boot{init: systemdInit, job: "sig_enroll.sh", files: map[string]string{"where": where}, args: uefi, limit: patience})
-	judge(m.t, r["enroll"].status == 0, "signatures: the certificate is enrolled as "+where, r["enroll"].text)
-	return uefi
 }
 
 // refused wants the kernel to refuse modules because of their signatures.

@@ -22,6 +22,7 @@ var scenarios = []scenario{
 	{name: "systemd", story: testSystemd},
 	{name: "broken", story: testBroken},
 	{name: "openrc", story: testOpenRC},
+	{name: "enroll", story: testEnroll},
 	{name: "sigenforce", story: testSigEnforce, long: true},
 	{name: "powercut", story: testPowerCut, long: true},
 }

@@ -12,5 +12,6 @@ else
 	ln -sf /lib/systemd/system/dkms.service /etc/systemd/system/multi-user.target.wants/
 fi
 for dir in /run/vm/src/*; do
+	[ -d "$dir" ] || continue
 	section "add $(basename "$dir")" dkms add "$dir"
 done
