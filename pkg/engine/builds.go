@@ -101,6 +101,8 @@ func (r *run) runBuild(ctx context.Context, sub subject, job build.Job, ahead *r
 	})
 	if !start.IsZero() {
 		u.elapsed = r.host.Now().Sub(start)
+		ahead.Rest(report.Event{Module: sub.ID.String(), Kernel: sub.Kernel, Arch: sub.Arch, Step: "build",
+			Text: fmt.Sprintf("%s: waiting for its turn for %s", sub.ID, sub.Target)})
 	}
 	return err
 }

@@ -54,3 +54,32 @@ func showsPresent(s Sink) bool {
 	}
 	return false
 }
+
+// Rest says of a step that was begun ahead of its turn that it is over, and
+// waits for that: e has its subject and what to show. In its turn it has no
+// effect.
+func (r *Reporter) Rest(e Event) {
+	for _, s := range r.sinks {
+		w, ok := s.(*waiting)
+		if !ok {
+			continue
+		}
+		w.mu.Lock()
+		open := w.open
+		w.mu.Unlock()
+		if !open {
+			w.to.rests(e)
+		}
+	}
+}
+
+// rests shows it to those who only look at the present.
+func (r *Reporter) rests(e Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.sinks {
+		if l, ok := s.(*Live); ok {
+			l.rest(e)
+		}
+	}
+}

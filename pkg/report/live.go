@@ -34,6 +34,7 @@ type step struct {
 	module, kernel, arch, step string
 	text, log                  string
 	since                      time.Time
+	over                       bool // it is only waiting for its turn now
 }
 
 func (s step) is(e Event) bool {
@@ -61,13 +62,25 @@ func (l *Live) Event(e Event) {
 
 // begin notes the step that e begins, or has reached something new.
 func (l *Live) begin(e Event) {
-	s := step{e.Module, e.Kernel, e.Arch, e.Step, e.Text, e.Log, l.Now()}
+	s := step{module: e.Module, kernel: e.Kernel, arch: e.Arch, step: e.Step, text: e.Text, log: e.Log, since: l.Now()}
 	if at := slices.IndexFunc(l.steps, func(s step) bool { return s.is(e) }); at >= 0 {
 		s.since = l.steps[at].since
 		l.steps[at] = s
 		return
 	}
 	l.steps = append(l.steps, s)
+}
+
+// rest has the line of a step say from now on that it waits for its turn. It
+// is drawn with the next change: most steps need not wait.
+func (l *Live) rest(e Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.steps {
+		if s := &l.steps[i]; s.is(e) {
+			s.text, s.log, s.over = e.Text, "", true
+		}
+	}
 }
 
 // tick has the lines drawn again and again, until Close.
@@ -117,9 +130,9 @@ func (l *Live) drawing() []string {
 	var lines []string
 	for i, s := range l.steps {
 		if left := len(l.steps) - i; left > room-len(lines) && len(lines) == room-1 {
-			return append(lines, l.row(width, fmt.Sprintf("%d more", left), s.since))
+			return append(lines, l.row(width, step{text: fmt.Sprintf("%d more", left), since: s.since}))
 		}
-		lines = append(lines, l.row(width, s.text, s.since))
+		lines = append(lines, l.row(width, s))
 		others := len(l.steps) - i - 1
 		if !l.Verbose || len(lines)+others >= room {
 			continue
@@ -131,13 +144,16 @@ func (l *Live) drawing() []string {
 	return lines
 }
 
-// row is a line about a step that has begun at a time.
-func (l *Live) row(width int, text string, since time.Time) string {
+// row is the line about a step.
+func (l *Live) row(width int, s step) string {
+	if s.over {
+		return cut(l.prefix()+": "+s.text, width)
+	}
 	end := " ..."
-	if d := l.Now().Sub(since); d >= time.Second {
+	if d := l.Now().Sub(s.since); d >= time.Second {
 		end += fmt.Sprintf(" %d s", int(d.Seconds()))
 	}
-	return cut(l.prefix()+": "+text, width-len(end)) + end
+	return cut(l.prefix()+": "+s.text, width-len(end)) + end
 }
 
 // clearLine deletes from the cursor to the end of the line, lineUp moves the

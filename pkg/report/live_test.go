@@ -128,6 +128,41 @@ func TestLiveSeveral(t *testing.T) {
 	want("closed", "dkms: a/1: built", "")
 }
 
+// A build that is done before its turn says that it waits.
+func TestLiveAhead(t *testing.T) {
+	var b bytes.Buffer
+	l, now, _ := liveClock(&b)
+	r := New(&b, l)
+	want := func(what string, rows ...string) {
+		t.Helper()
+		if got := screen(b.String()); !slices.Equal(got, rows) {
+			t.Errorf("%s: the screen is %q; want %q", what, got, rows)
+		}
+	}
+	first, turnOfFirst := r.Ahead()
+	second, turnOfSecond := r.Ahead()
+	turnOfFirst()
+	first.Emit(begin("a/1"))
+	second.Emit(begin("b/1"))
+	*now = now.Add(2 * time.Second)
+	second.Warnf("careful")
+	rest := begin("b/1")
+	rest.Text = "b/1: waits"
+	second.Rest(rest)
+	*now = now.Add(3 * time.Second)
+	l.show()
+	want("the second is over", "dkms: a/1: building for 6.1 (x86_64) ... 5 s", "dkms: b/1: waits")
+	rest.Module = "a/1"
+	first.Rest(rest)
+	l.show()
+	want("in its turn it does not wait", "dkms: a/1: building for 6.1 (x86_64) ... 5 s", "dkms: b/1: waits")
+	r.Emit(Event{Kind: Done, Module: "a/1", Kernel: "6.1", Arch: "x86_64", Step: "build", Text: "a/1: built"})
+	turnOfSecond()
+	r.Emit(Event{Kind: Done, Module: "b/1", Kernel: "6.1", Arch: "x86_64", Step: "build", Text: "b/1: built"})
+	want("both are done", "dkms: a/1: built", "dkms: warning: careful", "dkms: b/1: built", "")
+	l.Close()
+}
+
 // With --verbose the last line of make is below its step, while there is room.
 func TestLiveLog(t *testing.T) {
 	var b bytes.Buffer
