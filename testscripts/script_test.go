@@ -15,6 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"dkms/pkg/build"
 	"dkms/pkg/cli"
 	"dkms/pkg/hook"
 	"dkms/pkg/system"
@@ -180,7 +181,13 @@ func unlocked(ts *testscript.TestScript, neg bool, args []string) {
 
 // have is the condition [have:PROGRAM], for scripts that are skipped where one
 // of the usual programs is missing, but not in CI.
+//
+// [jail] says whether builds can be isolated here, which takes root and a
+// kernel and a container that let it.
 func have(cond string) (bool, error) {
+	if cond == "jail" {
+		return build.Probe(context.Background(), system.NewRunner(scriptHost())) == nil, nil
+	}
 	program, ok := strings.CutPrefix(cond, "have:")
 	if !ok {
 		return false, fmt.Errorf("unknown condition %q", cond)

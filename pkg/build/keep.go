@@ -64,13 +64,13 @@ func (w *work) postBuild(ctx context.Context, m *tree.Manifest, parent, dir stri
 		return nil
 	}
 	if w.scratch.private != "" {
-		if err := errors.Join(os.Lchown(parent, w.scratch.user, w.scratch.user), own(dir, w.scratch.user)); err != nil {
+		if err := own(parent, w.scratch.user); err != nil {
 			return err
 		}
 	}
 	err := w.hook(ctx, "POST_BUILD", w.Conf.PostBuild, parent)
 	if w.scratch.private != "" {
-		err = errors.Join(err, os.Lchown(parent, 0, 0), own(dir, 0))
+		err = errors.Join(err, own(parent, 0))
 	}
 	if err != nil {
 		return err

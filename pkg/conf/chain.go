@@ -246,11 +246,23 @@ func (r *Reader) defaults() *Framework {
 		CompressXZ:   "--check=crc32 --lzma2=dict=1MiB",
 		CompressZstd: "-q --rm -T0",
 		TrySign:      "not_in_chroot",
+
+		CompilerLauncher: launcher(r.Host.Env["compiler_launcher"]),
 		// Longer than any driver takes on slow machines, shorter than the
 		// patience of somebody at a boot that hangs.
 		BuildTimeLimit:  30 * time.Minute,
 		PrebuiltTimeout: 30 * time.Second,
 	}
+}
+
+// launcher is the compiler launcher of the caller's environment, which can only
+// name a program where all are.
+func launcher(asked string) []string {
+	words := strings.Fields(asked)
+	if len(words) != 1 || !system.PlainName(words[0]) {
+		return nil
+	}
+	return words
 }
 
 // jobMemory is what a compiler is given of the memory, in bytes: large files

@@ -161,7 +161,6 @@ func (r *Reader) BuildEnvironment(ctx context.Context) (string, error) {
 type options struct {
 	files    []string
 	values   map[string]string
-	from     map[string]string // the file that set the value last
 	warnings []string
 }
 
@@ -172,7 +171,7 @@ func (r *Reader) options(ctx context.Context, names []string, release string, ex
 	if err != nil {
 		return nil, err
 	}
-	o := &options{values: map[string]string{}, from: map[string]string{}, warnings: skipped}
+	o := &options{values: map[string]string{}, warnings: skipped}
 	plain := true
 	for _, src := range sources {
 		o.files = append(o.files, src.path)
@@ -181,7 +180,7 @@ func (r *Reader) options(ctx context.Context, names []string, release string, ex
 	if plain {
 		return o, nil
 	}
-	o = &options{values: map[string]string{}, from: map[string]string{}, warnings: skipped}
+	o = &options{values: map[string]string{}, warnings: skipped}
 	return o, r.evaluated(ctx, o, sources, names, release)
 }
 
@@ -200,7 +199,6 @@ func (o *options) literal(src source, names []string, exact bool) bool {
 			return false
 		}
 		o.values[a.name] = a.value
-		o.from[a.name] = src.path
 	}
 	return true
 }
@@ -213,7 +211,7 @@ func (r *Reader) evaluated(ctx context.Context, o *options, sources []source, na
 	todo := sources
 	ev, err := sh.evaluate(ctx, vars, func(v values) (source, bool) {
 		if len(o.files) > 0 {
-			o.attribute(v, vars)
+			o.note(v, vars)
 		}
 		if len(todo) == 0 {
 			return source{}, false
@@ -249,10 +247,8 @@ func (r *Reader) frameworkVars(release string) map[string]string {
 	return vars
 }
 
-// attribute remembers which file has set what, after each file. What is as it
-// was at first has not been set.
-func (o *options) attribute(v values, first map[string]string) {
-	file := o.files[len(o.files)-1]
+// note takes what a file has set. What is as it was at first has not been set.
+func (o *options) note(v values, first map[string]string) {
 	for name := range v {
 		value := v.scalar(name)
 		old, ok := o.values[name]
@@ -260,7 +256,7 @@ func (o *options) attribute(v values, first map[string]string) {
 			old, ok = first[name]
 		}
 		if !ok || old != value {
-			o.values[name], o.from[name] = value, file
+			o.values[name] = value
 		}
 	}
 }
@@ -339,9 +335,12 @@ func (r *Reader) framework(o *options) (*Framework, error) {
 		*field = o.values[name] != ""
 	}
 	fw.ContinueOnError = o.values["continue_on_error"] == "true"
-	fw.SandboxAllow = strings.Fields(o.values["build_sandbox_allow"])
-	if launcher := strings.Fields(o.values["compiler_launcher"]); len(launcher) > 0 {
-		fw.CompilerLauncher = launcher
+	for name, field := range map[string]*[]string{
+		"build_sandbox_allow": &fw.SandboxAllow, "compiler_launcher": &fw.CompilerLauncher,
+	} {
+		if words := strings.Fields(o.values[name]); len(words) > 0 {
+			*field = words
+		}
 	}
 	fw.IdleBuilds = o.values["build_priority"] == "idle"
 	if err := r.check(fw, o); err != nil {
@@ -361,46 +360,46 @@ func (r *Reader) check(fw *Framework, o *options) error {
 		switch name {
 		case "parallel_jobs":
 			if n, err := strconv.Atoi(value); err != nil || n < 0 {
-				problems = append(problems, o.from[name]+": parallel_jobs="+value+" is not a number")
+				problems = append(problems, fw.Where(name)+": parallel_jobs="+value+" is not a number")
 			}
 			fw.ParallelJobs = jobs(value, r.Host)
 		case "build_time_limit":
 			minutes, err := strconv.Atoi(value)
 			if err != nil || minutes < 0 {
-				problems = append(problems, o.from[name]+": build_time_limit="+value+" is not a number of minutes")
+				problems = append(problems, fw.Where(name)+": build_time_limit="+value+" is not a number of minutes")
 			}
 			fw.BuildTimeLimit = time.Duration(minutes) * time.Minute
 		case "build_sandbox":
 			if !slices.Contains([]string{"yes", "no", "require"}, value) {
-				problems = append(problems, o.from[name]+": build_sandbox="+value+" is none of yes, no and require")
+				problems = append(problems, fw.Where(name)+": build_sandbox="+value+" is none of yes, no and require")
 			}
 		case "build_sandbox_allow":
 			for _, word := range fw.SandboxAllow {
 				if word != "network" && !filepath.IsAbs(word) {
-					problems = append(problems, o.from[name]+": build_sandbox_allow: "+word+" is neither network nor an absolute path")
+					problems = append(problems, fw.Where(name)+": build_sandbox_allow: "+word+" is neither network nor an absolute path")
 				}
 			}
 		case "build_priority":
 			if value != "normal" && value != "idle" {
-				problems = append(problems, o.from[name]+": build_priority="+value+" is neither normal nor idle")
+				problems = append(problems, fw.Where(name)+": build_priority="+value+" is neither normal nor idle")
 			}
 		case "prebuilt_timeout":
 			seconds, err := strconv.Atoi(value)
 			if err != nil || seconds <= 0 {
-				problems = append(problems, o.from[name]+": prebuilt_timeout="+value+" is not a number of seconds")
+				problems = append(problems, fw.Where(name)+": prebuilt_timeout="+value+" is not a number of seconds")
 			}
 			fw.PrebuiltTimeout = time.Duration(seconds) * time.Second
 		case "prebuilt_source":
 			if !strings.HasPrefix(value, "docker://") && !filepath.IsAbs(value) {
-				problems = append(problems, o.from[name]+": prebuilt_source="+value+" is neither docker://REGISTRY/REPOSITORY nor an absolute path")
+				problems = append(problems, fw.Where(name)+": prebuilt_source="+value+" is neither docker://REGISTRY/REPOSITORY nor an absolute path")
 			}
 		case "prebuilt_certificate":
 			if !filepath.IsAbs(value) {
-				problems = append(problems, o.from[name]+": prebuilt_certificate="+value+" is not an absolute path")
+				problems = append(problems, fw.Where(name)+": prebuilt_certificate="+value+" is not an absolute path")
 			}
 		case "hook_errors":
 			if value != "fail" {
-				problems = append(problems, o.from[name]+": hook_errors="+value+" is neither empty nor fail")
+				problems = append(problems, fw.Where(name)+": hook_errors="+value+" is neither empty nor fail")
 			}
 		}
 	}

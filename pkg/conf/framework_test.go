@@ -168,9 +168,9 @@ func TestFrameworkErrors(t *testing.T) {
 	for _, test := range []struct{ text, want string }{
 		{"verbose=1\nif\n", "framework.conf.d/0.conf:3: syntax error: unexpected end of file"},
 		{"x=\"$(\n", "framework.conf.d/0.conf:"},
-		{"parallel_jobs=many\n", "framework.conf.d/0.conf: parallel_jobs=many is not a number"},
-		{"hook_errors=loud\n", "framework.conf.d/0.conf: hook_errors=loud is neither empty nor fail"},
-		{"hook_errors=$(echo loud)\n", "framework.conf.d/0.conf: hook_errors=loud is neither empty nor fail"},
+		{"parallel_jobs=many\n", "framework.conf.d/0.conf:1: parallel_jobs=many is not a number"},
+		{"hook_errors=loud\n", "framework.conf.d/0.conf:1: hook_errors=loud is neither empty nor fail"},
+		{"hook_errors=$(echo loud)\n", "framework.conf.d/0.conf:1: hook_errors=loud is neither empty nor fail"},
 		{"verbose=1\n\x00", "framework.conf.d/0.conf:2: not a text file"},
 	} {
 		r := newReader(t)
