@@ -275,8 +275,7 @@ func (e *Engine) judge(ctx context.Context, s subject, c *conf.Module, img *obta
 	if err != nil {
 		return nil, err
 	}
-	trust, _ := sign.Inspect(e.host.Root, set.Certificate, k.Config().Get)
-	if trust.Enforced() && !trust.Trusted() {
+	if trust := e.trust(s.Target, set.Certificate); trust.Enforced() && !trust.Trusted() {
 		return nil, exit.Errorf(exit.BadArchive, "this machine only loads modules signed with a key it trusts, and it does not trust %s", set.Signer).
 			WithHint("enrol the certificate in %s", certs.from)
 	}
@@ -324,7 +323,7 @@ func (e *Engine) adoptConf(s subject, c *conf.Module, set *prebuilt.Set, img *ob
 	now := e.host.Now().UTC()
 	m := &tree.Manifest{
 		Built: now, Origin: &tree.Origin{From: img.from, Digest: img.digest, Time: now},
-		PostRemove: c.PostRemove, NoWeakModules: c.NoWeakModules,
+		Certificate: set.Certificate.Raw, PostRemove: c.PostRemove, NoWeakModules: c.NoWeakModules,
 	}
 	if k := e.kernel(s.Target); k.HasHeaders() {
 		m.Headers, m.HeadersStamp = build.KernelInputs(k, e.run), build.HeadersStamp(k)

@@ -58,6 +58,12 @@ func (r *run) prebuilt(ctx context.Context, sub subject, c *conf.Module, k *kern
 	return false, nil
 }
 
+// imported tells whether a build comes from another machine.
+func (e *Engine) imported(id tree.ID, t tree.Target) bool {
+	m, err := e.tree.Manifest(id, t)
+	return err == nil && m != nil && m.Origin != nil
+}
+
 // ask takes the build of a subject from ref, if it is there and good.
 func (r *run) ask(ctx context.Context, sub subject, c *conf.Module, ref string) error {
 	if r.away.Load() {

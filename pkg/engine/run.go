@@ -251,6 +251,9 @@ var doneWords = map[plan.Kind]string{
 }
 
 func (r *run) done(s plan.Step, elapsed time.Duration) {
+	if s.Kind == plan.Build && r.imported(s.ID, s.Target) {
+		return // as was said when it came
+	}
 	text := fmt.Sprintf("%s: %s", s.ID, doneWords[s.Kind])
 	if s.Target.Kernel != "" {
 		text += " for " + s.Target.String()

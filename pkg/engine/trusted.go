@@ -18,6 +18,7 @@ import (
 // only loads signed ones.
 func (e *Engine) checkSignature(n plan.Note, m *ModuleVerdict) {
 	key, err := e.usedKey(n.Target)
+	origin := e.originKey(n)
 	for _, path := range e.signedFiles(n) {
 		info, readErr := module.Read(path)
 		file := filepath.Base(path)
@@ -27,6 +28,8 @@ func (e *Engine) checkSignature(n plan.Note, m *ModuleVerdict) {
 		case info.Signature == nil || info.Signature.PKCS7 == nil:
 			m.State, m.Reason = "unsigned", file+" is not signed, and this machine requires that"
 			m.Hint = "dkms sign " + n.ID.String()
+		case origin.trusted && origin.signed(path, info):
+			continue
 		case err != nil:
 			m.State, m.Reason, m.Hint = "untrusted", err.Error(), exit.Hint(err)
 		case !key.trusted:
@@ -82,6 +85,20 @@ func (e *Engine) usedKey(t tree.Target) (usedKey, error) {
 		return usedKey{}, err
 	}
 	return usedKey{cert, e.trust(t, cert).Trusted()}, nil
+}
+
+// originKey is the certificate that an imported build came with, and whether
+// the machine trusts that.
+func (e *Engine) originKey(n plan.Note) usedKey {
+	m, err := e.tree.Manifest(n.ID, n.Target)
+	if err != nil || m == nil || m.Origin == nil {
+		return usedKey{}
+	}
+	cert, err := x509.ParseCertificate(m.Certificate)
+	if err != nil {
+		return usedKey{}
+	}
+	return usedKey{cert, e.trust(n.Target, cert).Trusted()}
 }
 
 // signed verifies the signature of a file with the certificate.

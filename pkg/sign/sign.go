@@ -11,7 +11,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"errors"
@@ -137,8 +136,10 @@ func (s *Signer) Sign(ctx context.Context, payload []byte) ([]byte, error) {
 	if s.tool != nil {
 		return s.tool.sign(ctx, payload, s.cert)
 	}
+	// Without a source of randomness the same payload always gets the same
+	// signature: RSA PKCS #1 v1.5 has none, ECDSA does as RFC 6979 says.
 	sum := s.hash.sum(payload)
-	sig, err := s.key.Sign(rand.Reader, sum, s.hash.hash)
+	sig, err := s.key.Sign(nil, sum, s.hash.hash)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.pair.KeyPath, err)
 	}

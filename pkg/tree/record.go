@@ -41,8 +41,10 @@ type Manifest struct {
 	// SourceDigest is that of the sources and the configuration alone: it
 	// is the same on every machine that has them.
 	SourceDigest string `json:"source_digest,omitempty"`
-	// Origin tells of a build that was made elsewhere.
-	Origin *Origin `json:"origin,omitempty"`
+	// Origin tells of a build that was made elsewhere, and Certificate (DER) is
+	// what it was signed with when it came.
+	Origin      *Origin `json:"origin,omitempty"`
+	Certificate []byte  `json:"certificate,omitempty"`
 	// Signer is the subject of the certificate; empty means unsigned.
 	Signer string `json:"signer,omitempty"`
 	// Files are the modules of the build in the order of their records.
