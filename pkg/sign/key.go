@@ -25,8 +25,19 @@ func (e *foreignError) Error() string { return "signature: " + e.what + " is not
 // errPassphrase says that the passphrase does not open the key.
 var errPassphrase = errors.New("wrong passphrase")
 
+// errTooLarge says that there is too much of a key for it to be one.
+var errTooLarge = fmt.Errorf("larger than any private key: more than %d bytes", maxKey)
+
 // maxFile bounds every file of keys, certificates and settings.
 const maxFile = 1 << 20
+
+// maxKey bounds a private key in DER, and maxModulus a public one of RSA in
+// bits: what OpenSSL goes by, and so the kernel's tools, is 16384 bits. The
+// arithmetic takes minutes for a key as large as a file may be.
+const (
+	maxKey     = 16 << 10
+	maxModulus = 16384
+)
 
 // readSmall reads a regular file of at most [maxFile] bytes.
 func readSmall(path string) ([]byte, error) {
@@ -80,11 +91,17 @@ func parseKey(data []byte, pin string) (crypto.Signer, error) {
 	if bytes.Contains(data, []byte("-----BEGIN ")) {
 		return nil, errors.New("no private key in it")
 	}
+	if len(data) > maxKey {
+		return nil, errTooLarge
+	}
 	return parseKeyDER(data, pin)
 }
 
 func parseKeyBlock(block *pem.Block, pin string) (crypto.Signer, error) {
 	der := block.Bytes
+	if len(der) > maxKey {
+		return nil, errTooLarge
+	}
 	//lint:ignore SA1019 sign-file takes such keys, so keys like that are in use
 	legacy := x509.IsEncryptedPEMBlock(block)
 	if legacy {

@@ -6,7 +6,10 @@ import (
 	"crypto"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"encoding/asn1"
+	"encoding/pem"
 	"errors"
+	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -337,6 +340,49 @@ func TestSHA3Names(t *testing.T) {
 		if want := "ecdsa_with_" + strings.ToUpper(d.name); !strings.Contains(out, want) {
 			t.Errorf("openssl names %v %q; want %s", d.ecdsa, out, want)
 		}
+	}
+}
+
+// TestCostlyKeys wants a key that would take minutes to be turned down, or left
+// to OpenSSL, at once.
+func TestCostlyKeys(t *testing.T) {
+	odd := func(bits int) *big.Int { return new(big.Int).SetBit(big.NewInt(1), bits-1, 1) }
+	huge := odd(2 << 20)
+	der, err := asn1.Marshal(struct {
+		Version               int
+		N                     *big.Int
+		E                     int
+		D, P, Q, DP, DQ, QInv *big.Int
+	}{0, new(big.Int).Mul(odd(1<<20), odd(1<<20)), 65537, huge, odd(1 << 20), odd(1 << 20), huge, huge, huge})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := der[:maxFile/2]
+	for name, data := range map[string][]byte{
+		"DER": der, "cut": cut,
+		"PKCS#1": pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: der}),
+		"PKCS#8": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
+	} {
+		start := time.Now()
+		if _, err := parseKey(data, "x"); !errors.Is(err, errTooLarge) || time.Since(start) > 10*time.Second {
+			t.Errorf("%s: parseKey = %v after %v; want %v at once", name, err, time.Since(start), errTooLarge)
+		}
+	}
+	rounds := `-----BEGIN ENCRYPTED PRIVATE KEY-----
+MIHiME0GCSqGSIb3DQEFDTBAMCgGCSqGSIb3DQEFDDAbBAiBmFzxpc7SGgIEATAM
+BggqhkTG9w0CCQUAMBQGCCqGSIb3DQMHBAg59uhDTXIqJwSBkEgi/KHiqtm6yzB/
+5ohI8v/Myvk9RizyzhPRd26PY1UfuGyKcN9f8kitB0ppfL3jNma2+xia3ZNB+P1+
+tJE1fvUaj8K+X7MBJC24PZqXOEUBl1kfU4wAgA3ncoUVuKjbBtBsUwjhMqGs8Xcz
+A2nFmIPwjqxRrv4b0hkgrL9YxegRuDpgX+9s9B4J7fGVa9mMKQ==
+-----END ENCRYPTED PRIVATE KEY-----
+`
+	_, err = parseKey([]byte(rounds), "x")
+	if _, foreign := errors.AsType[*foreignError](err); !foreign {
+		t.Errorf("parseKey = %v; want it left to OpenSSL", err)
+	}
+	public := &rsa.PublicKey{N: huge, E: 65537}
+	if err := checkSignature(public, crypto.SHA256, make([]byte, 32), huge.Bytes()); err == nil || !strings.Contains(err.Error(), "2097152 bits") {
+		t.Errorf("checkSignature = %v; want a key that is too large", err)
 	}
 }
 

@@ -33,9 +33,9 @@ type pbkdf2Params struct {
 	PRF    pkix.AlgorithmIdentifier `asn1:"optional"`
 }
 
-// maxRounds is a hundred times what anybody uses today; more is a broken
-// file, and would take minutes.
-const maxRounds = 100_000_000
+// maxRounds is far more than what OpenSSL takes by itself, 2048, and about a
+// second's work. More than that is done by OpenSSL, which can be stopped.
+const maxRounds = 1_000_000
 
 // open decrypts the key. What is not PBES2 with PBKDF2 and a known CBC cipher
 // is left to OpenSSL.
@@ -73,8 +73,11 @@ func derive(kdf pkix.AlgorithmIdentifier, pin string, size int) ([]byte, error) 
 	if err := unmarshalAll(kdf.Parameters.FullBytes, &p); err != nil {
 		return nil, err
 	}
-	if p.Rounds < 1 || p.Rounds > maxRounds || p.Length != 0 && p.Length != size {
+	if p.Rounds < 1 || p.Length != 0 && p.Length != size {
 		return nil, errors.New("impossible parameters of the key's encryption")
+	}
+	if p.Rounds > maxRounds {
+		return nil, &foreignError{fmt.Sprintf("a key derivation of %d rounds", p.Rounds)}
 	}
 	prf := prfByOID(p.PRF.Algorithm)
 	if prf == nil {

@@ -193,6 +193,9 @@ func (si *signerInfo) by(cert *x509.Certificate) error {
 func checkSignature(public crypto.PublicKey, hash crypto.Hash, sum, sig []byte) error {
 	switch key := public.(type) {
 	case *rsa.PublicKey:
+		if bits := key.N.BitLen(); bits > maxModulus {
+			return fmt.Errorf("signature: by an RSA key of %d bits, which is more than anything takes", bits)
+		}
 		if err := rsa.VerifyPKCS1v15(key, hash, sum, sig); err != nil {
 			return fmt.Errorf("signature: %w", err)
 		}
