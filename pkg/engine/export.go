@@ -179,7 +179,7 @@ func (e *Engine) pack(ctx context.Context, req *Request, t tree.Target, ids []tr
 	if p.Busybox, err = e.busybox(req, t); err != nil {
 		return nil, err
 	}
-	return p.Pack(ctx, t, ids, func(id tree.ID) []string { return depends[id] })
+	return p.Pack(ctx, e.kernel(t), ids, func(id tree.ID) []string { return depends[id] })
 }
 
 // dependNames are the registered modules that a module builds on.

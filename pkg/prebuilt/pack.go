@@ -34,7 +34,8 @@ type Packer struct {
 
 // Pack makes an image of the builds of some versions for one kernel. depends
 // names the modules that a version was built against.
-func (p *Packer) Pack(ctx context.Context, target tree.Target, ids []tree.ID, depends func(tree.ID) []string) (*image.Image, error) {
+func (p *Packer) Pack(ctx context.Context, k *kernel.Kernel, ids []tree.ID, depends func(tree.ID) []string) (*image.Image, error) {
+	target := tree.Target{Kernel: k.Release, Arch: k.Arch}
 	img := &image.Image{Arch: target.Arch, Annotations: map[string]string{}}
 	var files []image.File
 	var records []*Record
@@ -51,12 +52,13 @@ func (p *Packer) Pack(ctx context.Context, target tree.Target, ids []tree.ID, de
 		records = append(records, r)
 		img.Tags = append(img.Tags, Tag(id, target))
 	}
-	index, err := p.index(ctx, target, files)
+	own := inTree(k, files)
+	index, err := p.index(ctx, k, files, own)
 	if err != nil {
 		return nil, err
 	}
-	if p.Busybox != "" {
-		img.Layers = append(img.Layers, shell(p.Busybox))
+	if base := p.base(k, own); len(base) > 0 {
+		img.Layers = append(img.Layers, base)
 	}
 	img.Layers = append(img.Layers, append(files, index...))
 	annotate(img.Annotations, target, records)
@@ -140,14 +142,15 @@ func (p *Packer) files(ctx context.Context, r *Record) ([]image.File, error) {
 	return append(list, image.File{Name: recordDir(r.ID()) + "/" + signature, Data: sig}), nil
 }
 
-// index has depmod make the index of the modules among files.
-func (p *Packer) index(ctx context.Context, t tree.Target, files []image.File) ([]image.File, error) {
+// index has depmod make the index of the modules among files, and of those of
+// the kernel's own that they need.
+func (p *Packer) index(ctx context.Context, k *kernel.Kernel, files []image.File, own []string) ([]image.File, error) {
 	temp, err := os.MkdirTemp(p.Temp, "dkms-export.")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(temp)
-	dir := filepath.Join(temp, kernelDir(t.Kernel))
+	dir := filepath.Join(temp, kernelDir(k.Release))
 	if err := os.MkdirAll(filepath.Join(dir, modulesBelow), 0o755); err != nil {
 		return nil, err
 	}
@@ -155,11 +158,17 @@ func (p *Packer) index(ctx context.Context, t tree.Target, files []image.File) (
 	if err := os.Symlink(".", filepath.Join(temp, prefix, "usr")); err != nil {
 		return nil, err
 	}
+	copies := map[string]string{}
 	for _, f := range files {
-		if f.Path == "" {
-			continue
+		if f.Path != "" {
+			copies[filepath.Join(temp, f.Name)] = f.Path
 		}
-		if err := copyFile(filepath.Join(temp, f.Name), f.Path); err != nil {
+	}
+	for _, path := range own {
+		copies[filepath.Join(dir, hostLink, path)] = filepath.Join(k.ModuleDir(), path)
+	}
+	for to, from := range copies {
+		if err := copyFile(to, from); err != nil {
 			return nil, err
 		}
 	}
@@ -168,10 +177,10 @@ func (p *Packer) index(ctx context.Context, t tree.Target, files []image.File) (
 			return nil, err
 		}
 	}
-	if err := p.Run.Run(ctx, system.Cmd{Argv: []string{"depmod", "-b", filepath.Join(temp, prefix), t.Kernel}}); err != nil {
+	if err := p.Run.Run(ctx, system.Cmd{Argv: []string{"depmod", "-b", filepath.Join(temp, prefix), k.Release}}); err != nil {
 		return nil, fmt.Errorf("the index of the modules: %w", err)
 	}
-	return readIndex(dir, t.Kernel)
+	return readIndex(dir, k.Release)
 }
 
 func readIndex(dir, release string) ([]image.File, error) {
@@ -195,17 +204,27 @@ func readIndex(dir, release string) ([]image.File, error) {
 
 func copyFile(to, from string) error {
 	data, err := os.ReadFile(from)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(to), 0o755)
+	}
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(to, data, 0o644)
 }
 
-// shell is the layer with the programs that an image needs to be copied from.
-func shell(busybox string) []image.File {
-	list := []image.File{{Name: "bin/busybox", Path: busybox, Exec: true}}
-	for _, name := range []string{"cp", "mkdir", "sh"} {
-		list = append(list, image.File{Name: "bin/" + name, Link: "busybox"})
+// base is the layer with what only Kubernetes needs: programs to copy the
+// modules with, and the way to the kernel's own modules.
+func (p *Packer) base(k *kernel.Kernel, own []string) []image.File {
+	var list []image.File
+	if p.Busybox != "" {
+		list = append(list, image.File{Name: "bin/busybox", Path: p.Busybox, Exec: true})
+		for _, name := range []string{"cp", "mkdir", "sh"} {
+			list = append(list, image.File{Name: "bin/" + name, Link: "busybox"})
+		}
+	}
+	if len(own) > 0 {
+		list = append(list, image.File{Name: kernelDir(k.Release) + "/" + hostLink, Link: hostDir + k.Release})
 	}
 	return list
 }

@@ -118,3 +118,28 @@ func TestRecordsOfNothing(t *testing.T) {
 		t.Errorf("Records(empty) = %v, %v; want status %d", list, err, exit.BadArchive)
 	}
 }
+
+func TestParseDep(t *testing.T) {
+	paths, depends := parseDep("kernel/a/vid-dev.ko.xz: kernel/a/mc.ko.xz updates/dkms/x.ko kernel/../../etc/x.ko\n" +
+		"kernel/a/mc.ko.xz:\nupdates/dkms/own.ko: kernel/a/mc.ko.xz\n/abs/y.ko:\nnonsense\n")
+	if len(paths) != 2 || paths["vid_dev"] != "kernel/a/vid-dev.ko.xz" || paths["mc"] != "kernel/a/mc.ko.xz" {
+		t.Errorf("parseDep finds %v; want the two modules of the kernel", paths)
+	}
+	if got := strings.Join(depends["kernel/a/vid-dev.ko.xz"], " "); got != "kernel/a/mc.ko.xz" {
+		t.Errorf("parseDep has vid-dev need %q; want mc", got)
+	}
+}
+
+func FuzzParseDep(f *testing.F) {
+	f.Add("kernel/a.ko: kernel/b.ko\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		paths, depends := parseDep(text)
+		for name, path := range paths {
+			for _, p := range append(depends[path], path) {
+				if !filepath.IsLocal(p) {
+					t.Errorf("parseDep(%q): %s leads to %q", text, name, p)
+				}
+			}
+		}
+	})
+}
