@@ -2,6 +2,7 @@ package testscripts
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,12 +31,16 @@ func TestRealKernel(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "realkernel",
 		RequireExplicitExec: true,
+		Condition:           have,
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exit": wantExit, "unlocked": unlocked, "registered": register},
 		Setup: func(env *testscript.Env) error {
 			if err := setup(env); err != nil {
 				return err
 			}
 			env.Setenv("SOURCES", sources)
+			if err := freePort(env); err != nil {
+				return err
+			}
 			for name, release := range releases {
 				env.Setenv(name, release)
 				if err := linkKernel(env.Getenv("ROOT"), release); err != nil {
@@ -45,6 +50,16 @@ func TestRealKernel(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+// freePort sets PORT to one that a server can listen at.
+func freePort(env *testscript.Env) error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	env.Setenv("PORT", fmt.Sprint(l.Addr().(*net.TCPAddr).Port))
+	return l.Close()
 }
 
 // need ends the test where the machine lacks something: as a failure in CI,

@@ -17,7 +17,8 @@ if [ "$what" = test ] || [ "$what" = differential ]; then
 		bzip2:bzip2 llvm-strip:llvm file:file lsinitramfs:initramfs-tools-core cpio:cpio
 		shellcheck:shellcheck systemd-analyze:systemd kernel-install:systemd script:bsdutils sign-file:linux-headers-amd64
 		/usr/include/libelf.h:libelf-dev softhsm2-util:softhsm2
-		skopeo:skopeo docker-registry:docker-registry umoci:umoci busybox:busybox-static"
+		skopeo:skopeo docker-registry:docker-registry umoci:umoci busybox:busybox-static
+		ccache:ccache distccd:distcc"
 fi
 missing='' packages=''
 for pair in $need; do

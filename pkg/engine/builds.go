@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -247,6 +248,9 @@ func (e *Engine) allowances() (*build.Confinement, error) {
 		default:
 			c.Allow = append(c.Allow, word)
 		}
+	}
+	if l := e.framework.CompilerLauncher; len(l) > 0 && !c.Network && slices.Contains([]string{"distcc", "icecc"}, filepath.Base(l[0])) {
+		e.report.Warnf("compiler_launcher=%s compiles on this machine only, for builds have no network; build_sandbox_allow=network gives it to them", l[0])
 	}
 	return c, nil
 }
