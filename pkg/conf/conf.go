@@ -10,6 +10,7 @@ package conf
 import (
 	"context"
 	"maps"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -86,7 +87,11 @@ type Result struct {
 // ref the overrides are those of PACKAGE_NAME and PACKAGE_VERSION, where the
 // original looks for files with an empty name.
 func (r *Reader) Modules(ctx context.Context, refs []Ref) []Result {
-	sh := r.shell(moduleNames)
+	var dirs []string
+	for _, ref := range refs {
+		dirs = append(dirs, filepath.Dir(r.Host.Abs(ref.File)), ref.Target.SourceDir)
+	}
+	sh := r.shell(moduleNames, dirs...)
 	defer sh.close()
 	results := make([]Result, len(refs))
 	for i, ref := range refs {
@@ -99,12 +104,20 @@ func (r *Reader) Modules(ctx context.Context, refs []Ref) []Result {
 	return results
 }
 
-func (r *Reader) shell(names []string) *shell {
+// shell is a bash that is to read names, from files that may look at dirs, too.
+func (r *Reader) shell(names []string, dirs ...string) *shell {
 	limit := r.Limit
 	if limit == 0 {
 		limit = defaultLimit
 	}
-	return &shell{run: r.Run, uid: r.Host.UID, names: names, limit: limit}
+	root := r.Host.Root
+	sh := &shell{run: r.Run, uid: r.Host.UID, names: names, limit: limit}
+	for _, dir := range append(dirs, root.Path("/"), root.StateTree(), root.SourceTree(), root.InstallTree()) {
+		if dir != "" && system.IsDir(dir) {
+			sh.show = append(sh.show, dir)
+		}
+	}
+	return sh
 }
 
 // module reads one conf. The files of the chain are looked up while it is

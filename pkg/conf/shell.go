@@ -40,7 +40,10 @@ type shell struct {
 	uid   int
 	names []string
 	limit time.Duration
-	proc  *process
+	// show are directories that configurations may look into, wherever they
+	// are.
+	show []string
+	proc *process
 }
 
 // process is a running bash and what leads to it.
@@ -65,42 +68,53 @@ func (s *shell) start(ctx context.Context) error {
 		return nil
 	}
 	var err error
-	for _, attr := range confinements(s.uid) {
-		if s.proc, err = s.launch(ctx, attr); err == nil {
+	for _, c := range s.confinements() {
+		if s.proc, err = s.launch(ctx, c); err == nil {
 			return nil
 		}
 		s.proc = nil
-		if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSPC) {
+		_, jail := errors.AsType[*system.JailError](err)
+		if !jail && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSPC) {
 			return err
 		}
 	}
 	// EINVAL from the last one: the user namespace maps no such user, so
 	// that root here is an ordinary user anyway.
 	if s.uid == 0 && errors.Is(err, unix.EINVAL) {
-		s.proc, err = s.launch(ctx, nil)
+		s.proc, err = s.launch(ctx, confinement{})
 	}
 	return err
 }
 
+// confinement is a way to keep bash from doing anything but to evaluate.
+type confinement struct {
+	jail *system.Jail
+	attr *syscall.SysProcAttr
+}
+
+// contains tells whether everything that bash starts ends with it, and cannot
+// kill the shell of the others.
+func (c confinement) contains() bool {
+	return c.jail != nil || c.attr != nil && c.attr.Cloneflags&unix.CLONE_NEWPID != 0
+}
+
 // confinements are the ways to start bash, the best first.
-func confinements(uid int) []*syscall.SysProcAttr {
-	if uid != 0 {
-		return []*syscall.SysProcAttr{nil}
+func (s *shell) confinements() []confinement {
+	if s.uid != 0 {
+		return []confinement{{}}
 	}
 	user := &syscall.Credential{Uid: nobody, Gid: nobody}
-	return []*syscall.SysProcAttr{
-		// A process namespace ends whatever a configuration has started,
-		// and keeps it from killing the shell of the others.
-		{Credential: user, Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWPID},
-		{Credential: user, Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWIPC},
-		{Credential: user},
-		{Credential: &syscall.Credential{Uid: nobody, Gid: nobody, NoSetGroups: true}},
+	return []confinement{
+		{jail: &system.Jail{UID: nobody, Show: s.show}},
+		{attr: &syscall.SysProcAttr{Credential: user, Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWPID}},
+		{attr: &syscall.SysProcAttr{Credential: user, Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWIPC}},
+		{attr: &syscall.SysProcAttr{Credential: user}},
+		{attr: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody, NoSetGroups: true}}},
 	}
 }
 
-func (s *shell) launch(ctx context.Context, attr *syscall.SysProcAttr) (*process, error) {
-	p := &process{done: make(chan struct{})}
-	p.contained = attr != nil && attr.Cloneflags&unix.CLONE_NEWPID != 0
+func (s *shell) launch(ctx context.Context, c confinement) (*process, error) {
+	p := &process{done: make(chan struct{}), contained: c.contains()}
 	inner, err := p.open()
 	if err == nil {
 		err = rewrite(p.text, slices.Concat([]byte("readonly -a __dkms_names=("+strings.Join(s.names, " ")+")\n"), evalScript))
@@ -118,7 +132,8 @@ func (s *shell) launch(ctx context.Context, attr *syscall.SysProcAttr) (*process
 		Stdout:     inner[1],
 		Stderr:     p.stderr,
 		ExtraFiles: []*os.File{p.text, p.values},
-		Attr:       attr,
+		Attr:       c.attr,
+		Jail:       c.jail,
 		EndGroup:   true,
 	}
 	go func() {
