@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes sure that what the tests and the demonstration run is installed:
-# setup.sh [demo|test|differential|vm]. On Debian and Ubuntu root installs it; everybody else is
+# setup.sh [demo|test|differential|bench|vm]. On Debian and Ubuntu root installs it; everybody else is
 # told what is missing.
 set -eu
 what=${1-test}
@@ -11,8 +11,10 @@ if [ "$what" = vm ]; then
 	need="$need debootstrap:debootstrap qemu-system-x86_64:qemu-system-x86 mke2fs:e2fsprogs lz4:lz4 dpkg:dpkg
 		/usr/share/OVMF/OVMF_VARS_4M.fd:ovmf"
 fi
-if [ "$what" = differential ]; then need="$need debootstrap:debootstrap unshare:util-linux"; fi
-if [ "$what" = test ] || [ "$what" = differential ]; then
+if [ "$what" = differential ] || [ "$what" = bench ]; then
+	need="$need debootstrap:debootstrap unshare:util-linux nsenter:util-linux"
+fi
+if [ "$what" = test ] || [ "$what" = differential ] || [ "$what" = bench ]; then
 	need="$need strace:strace diff:diffutils run-parts:debianutils mandoc:mandoc jq:jq zsh:zsh fish:fish
 		bzip2:bzip2 llvm-strip:llvm file:file lsinitramfs:initramfs-tools-core cpio:cpio
 		shellcheck:shellcheck systemd-analyze:systemd kernel-install:systemd script:bsdutils sign-file:linux-headers-amd64

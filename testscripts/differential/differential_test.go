@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"dkms/testscripts/chroot"
 )
 
 // defaultCount is the number of sequences; DIFFERENTIAL_COUNT asks for
@@ -25,7 +27,7 @@ const defaultCount = 300
 // there are.
 func TestDifferential(t *testing.T) {
 	first, count := number(t, "DIFFERENTIAL_FIRST", 0), number(t, "DIFFERENTIAL_COUNT", defaultCount)
-	c := prepare(t)
+	c := chroot.Prepare(t)
 	jobs := examples()
 	for n := first; n < first+count; n++ {
 		jobs = append(jobs, job{name: fmt.Sprintf("sequence %d", n), distribution: distribution(n), steps: sequence(n)})
@@ -38,7 +40,7 @@ func TestDifferential(t *testing.T) {
 	l := &ledger{used: map[string]int{}, seen: map[string]bool{}}
 	var wait sync.WaitGroup
 	for range runtime.NumCPU() {
-		p := pair{boot(t, "theirs", c.theirs), boot(t, "ours", c.ours)}
+		p := pair{boot(t, "theirs", c.Theirs), boot(t, "ours", c.Ours)}
 		wait.Go(func() {
 			for j := range queue {
 				p.judge(t, l, j)
