@@ -21,6 +21,10 @@ func (d *doctor) programs(context.Context) {
 	if !d.registered() {
 		return
 	}
+	if d.framework.PrebuiltSource != "" {
+		d.prebuilts()
+		return
+	}
 	for _, p := range missingPrograms(d.run.Has) {
 		d.add("programs", installCommand(d.distribution, p.pkg), nil, "%s is not installed", p.program)
 	}
@@ -40,7 +44,7 @@ func missingPrograms(has func(string) bool) (missing []needed) {
 
 // headers looks for the headers of every kernel.
 func (d *doctor) headers(context.Context) {
-	if !d.registered() {
+	if !d.registered() || d.framework.PrebuiltSource != "" {
 		return
 	}
 	for _, t := range d.kernels {

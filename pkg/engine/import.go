@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"dkms/pkg/archive"
 	"dkms/pkg/build"
@@ -51,11 +50,11 @@ func (e *Engine) importImage(ctx context.Context, req *Request) (code exit.Code,
 		return 0, err
 	}
 	err = e.locking(ctx, req, func() error {
-		sets, err := e.judgeAll(ctx, req, img, certs)
+		sets, confs, err := e.judgeAll(ctx, req, img, certs)
 		if err != nil {
 			return fmt.Errorf("%s: %w", ref, err)
 		}
-		code, err = e.takeIn(ctx, req, img, sets)
+		code, err = e.takeIn(ctx, req, img, sets, confs)
 		return err
 	})
 	return code, err
@@ -191,11 +190,12 @@ func (e *Engine) certificates(given string) (accepted, error) {
 	return accepted{certs, path}, nil
 }
 
-// judgeAll checks every build of an image, or the one that is named.
-func (e *Engine) judgeAll(ctx context.Context, req *Request, img *obtained, certs accepted) ([]*prebuilt.Set, error) {
+// judgeAll checks every build of an image, or the one that is named, and gives
+// back what was read of their configuration, too.
+func (e *Engine) judgeAll(ctx context.Context, req *Request, img *obtained, certs accepted) ([]*prebuilt.Set, map[subject]conf.Result, error) {
 	records, err := prebuilt.Records(img.dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var subjects []subject
 	for _, r := range prebuilt.Ordered(records) {
@@ -204,25 +204,27 @@ func (e *Engine) judgeAll(ctx context.Context, req *Request, img *obtained, cert
 		}
 		s := subject{r.ID(), r.Target()}
 		if err := e.mayImport(req, s); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		subjects = append(subjects, s)
 	}
 	if len(subjects) == 0 {
-		return nil, exit.Errorf(exit.BadArchive, "it does not hold %s", req.Name)
+		return nil, nil, exit.Errorf(exit.BadArchive, "it does not hold %s", req.Name)
 	}
 	var sets []*prebuilt.Set
+	confs := map[subject]conf.Result{}
 	for i, res := range e.confs(ctx, subjects, e.confFile) {
 		if res.Err != nil {
-			return nil, fmt.Errorf("%s: %w", subjects[i].ID, res.Err)
+			return nil, nil, fmt.Errorf("%s: %w", subjects[i].ID, res.Err)
 		}
 		set, err := e.judge(ctx, subjects[i], res.Conf, img, certs, sets...)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
+		confs[subjects[i]] = res
 		sets = append(sets, set)
 	}
-	return sets, nil
+	return sets, confs, nil
 }
 
 // mayImport refuses a build that has no business here, before it is looked at.
@@ -264,12 +266,12 @@ func (e *Engine) judge(ctx context.Context, s subject, c *conf.Module, img *obta
 	if err != nil {
 		return nil, err
 	}
-	w := &prebuilt.Want{ID: s.ID, Kernel: k, Certificates: certs.certs, From: certs.from, Tree: e.tree, With: with}
+	w := &prebuilt.Want{ID: s.ID, Kernel: k, Modules: map[string]string{}, Certificates: certs.certs, From: certs.from, Tree: e.tree, With: with}
 	if w.Source, err = b.SourceDigest(build.Job{ID: s.ID, Kernel: k, Conf: c}); err != nil {
 		return nil, err
 	}
 	for _, r := range c.Active(target, configOf(k)) {
-		w.Names = append(w.Names, r.DestName)
+		w.Modules[r.DestName] = r.DestLocation
 	}
 	set, err := prebuilt.Open(img.dir, w)
 	if err != nil {
@@ -283,7 +285,7 @@ func (e *Engine) judge(ctx context.Context, s subject, c *conf.Module, img *obta
 }
 
 // takeIn puts builds that were found good into the tree and installs them.
-func (e *Engine) takeIn(ctx context.Context, req *Request, img *obtained, sets []*prebuilt.Set) (exit.Code, error) {
+func (e *Engine) takeIn(ctx context.Context, req *Request, img *obtained, sets []*prebuilt.Set, confs map[subject]conf.Result) (exit.Code, error) {
 	p := &plan.Plan{}
 	for _, set := range sets {
 		id, t := set.ID(), set.Target()
@@ -293,7 +295,8 @@ func (e *Engine) takeIn(ctx context.Context, req *Request, img *obtained, sets [
 		case req.DryRun:
 			e.report.Result(fmt.Sprintf("would import %s for %s: %s", id, t, img.from))
 		default:
-			if err := e.adoptSet(subject{id, t}, set, img); err != nil {
+			s := subject{id, t}
+			if err := e.adoptSet(s, confs[s].Conf, set, img); err != nil {
 				return 0, err
 			}
 		}
@@ -302,7 +305,7 @@ func (e *Engine) takeIn(ctx context.Context, req *Request, img *obtained, sets [
 		state[0].Built = true
 		p.Append(plan.ForInstall(state, o))
 	}
-	r, err := e.carryOut(ctx, req, p, map[subject]conf.Result{})
+	r, err := e.carryOut(ctx, req, p, confs)
 	if err != nil {
 		return 0, err
 	}
@@ -311,15 +314,7 @@ func (e *Engine) takeIn(ctx context.Context, req *Request, img *obtained, sets [
 
 // adoptSet puts one build into the tree as if it had been built here, but for
 // what its manifest says of where it came from.
-func (e *Engine) adoptSet(s subject, set *prebuilt.Set, img *obtained) error {
-	res := e.confs(context.Background(), []subject{s}, e.confFile)[0]
-	if res.Err != nil {
-		return res.Err
-	}
-	return e.adoptConf(s, res.Conf, set, img)
-}
-
-func (e *Engine) adoptConf(s subject, c *conf.Module, set *prebuilt.Set, img *obtained) error {
+func (e *Engine) adoptSet(s subject, c *conf.Module, set *prebuilt.Set, img *obtained) error {
 	now := e.host.Now().UTC()
 	m := &tree.Manifest{
 		Built: now, Origin: &tree.Origin{From: img.from, Digest: img.digest, Time: now},
@@ -334,7 +329,7 @@ func (e *Engine) adoptConf(s subject, c *conf.Module, set *prebuilt.Set, img *ob
 	e.tree.ForgetFailure(s.ID, s.Target)
 	e.tree.ForgetAnswer(s.ID, s.Target)
 	e.report.Emit(report.Event{Kind: report.Done, Module: s.ID.String(), Kernel: s.Kernel, Arch: s.Arch, Step: "import",
-		Text: fmt.Sprintf("%s: imported for %s from %s", s.ID, s.Target, img.from), Elapsed: time.Duration(0)})
+		Text: fmt.Sprintf("%s: imported for %s from %s", s.ID, s.Target, img.from)})
 	if !c.BuildDependsRebuild {
 		return nil
 	}

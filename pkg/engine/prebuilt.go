@@ -38,6 +38,7 @@ func (e *Engine) headersFor(t tree.Target) error {
 // tried.
 func (r *run) prebuilt(ctx context.Context, sub subject, c *conf.Module, k *kernel.Kernel) (done bool, err error) {
 	if !r.asksFirst(r.req) {
+		r.tree.ForgetAnswer(sub.ID, sub.Target) // which was about another build
 		return false, nil
 	}
 	if err := r.checkDepends(sub, c); err != nil {
@@ -92,7 +93,7 @@ func (r *run) ask(ctx context.Context, sub subject, c *conf.Module, ref string) 
 	if err != nil {
 		return err
 	}
-	return r.adoptConf(sub, c, set, img)
+	return r.adoptSet(sub, c, set, img)
 }
 
 // reference is where prebuilt_source has the build of a subject, if it does: a
@@ -129,5 +130,24 @@ func (r *run) answer(sub subject, ref string, err error) {
 	}
 	if err := r.tree.RecordAnswer(sub.ID, sub.Target, a); err != nil {
 		r.report.Warnf("%s: %v", sub.ID, err)
+	}
+}
+
+// prebuilts looks for what builds of other machines cannot be had without. A
+// machine that takes those need not be able to make any.
+func (d *doctor) prebuilts() {
+	source := d.framework.PrebuiltSource
+	switch {
+	case strings.HasPrefix(source, registry) && !d.run.Has("skopeo"):
+		d.add("programs", installCommand(d.distribution, "skopeo"), nil, "skopeo is not installed, and prebuilt_source is %s", source)
+	case !strings.HasPrefix(source, registry) && !system.IsDir(d.host.Root.Path(source)):
+		d.add("prebuilt", "mkdir "+source+", or mount it", nil, "prebuilt_source %s is not there", source)
+	}
+	certs, err := d.certificates("")
+	switch {
+	case err != nil:
+		d.add("prebuilt", "", nil, "%v", err)
+	case len(certs.certs) == 0:
+		d.add("prebuilt", "set prebuilt_certificate in framework.conf", nil, "prebuilt_source is set, but no certificate that builds may be signed with: none is taken")
 	}
 }

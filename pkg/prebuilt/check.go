@@ -25,9 +25,9 @@ type Want struct {
 	Kernel *kernel.Kernel
 	// Source is the digest of the sources that are registered here.
 	Source string
-	// Names are the modules that their dkms.conf promises for the kernel,
-	// without suffix.
-	Names []string
+	// Modules are those that their dkms.conf promises for the kernel, without
+	// suffix, with the places that it has for them.
+	Modules map[string]string
 	// Certificates are those that builds may be signed with; From says where
 	// they were read.
 	Certificates []*x509.Certificate
@@ -138,15 +138,16 @@ func (s *Set) checkInputs(w *Want) error {
 		}
 	}
 	var names []string
-	for _, f := range s.Files {
+	for i, f := range s.Files {
 		name, _, ok := module.ParseSuffix(f.Name)
 		if !ok {
 			return refuse("%s is no module", f.Name)
 		}
 		names = append(names, name)
+		s.Files[i].Location = w.Modules[name]
 	}
 	slices.Sort(names)
-	if want := slices.Sorted(slices.Values(w.Names)); !slices.Equal(names, want) {
+	if want := slices.Sorted(maps.Keys(w.Modules)); !slices.Equal(names, want) {
 		return refuse("it has the modules %s; the dkms.conf here has %s", strings.Join(names, " "), strings.Join(want, " "))
 	}
 	return nil
