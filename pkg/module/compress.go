@@ -22,6 +22,13 @@ const (
 	defaultDict = 1 << 20
 	// maxWindow is what a zstd frame may ask the kernel to allocate.
 	maxWindow = 8 << 20
+	// xzSearch is how far back matches for xz are looked for. Of modules, more
+	// takes the library longer and makes the result larger: it prefers a long
+	// match, however far.
+	xzSearch = 128 << 10
+	// smallZstd is what the best level is not for: its tables take 34 MiB and
+	// twice as long to set up as zstd takes for all.
+	smallZstd = 256 << 10
 
 	defaultGzipLevel = 6
 	defaultZstdLevel = 3
@@ -101,14 +108,13 @@ func gzipLevel(level int) int {
 	return min(level, 8)
 }
 
-// packXZ searches as much of the data as the options say, with tables no
-// larger than the data; for the header it is all the same, and says what the
-// options do.
+// packXZ searches less of the data than the options say; the header says what
+// they do.
 func packXZ(ctx context.Context, o Options, data []byte) ([]byte, error) {
 	dict := dictFor(o.dict, len(data))
 	config := xz.WriterConfig{
 		Properties: o.props,
-		DictCap:    min(dict, fit(len(data), lzma.MinDictCap)),
+		DictCap:    min(dict, xzSearch),
 		CheckSum:   xz.CRC32,
 		NoCheckSum: o.noCheck,
 		Matcher:    lzma.HashTable4, // the binary tree takes minutes
@@ -151,7 +157,7 @@ func packZstd(ctx context.Context, o Options, data []byte) ([]byte, error) {
 		level = defaultZstdLevel
 	}
 	e, err := zstd.NewWriter(nil,
-		zstd.WithEncoderLevel(zstdLevel(level)),
+		zstd.WithEncoderLevel(zstdLevel(level, len(data))),
 		zstd.WithEncoderConcurrency(1),
 		zstd.WithEncoderCRC(!o.noCheck),
 		zstd.WithZeroFrames(true),
@@ -169,13 +175,17 @@ func packZstd(ctx context.Context, o Options, data []byte) ([]byte, error) {
 	return e.EncodeAll(data, nil), nil
 }
 
-// zstdLevel is the level of the library for one of zstd's: on modules the
-// fastest of its four makes about what zstd -3 does.
-func zstdLevel(level int) zstd.EncoderLevel {
+// zstdLevel is the level of the library for one of zstd's and size bytes: on
+// modules the fastest of its four makes about what zstd -3 does.
+func zstdLevel(level, size int) zstd.EncoderLevel {
 	if level <= defaultZstdLevel {
 		return zstd.SpeedFastest
 	}
-	return zstd.EncoderLevelFromZstd(level)
+	best := zstd.SpeedBestCompression
+	if size < smallZstd {
+		best = zstd.SpeedBetterCompression
+	}
+	return min(zstd.EncoderLevelFromZstd(level), best)
 }
 
 // chunk is how much is compressed between two looks at the context.

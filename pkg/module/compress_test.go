@@ -297,6 +297,59 @@ func TestUnxzBudget(t *testing.T) {
 	}
 }
 
+// TestCompressSize: the result is at most a quarter larger than what the
+// programs make with the same options.
+func TestCompressSize(t *testing.T) {
+	for _, size := range []int{50_000, smallZstd - 1, 1_000_000} {
+		data := machineCode(t, size)
+		for c, options := range map[Compression][]string{
+			Gzip: {"", "-1", "-9"},
+			XZ:   {"--check=crc32 --lzma2=dict=1MiB", "-6", "-9"},
+			Zstd: {"", "-1", "-5", "-9", "-19"},
+		} {
+			need(t, c.String())
+			for _, opts := range options {
+				o, err := ParseOptions(c, opts)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ours, err := Compress(t.Context(), nil, c, o, data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				theirs, err := run(data, toolArgv(c, o, size)...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if ratio := float64(len(ours)) / float64(len(theirs)); ratio > 1.25 {
+					t.Errorf("%v %s: %d bytes of %d are %.2f times what the program makes; want 1.25", c, opts, len(ours), size, ratio)
+				}
+			}
+		}
+	}
+}
+
+// TestSetDict: only the header of a block that says no more than what it is
+// made with is changed.
+func TestSetDict(t *testing.T) {
+	whole, err := packXZ(t.Context(), Options{}, []byte("some data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, bad := range map[string][]byte{
+		"cut short":  whole[:xzHeaderSize+2],
+		"damaged":    append(append([]byte{}, whole[:xzHeaderSize+4]...), make([]byte, 20)...),
+		"with sizes": append(append([]byte{}, whole[:xzHeaderSize+1]...), append([]byte{0x40}, whole[xzHeaderSize+2:]...)...),
+	} {
+		if err := setDict(bad, 1<<20); err == nil {
+			t.Errorf("setDict of a file that is %s = nil; want an error", name)
+		}
+	}
+	if err := setDict(whole[:xzHeaderSize], 1<<20); err != nil {
+		t.Errorf("setDict of a header alone = %v; want nil", err)
+	}
+}
+
 func TestDictFor(t *testing.T) {
 	const miB = 1 << 20
 	for _, test := range []struct{ dict, size, want int }{
