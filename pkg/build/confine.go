@@ -21,7 +21,7 @@ type Confinement struct {
 
 // Probe tells why builds cannot be confined on this machine, or returns nil.
 func Probe(ctx context.Context, run *system.Runner) error {
-	return run.Run(ctx, system.Cmd{Argv: []string{"true"}, Jail: &system.Jail{UID: firstUser}})
+	return run.Run(ctx, system.Cmd{Argv: []string{"true"}, Jail: &system.Jail{UID: system.Stranger(0)}})
 }
 
 // jail is where the commands of the package run; nil is without one. They may

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"dkms/pkg/system"
 	"dkms/pkg/tree"
 	"golang.org/x/sys/unix"
 )
@@ -39,12 +40,9 @@ type place struct {
 	shares int // how many builds have mounted something there
 }
 
-// Builds run as users that no account and no service has: systemd counts them
-// as unused (systemd.io/UIDS-GIDS). Builds at the same time have one each.
-const (
-	firstUser = 65520
-	maxUsers  = 14
-)
+// maxUsers is how many builds run at a time at most: each has a user of its
+// own, see [system.Stranger].
+const maxUsers = 15
 
 // NewPool returns a pool for as many builds at a time as there are jobs, or
 // for one. cpus stands in for jobs where they are not limited.
@@ -58,7 +56,7 @@ func NewPool(jobs string, cpus int, several bool) *Pool {
 		p.jobs = 1
 	}
 	for i := range min(p.jobs, maxUsers) {
-		p.users <- firstUser + i
+		p.users <- system.Stranger(i)
 	}
 	if several && err == nil {
 		p.serve()

@@ -28,8 +28,9 @@ const (
 	maxValues = 1 << 20
 	// maxStderr is how much of what a file complains is kept.
 	maxStderr = 16 << 10
-	// nobody is the user and group that evaluate on behalf of root.
-	nobody = 65534
+	// nobody is the user and group that evaluate on behalf of root where
+	// there are no jails; in one they are the user of this number.
+	nobody, stranger = 65534, 15
 )
 
 // shell is one bash process that evaluates configurations one after the
@@ -105,7 +106,7 @@ func (s *shell) confinements() []confinement {
 	}
 	user := &syscall.Credential{Uid: nobody, Gid: nobody}
 	return []confinement{
-		{jail: &system.Jail{UID: nobody, Show: s.show}},
+		{jail: &system.Jail{UID: system.Stranger(stranger), Show: s.show}},
 		{attr: &syscall.SysProcAttr{Credential: user, Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWPID}},
 		{attr: &syscall.SysProcAttr{Credential: user, Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWIPC}},
 		{attr: &syscall.SysProcAttr{Credential: user}},

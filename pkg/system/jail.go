@@ -33,6 +33,12 @@ type Jail struct {
 	Network bool
 }
 
+// Stranger is the n-th of sixteen users that no account, no container and no
+// other process has: systemd leaves their numbers unused
+// (systemd.io/UIDS-GIDS), and the process is part of them. Programs that run
+// as one cannot even see what runs as another.
+func Stranger(n int) int { return 0x70000000 + os.Getpid()<<4 + n }
+
 // Mount is the directory From, found at another place.
 type Mount struct{ From, At string }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,7 +38,7 @@ func TestJail(t *testing.T) {
 		}
 	}
 	src, at, tmp, headers := openDir(t, dir+"/src"), openDir(t, dir+"/state/build"), openDir(t, dir+"/tmp"), openDir(t, dir+"/closed/headers")
-	const uid = 65520
+	uid := Stranger(3)
 	for _, d := range []string{src, tmp} {
 		if err := os.Chown(d, uid, uid); err != nil {
 			t.Skip("only root can make jails: ", err)
@@ -48,7 +49,7 @@ func TestJail(t *testing.T) {
 	os.WriteFile(dir+"/key", []byte("secret"), 0o644)
 	j := &Jail{UID: uid, Tmp: tmp, Writable: []Mount{{src, at}}, Show: []string{headers}, Hide: []string{dir + "/key"}}
 	for _, c := range []struct{ script, want string }{
-		{"id -u; id -G", "65520\n65520"},
+		{"id -u; id -G", fmt.Sprintf("%d\n%[1]d", uid)},
 		{"echo made >" + at + "/file && cat " + at + "/file", "made"},
 		{"echo a >/tmp/a && cat /var/tmp/a", "a"},
 		{"cat " + headers + "/Makefile", "all:"},
@@ -107,7 +108,7 @@ func TestJailEnds(t *testing.T) {
 	}
 	defer r.Close()
 	err = NewRunner(ThisHost(nil)).Run(context.Background(), Cmd{
-		Argv: []string{"bash", "-c", "setsid sleep 1000 & exit 3"}, ExtraFiles: []*os.File{w}, Jail: &Jail{UID: 65520},
+		Argv: []string{"bash", "-c", "setsid sleep 1000 & exit 3"}, ExtraFiles: []*os.File{w}, Jail: &Jail{UID: Stranger(0)},
 	})
 	w.Close()
 	if je, ok := errors.AsType[*JailError](err); ok {
