@@ -390,7 +390,7 @@ func (r *Reader) check(fw *Framework, o *options) error {
 			}
 			fw.PrebuiltTimeout = time.Duration(seconds) * time.Second
 		case "prebuilt_source":
-			if !strings.HasPrefix(value, "docker://") && !filepath.IsAbs(value) {
+			if !filepath.IsAbs(value) && !isRepository(value) {
 				problems = append(problems, fw.Where(name)+": prebuilt_source="+value+" is neither docker://REGISTRY/REPOSITORY nor an absolute path")
 			}
 		case "prebuilt_certificate":
@@ -407,6 +407,13 @@ func (r *Reader) check(fw *Framework, o *options) error {
 		return badConf(problems)
 	}
 	return nil
+}
+
+// isRepository tells the name of a repository in a registry, without a tag.
+func isRepository(s string) bool {
+	name, ok := strings.CutPrefix(strings.TrimSuffix(s, "/"), "docker://")
+	slash := strings.LastIndexByte(name, '/')
+	return ok && slash > 0 && slash+1 < len(name) && !strings.ContainsAny(name[slash:], ":@") && !strings.ContainsAny(name, " \t\n")
 }
 
 // noOSRelease is the error for a system that does not say what it is.

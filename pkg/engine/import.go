@@ -72,7 +72,7 @@ func (e *Engine) obtain(ctx context.Context, ref, temp string, insecure bool) (*
 	switch {
 	case strings.HasPrefix(ref, registry):
 		layout = filepath.Join(temp, "layout")
-		if err := e.fetch(ctx, ref, layout, insecure); err != nil {
+		if err := e.fetch(ctx, ref, temp, insecure); err != nil {
 			return nil, err
 		}
 	case system.IsFile(ref):
@@ -106,7 +106,8 @@ var (
 	errNothing = errors.New("there is no such image")
 )
 
-// fetch has skopeo bring an image from a registry into the directory dir.
+// fetch has skopeo bring an image from a registry into the directory "layout"
+// of dir. To skopeo a path with a colon would mean something else.
 func (e *Engine) fetch(ctx context.Context, ref, dir string, insecure bool) error {
 	if !e.run.Has("skopeo") {
 		return exit.Errorf(exit.NoSource, "%s: %w: skopeo is not installed", ref, errAway).WithHint("install the package skopeo")
@@ -120,7 +121,7 @@ func (e *Engine) fetch(ctx context.Context, ref, dir string, insecure bool) erro
 		WithHint("prebuilt_timeout in framework.conf sets the limit")
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, late)
 	defer cancel()
-	err := e.run.Run(ctx, system.Cmd{Argv: append(argv, ref, "oci:"+dir), Env: e.registryEnv()})
+	err := e.run.Run(ctx, system.Cmd{Argv: append(argv, ref, "oci:layout"), Dir: dir, Env: e.registryEnv()})
 	var status *system.ExitError
 	if err == nil || !errors.As(err, &status) {
 		return err
