@@ -2,6 +2,7 @@ package sign
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1"
@@ -25,10 +26,11 @@ import (
 
 // Ensure generates the pair if both halves are missing and the pair is the
 // default one or that of framework.conf. One half alone is an error: the
-// other may be enrolled in the firmware, and only its owner can tell.
+// other may be enrolled in the firmware, and only its owner can tell. But where
+// the pair was being made when the machine went down, it is finished.
 func (p *Pair) Ensure(now time.Time) error {
 	done, err := p.Settled()
-	if done || err != nil {
+	if done || err != nil && !p.half() {
 		return err
 	}
 	dir := filepath.Dir(p.KeyPath)
@@ -42,7 +44,11 @@ func (p *Pair) Ensure(now time.Time) error {
 		}
 	}
 	for _, dir := range []string{dir, filepath.Dir(p.CertPath)} {
-		if !system.IsDir(dir) {
+		switch {
+		case system.IsDir(dir):
+		case err != nil: // half of it is elsewhere
+			return err
+		default:
 			return exit.Errorf(exit.Usage, "%s: no such directory, so no signing key can be made", dir).
 				WithHint("create it, or correct the paths of the signing key and certificate")
 		}
@@ -53,6 +59,7 @@ func (p *Pair) Ensure(now time.Time) error {
 	}
 	defer unlock()
 	// Somebody may have been faster.
+	p.Generated = p.finish()
 	if done, err = p.Settled(); done || err != nil {
 		return err
 	}
@@ -96,6 +103,53 @@ func (p *Pair) mayGenerate() bool {
 		return false
 	}
 	return !strings.HasPrefix(p.Origin, "/")
+}
+
+// half reports whether one half alone is there, of a pair that is made here.
+func (p *Pair) half() bool {
+	key, cert := p.Exists()
+	return key != cert && p.mayGenerate() && !isPKCS11(p.KeyPath)
+}
+
+// finish puts the missing half of a pair in place where it still waits under
+// the name that it was written to: [Pair.generate] was interrupted between one
+// half and the other.
+func (p *Pair) finish() bool {
+	if !p.half() {
+		return false
+	}
+	missing, whole := p.CertPath, *p
+	path := &whole.CertPath
+	if _, cert := p.Exists(); cert {
+		missing, path = p.KeyPath, &whole.KeyPath
+	}
+	dir, name := filepath.Split(missing)
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), system.StagePrefix+name+".") {
+			continue
+		}
+		*path = filepath.Join(dir, e.Name())
+		if whole.match() && link(*path, missing) == nil {
+			os.Remove(*path)
+			return system.SyncDir(dir) == nil
+		}
+	}
+	return false
+}
+
+// match reports whether the halves belong together.
+func (p *Pair) match() bool {
+	key, err := readKey(p.KeyPath, "")
+	if err != nil {
+		return false
+	}
+	cert, err := ReadCertificate(p.CertPath)
+	if err != nil {
+		return false
+	}
+	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	return ok && cert.PublicKey != nil && public.Equal(cert.PublicKey)
 }
 
 func halfMissing(missing, what, there string) error {

@@ -216,6 +216,43 @@ func TestPlaceNew(t *testing.T) {
 	}
 }
 
+// TestEnsureInterrupted: a pair whose second half had no name yet when the
+// machine went down is finished; anything else that lies there is not taken.
+func TestEnsureInterrupted(t *testing.T) {
+	for _, half := range []string{"key", "cert"} {
+		for _, foreign := range []bool{false, true} {
+			dir := t.TempDir()
+			p := Pair{KeyPath: filepath.Join(dir, "key"), CertPath: filepath.Join(dir, "cert"), Origin: "default"}
+			if err := p.Ensure(someTime()); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(dir, half)
+			want, _ := os.ReadFile(path)
+			staged := filepath.Join(dir, ".dkms-"+half+".123")
+			if err := os.Rename(path, staged); err != nil {
+				t.Fatal(err)
+			}
+			if foreign {
+				stranger := newPair(t, "rsa:2048")
+				data, _ := os.ReadFile(map[string]string{"key": stranger.KeyPath, "cert": stranger.CertPath}[half])
+				write(t, staged, data)
+			}
+			again := Pair{KeyPath: p.KeyPath, CertPath: p.CertPath, Origin: "default"}
+			err := again.Ensure(someTime())
+			got, _ := os.ReadFile(path)
+			if foreign && (err == nil || again.Generated || got != nil) {
+				t.Errorf("%s with a foreign one: Ensure = %v, Generated = %v; want that it is missing", half, err, again.Generated)
+			}
+			if !foreign && (err != nil || !again.Generated || !bytes.Equal(got, want)) {
+				t.Errorf("%s: Ensure = %v, Generated = %v, %d bytes; want the half in place", half, err, again.Generated, len(got))
+			}
+			if left, _ := os.ReadDir(dir); len(left) != 2 {
+				t.Errorf("%s: left %v; want two files", half, left)
+			}
+		}
+	}
+}
+
 func TestEnsureConcurrently(t *testing.T) {
 	dir := t.TempDir()
 	made := make([]Pair, 6)
