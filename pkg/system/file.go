@@ -245,7 +245,7 @@ func CopyTree(dst, src string, keepOwner bool) error {
 		to := filepath.Join(dst, rel)
 		if st.IsDir() {
 			dirs = append(dirs, made{to, st})
-			return os.MkdirAll(to, 0o755)
+			return makeDir(to)
 		}
 		if err := copyEntry(to, path, st); err != nil {
 			return err
@@ -265,6 +265,15 @@ func CopyTree(dst, src string, keepOwner bool) error {
 		os.Chtimes(d.path, d.like.ModTime(), d.like.ModTime())
 	}
 	return nil
+}
+
+// makeDir makes a directory, and those above it, unless it is there. A link to
+// one is somewhere else.
+func makeDir(path string) error {
+	if st, err := os.Lstat(path); err == nil && st.Mode()&fs.ModeSymlink != 0 {
+		return &fs.PathError{Op: "copy", Path: path, Err: errors.New("a link in the place of a directory")}
+	}
+	return os.MkdirAll(path, 0o755)
 }
 
 func ownAs(path string, st fs.FileInfo, keep bool) error {

@@ -97,6 +97,23 @@ func TestJailOfRoot(t *testing.T) {
 	}
 }
 
+// An idle program is nice to all others, in a jail or not.
+func TestIdle(t *testing.T) {
+	for _, jail := range []*Jail{nil, {UID: Stranger(1)}} {
+		if jail != nil && os.Geteuid() != 0 {
+			continue
+		}
+		var out bytes.Buffer
+		err := NewRunner(ThisHost(nil)).Run(context.Background(), Cmd{Argv: []string{"bash", "-c", "nice; ionice"}, Stdout: &out, Jail: jail, Idle: true})
+		if je, ok := errors.AsType[*JailError](err); ok {
+			t.Skip("no jails here: ", je)
+		}
+		if got := out.String(); err != nil || got != "19\nidle\n" {
+			t.Errorf("nice and ionice say %q, %v; want 19 and idle", got, err)
+		}
+	}
+}
+
 // What a jailed program leaves running ends with it.
 func TestJailEnds(t *testing.T) {
 	if os.Geteuid() != 0 {

@@ -223,6 +223,7 @@ func (c *Cmd) start(cmd *exec.Cmd) (ended func(), err error) {
 	onThread(func() {
 		var err error
 		if c.Idle {
+			cmd.SysProcAttr.Setpgid, cmd.SysProcAttr.Setsid = false, true
 			err = idle()
 		}
 		if c.Jail != nil && err == nil {
@@ -240,7 +241,12 @@ func (c *Cmd) start(cmd *exec.Cmd) (ended func(), err error) {
 			<-done // with its thread the program would end
 		}
 	})
-	return func() { close(done) }, <-started
+	err = <-started
+	if err == nil && c.Idle {
+		// Otherwise it would only give way to its own session, see sched(7).
+		os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", cmd.Process.Pid), []byte("19"), 0)
+	}
+	return func() { close(done) }, err
 }
 
 // onThread runs do on a thread that ends with it. It is never the first
