@@ -137,15 +137,13 @@ func (b *Builder) build(ctx context.Context, j Job, seat *seat) (manifest *tree.
 	w := &work{Builder: b, Job: j, seat: seat, tools: j.Kernel.Toolchain(b.Run)}
 	target := ConfTarget(j.Kernel, w.tools.Clang)
 	w.records = j.Conf.Active(target, configLookup(j.Kernel))
-	if w.fingerprint, err = b.Fingerprint(j); err != nil {
+	if err := w.checkSources(); err != nil {
 		return nil, err
 	}
 	if w.source, err = b.SourceDigest(j); err != nil {
 		return nil, err
 	}
-	if err := w.checkSources(); err != nil {
-		return nil, err
-	}
+	w.fingerprint = b.fingerprint(j, w.source)
 	confined := b.Confine != nil && !j.Conf.NoSandbox
 	w.scratch, err = openScratch(b.Pool, b.Tree, j.ID, j.target(), confined, buildUser(j.Kernel, seat.user))
 	if err != nil {
