@@ -379,7 +379,7 @@ func (w *work) hook(ctx context.Context, name, line string, more ...string) erro
 	}
 	s := script.Script{
 		Hook: name, Line: line, Dir: w.scratch.dir, Found: w.scratch.real, Override: w.Host.Root.Path("/etc/dkms/" + w.ID.Name),
-		Env: w.env, Shell: true, Jail: w.jail(more...),
+		Env: w.env, Shell: true, Jail: w.jail(more...), Files: w.seat.files(),
 	}
 	command := fmt.Sprintf("cd %s/ && %[1]s/%s", w.scratch.dir, line)
 	err := w.log.step("Running the "+strings.ToLower(name)+" script", command, func(out io.Writer) error {

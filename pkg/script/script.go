@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -40,6 +41,8 @@ type Script struct {
 	Shell bool
 	// Jail confines the script.
 	Jail *system.Jail
+	// Files are passed on as descriptors 3 and up.
+	Files []*os.File
 }
 
 // Missing says that a script cannot be run; the original carries on, and so
@@ -65,7 +68,7 @@ func (s Script) Run(ctx context.Context, run *system.Runner) error {
 	if !system.IsExecutable(filepath.Join(found, words[0])) {
 		return &Missing{s.Hook, file}
 	}
-	c := system.Cmd{Dir: dir, Env: s.Env, Stdout: s.Out, Stderr: s.Out, Jail: s.Jail}
+	c := system.Cmd{Dir: dir, Env: s.Env, Stdout: s.Out, Stderr: s.Out, Jail: s.Jail, ExtraFiles: s.Files}
 	if s.Shell {
 		c.Argv = []string{"bash", "-c", dir + "/" + strings.TrimSpace(s.Line), "dkms"}
 	} else {
