@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,7 +22,11 @@ type Confinement struct {
 
 // Probe tells why builds cannot be confined on this machine, or returns nil.
 func Probe(ctx context.Context, run *system.Runner) error {
-	return run.Run(ctx, system.Cmd{Argv: []string{"true"}, Jail: &system.Jail{UID: system.Stranger(0)}})
+	err := run.Run(ctx, system.Cmd{Argv: []string{"true"}, Jail: &system.Jail{UID: system.Stranger(0)}})
+	if refused, ok := errors.AsType[*system.JailError](err); ok {
+		return refused
+	}
+	return err
 }
 
 // jail is where the commands of the package run; nil is without one. They may

@@ -60,10 +60,21 @@ func (r *run) startBuilds(ctx context.Context, p *plan.Plan, now int) {
 	for i := now; i < len(p.Steps); i++ {
 		s := p.Steps[i]
 		ready := !slices.ContainsFunc(s.Needs, func(n int) bool { return n >= now || r.failed[n] })
-		if s.Kind == plan.Build && ready && r.builds.under[i] == nil {
+		if s.Kind == plan.Build && ready && r.builds.under[i] == nil && !r.mustWait(p, now, i) {
 			r.builds.under[i] = r.startBuild(ctx, subject{s.ID, s.Target})
 		}
 	}
+}
+
+// mustWait tells whether the build of step i has to wait for its turn: the
+// hooks of a package that is not isolated are to run in the order of the plan.
+func (r *run) mustWait(p *plan.Plan, now, i int) bool {
+	s := p.Steps[i]
+	c := r.confs[subject{s.ID, s.Target}].Conf
+	if r.confined != nil && c != nil && !c.NoSandbox {
+		return false
+	}
+	return slices.ContainsFunc(p.Steps[now:i], func(before plan.Step) bool { return before.ID == s.ID })
 }
 
 // startBuild makes sure that a build makes sense, and starts it.

@@ -37,7 +37,12 @@ type Jail struct {
 // other process has: systemd leaves their numbers unused
 // (systemd.io/UIDS-GIDS), and the process is part of them. Programs that run
 // as one cannot even see what runs as another.
-func Stranger(n int) int { return 0x70000000 + os.Getpid()<<4 + n }
+func Stranger(n int) int { return strangers + os.Getpid()<<4 + n }
+
+// IsStranger tells whether a user is one of [Stranger], of whatever process.
+func IsStranger(uid int) bool { return uid >= strangers && uid < strangers+1<<26+16 } // PID_MAX_LIMIT is 1<<22
+
+const strangers = 0x70000000
 
 // Mount is the directory From, found at another place.
 type Mount struct{ From, At string }
@@ -79,7 +84,7 @@ func (j *Jail) enter() error {
 		return &JailError{"a mount namespace", err}
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return &JailError{"mounts of its own", err} // in a chroot
+		return &JailError{"mounts of its own, which a chroot does not have", err}
 	}
 	plan, err := j.layout()
 	if err != nil {
