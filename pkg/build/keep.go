@@ -14,6 +14,9 @@ import (
 	"dkms/pkg/tree"
 )
 
+// maxModule bounds what is read of what a build has made, in bytes.
+const maxModule = 512 << 20
+
 // keep makes the finished modules, moves them into the tree and runs
 // POST_BUILD, which finds them there. When that fails the tree gets back what
 // it had: what its own package does not call finished is not built.
@@ -78,28 +81,32 @@ func (w *work) postBuild(ctx context.Context, m *tree.Manifest, parent, dir stri
 	return w.recheck(m, dir)
 }
 
-// recheck puts on record what POST_BUILD has made of the modules.
+// recheck puts on record what POST_BUILD has made of the modules. Where it has
+// put links in the place of directories nothing is written: they may lead
+// anywhere.
 func (w *work) recheck(m *tree.Manifest, dir string) error {
-	changed := false
+	for _, d := range []string{dir, filepath.Join(dir, "module"), filepath.Join(dir, "log")} {
+		if st, err := os.Lstat(d); err != nil || !st.IsDir() {
+			return w.failed(exit.NoModule, fmt.Errorf("POST_BUILD has left no directory %s", d))
+		}
+	}
 	for i, f := range m.Files {
 		path := filepath.Join(dir, "module", f.Name)
 		if st, err := os.Lstat(path); err != nil || !st.Mode().IsRegular() {
 			return w.failed(exit.NoModule, fmt.Errorf("POST_BUILD has left no %s", f.Name))
 		}
-		data, err := os.ReadFile(path)
+		data, err := system.ReadRegular(path, maxModule)
 		if err != nil {
 			return err
 		}
 		if sum := digest(data); sum != f.SHA256 {
-			m.Files[i].SHA256, m.Files[i].Size, changed = sum, int64(len(data)), true
+			m.Files[i].SHA256, m.Files[i].Size = sum, int64(len(data))
 			if w.Signer != nil {
 				w.Report.Warnf("%s: POST_BUILD has changed %s after it was signed", w.ID, f.Name)
 			}
 		}
 	}
-	if !changed {
-		return nil
-	}
+	m.Unfinished = false
 	return m.Save(dir)
 }
 
@@ -125,7 +132,7 @@ func (w *work) stage(ctx context.Context, stage string) (*tree.Manifest, error) 
 		Module: w.ID.Name, Version: w.ID.Version, Kernel: w.Kernel.Release, Arch: w.Kernel.Arch,
 		Built: w.Host.Now().UTC(), Compiler: w.tools.CC,
 		Fingerprint: w.fingerprint, SourceDigest: w.source, Headers: KernelInputs(w.Kernel, w.Run), HeadersStamp: HeadersStamp(w.Kernel),
-		PostRemove: w.Conf.PostRemove, NoWeakModules: w.Conf.NoWeakModules,
+		PostRemove: w.Conf.PostRemove, NoWeakModules: w.Conf.NoWeakModules, Unfinished: w.Conf.PostBuild != "",
 	}
 	if w.Signer != nil {
 		m.Signer = w.Signer.Name()
@@ -134,7 +141,7 @@ func (w *work) stage(ctx context.Context, stage string) (*tree.Manifest, error) 
 		m.Installed = old.Installed // a build over an installed one leaves that in place
 	}
 	if symvers, err := w.outside(filepath.Join(w.scratch.dir, "Module.symvers")); err == nil && system.IsFile(symvers) {
-		data, err := os.ReadFile(symvers)
+		data, err := system.ReadRegular(symvers, maxModule)
 		if err != nil {
 			return nil, err
 		}
@@ -170,7 +177,7 @@ func (w *work) finishModule(ctx context.Context, dir string, r conf.Record) (tre
 	if err != nil {
 		return tree.File{}, err
 	}
-	data, err := os.ReadFile(path)
+	data, err := system.ReadRegular(path, maxModule)
 	if err != nil {
 		return tree.File{}, err
 	}

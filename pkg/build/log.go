@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"dkms/pkg/system"
 )
 
@@ -21,9 +23,14 @@ type buildLog struct {
 }
 
 // openLog appends to path: a make.log that came with the sources stays, as it
-// does in the original.
+// does in the original, unless it is none, but leads to another file.
 func openLog(path, title string, now func() time.Time) (*buildLog, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if st, err := os.Lstat(path); err == nil && !st.Mode().IsRegular() {
+		if err := os.RemoveAll(path); err != nil {
+			return nil, err
+		}
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW, 0o644)
 	if err != nil {
 		return nil, err
 	}

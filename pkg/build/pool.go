@@ -1,12 +1,12 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -25,9 +25,12 @@ type Pool struct {
 
 	jobs        int
 	read, write *os.File // the ends that makes inherit; nil without a jobserver
-	own         *os.File // another open end to read from: what makes do to theirs is not felt
-	users       chan int
-	alone       sync.RWMutex
+	// own and give are ends to read from and write to that were opened anew:
+	// what makes do to theirs is not felt, and a pipe that one has filled is
+	// nothing to wait for.
+	own, give *os.File
+	users     chan int
+	alone     sync.RWMutex
 
 	mu       sync.Mutex
 	running  int
@@ -37,7 +40,10 @@ type Pool struct {
 // place is the scratch directory of a version.
 type place struct {
 	sync.Mutex
-	shares int // how many builds have mounted something there
+	// use is held by the build that has all of it, or read by those that have
+	// mounted something there; shares is how many those are.
+	use    sync.RWMutex
+	shares int
 }
 
 // maxUsers is how many builds run at a time at most: each has a user of its
@@ -73,16 +79,30 @@ func (p *Pool) serve() {
 	}
 	p.read, p.write = os.NewFile(uintptr(fds[0]), "jobs"), os.NewFile(uintptr(fds[1]), "jobs")
 	own, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fds[0]), os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err == nil {
+		p.own = own
+		p.give, err = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fds[1]), os.O_WRONLY|unix.O_NONBLOCK, 0)
+	}
 	if err != nil {
 		p.Close()
+	}
+}
+
+// put puts jobs into the pipe, as far as there is room.
+func (p *Pool) put(n int) {
+	conn, err := p.give.SyscallConn()
+	if err != nil {
 		return
 	}
-	p.own = own
+	conn.Write(func(fd uintptr) (done bool) {
+		unix.Write(int(fd), bytes.Repeat([]byte{'+'}, n))
+		return true
+	})
 }
 
 // Close gives the pipe back.
 func (p *Pool) Close() {
-	for _, f := range []**os.File{&p.read, &p.write, &p.own} {
+	for _, f := range []**os.File{&p.read, &p.write, &p.own, &p.give} {
 		if *f != nil {
 			(*f).Close()
 			*f = nil
@@ -122,7 +142,7 @@ func (s *seat) leave() {
 	p.mu.Lock()
 	p.running--
 	if p.own != nil {
-		p.write.Write([]byte{'+'})
+		p.put(1)
 	}
 	p.mu.Unlock()
 	p.users <- s.user
@@ -152,7 +172,7 @@ func (p *Pool) take(ctx context.Context) error {
 	p.mu.Lock()
 	if p.own != nil && p.running == 0 {
 		if have, err := unix.IoctlGetInt(int(p.read.Fd()), unix.TIOCINQ); err == nil {
-			p.write.WriteString(strings.Repeat("+", max(p.jobs-have, 0)))
+			p.put(max(p.jobs-have, 0))
 		}
 	}
 	p.running++
@@ -212,21 +232,35 @@ func (p *Pool) place(id tree.ID) *place {
 	return p.versions[id]
 }
 
-// lock waits until no other build has the scratch directory of a version.
+// lock waits until no other build changes what is in the scratch directory of a
+// version.
 func (p *Pool) lock(id tree.ID) (unlock func()) {
 	v := p.place(id)
 	v.Lock()
 	return v.Unlock
 }
 
-// share counts the builds that mount something at the scratch directory of a
-// version; the last one to be done does last.
-func (p *Pool) share(id tree.ID, last func()) (done func()) {
+// whole waits until no other build has anything to do with the scratch
+// directory of a version.
+func (p *Pool) whole(id tree.ID) (done func()) {
 	v := p.place(id)
+	v.use.Lock()
+	return v.use.Unlock
+}
+
+// share counts the builds that mount something at the scratch directory of a
+// version, where nobody has the whole of it; with none there before first is
+// done, and the last one to be done does last.
+func (p *Pool) share(id tree.ID, first, last func()) (done func()) {
+	v := p.place(id)
+	v.use.RLock()
 	v.Lock()
 	defer v.Unlock()
-	v.shares++
+	if v.shares++; v.shares == 1 {
+		first()
+	}
 	return func() {
+		defer v.use.RUnlock()
 		v.Lock()
 		defer v.Unlock()
 		if v.shares--; v.shares == 0 {

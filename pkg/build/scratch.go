@@ -32,27 +32,54 @@ type scratch struct {
 // openScratch makes an empty place for a build. It is to be closed.
 func openScratch(pool *Pool, t *tree.Tree, id tree.ID, k tree.Target, confined bool, user int) (*scratch, error) {
 	s := &scratch{tree: t, pool: pool, id: id, user: user, dir: t.ScratchDir(id), real: t.ScratchDir(id), log: t.ScratchLog(id)}
-	unlock := pool.lock(id)
-	err := keepAttempt(t, id)
 	if !confined {
-		s.done = unlock
-		if err = errors.Join(err, os.RemoveAll(s.dir), os.MkdirAll(s.dir, 0o755)); err != nil {
-			unlock()
+		s.done = pool.whole(id)
+		if err := s.clear(); err != nil {
+			s.done()
+			return nil, err
 		}
-		return s, err
+		return s, nil
 	}
-	unlock()
 	s.private = t.PrivateDir(id, k)
 	s.real, s.log = filepath.Join(s.private, "src"), privateLog(s.private)
-	s.done = pool.share(id, func() { os.Remove(s.dir) }) // when it is empty
-	err = errors.Join(err, os.RemoveAll(s.private), os.MkdirAll(s.dir, 0o755), os.MkdirAll(s.private, 0o700))
-	for _, dir := range []string{s.real, s.tmp()} {
-		err = errors.Join(err, os.Mkdir(dir, 0o755))
+	var err error
+	// What the last builds have left goes with the first of the next ones.
+	s.done = pool.share(id, func() { err = s.clear() }, func() { os.Remove(s.dir) }) // when it is empty
+	if err == nil {
+		err = s.makePrivate()
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.close(false))
 	}
 	return s, nil
+}
+
+// clear empties the scratch directory of the version, but for a log that is to
+// be kept.
+func (s *scratch) clear() error {
+	if err := keepAttempt(s.tree, s.id); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(s.dir); err != nil {
+		return err
+	}
+	return os.MkdirAll(s.dir, 0o755)
+}
+
+// makePrivate makes the directories of a confined build.
+func (s *scratch) makePrivate() error {
+	if err := os.RemoveAll(s.private); err != nil {
+		return err
+	}
+	if err := os.Mkdir(s.private, 0o700); err != nil {
+		return err
+	}
+	for _, dir := range []string{s.real, s.tmp()} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func privateLog(private string) string { return filepath.Join(private, "make.log") }
@@ -79,16 +106,25 @@ func (s *scratch) fill(sources, patches string) error {
 			return err
 		}
 	}
-	return errors.Join(own(s.real, s.user), own(s.tmp(), s.user))
+	if err := own(s.real, s.user); err != nil {
+		return err
+	}
+	return own(s.tmp(), s.user)
 }
 
-// own gives a directory and all in it to a user.
+// own gives a directory and all in it to a user, links themselves and not what
+// they lead to, and however deep directories are.
 func own(dir string, user int) error {
-	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return fs.WalkDir(root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		return os.Lchown(path, user, user)
+		return root.Lchown(path, user, user)
 	})
 }
 
@@ -110,6 +146,8 @@ func (s *scratch) close(failed bool) error {
 	}
 	err := keepAttempt(s.tree, s.id)
 	if system.IsFile(s.log) {
+		// The build may have made anything of the name of its log.
+		os.RemoveAll(filepath.Join(s.real, filepath.Base(s.log)))
 		err = errors.Join(err, own(s.real, 0), replaceContents(s.dir, s.real), os.Rename(s.log, s.tree.ScratchLog(s.id)))
 	}
 	return err

@@ -332,6 +332,29 @@ func TestCopyTreeOverLink(t *testing.T) {
 	}
 }
 
+// A link in the copy is not a directory to copy into.
+func TestCopyTreeThroughLink(t *testing.T) {
+	for _, at := range []string{"dst", "dst/dir"} {
+		base := t.TempDir()
+		write(t, filepath.Join(base, "src/dir/file"), "new", 0o644)
+		if err := os.MkdirAll(filepath.Join(base, "outside"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if at != "dst" {
+			if err := os.Mkdir(filepath.Join(base, "dst"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Symlink(filepath.Join(base, "outside"), filepath.Join(base, at)); err != nil {
+			t.Fatal(err)
+		}
+		err := CopyTree(filepath.Join(base, "dst"), filepath.Join(base, "src"), false)
+		if entries, _ := os.ReadDir(filepath.Join(base, "outside")); err == nil || len(entries) > 0 {
+			t.Errorf("%s: CopyTree = %v, and %v is outside; want an error and nothing", at, err, entries)
+		}
+	}
+}
+
 func TestCopyTreeOwners(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give files away")

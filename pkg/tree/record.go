@@ -54,6 +54,9 @@ type Manifest struct {
 	PostRemove string `json:"post_remove,omitempty"`
 	// NoWeakModules keeps weak-modules away, as the dkms.conf said.
 	NoWeakModules bool `json:"no_weak_modules,omitempty"`
+	// Unfinished says that POST_BUILD is still at work, or was interrupted: the
+	// build is none.
+	Unfinished bool `json:"unfinished,omitempty"`
 	// Installed are the files put in the install tree; empty when the build
 	// is not installed or was installed by the original.
 	Installed []Installed `json:"installed,omitempty"`

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"dkms/pkg/system"
 )
@@ -26,7 +27,8 @@ func removeWhole(dir string) error {
 
 // Sweep deletes what interrupted runs have left in the tree: staged files and
 // directories, and directories that were made for something that never came.
-// The caller holds the lock.
+// What a script was given of a build that was interrupted is root's again. The
+// caller holds the lock.
 func (t *Tree) Sweep() (swept []string) {
 	top, err := filepath.EvalSymlinks(t.dir)
 	if err != nil {
@@ -45,10 +47,10 @@ func (t *Tree) Sweep() (swept []string) {
 			if d.IsDir() {
 				return fs.SkipDir
 			}
-		case !d.IsDir():
 		case depth == 3 && d.Name() == scratchName:
 			return fs.SkipDir // what lies there is the package's
-		case depth <= buildDepth:
+		case takeBack(path, d) != nil:
+		case d.IsDir() && depth <= buildDepth:
 			dirs = append(dirs, path)
 		}
 		return nil
@@ -59,6 +61,18 @@ func (t *Tree) Sweep() (swept []string) {
 		}
 	}
 	return swept
+}
+
+// takeBack gives what belongs to the user of a build to root.
+func takeBack(path string, d fs.DirEntry) error {
+	info, err := d.Info()
+	if err != nil {
+		return err
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && system.IsStranger(int(st.Uid)) {
+		return os.Lchown(path, 0, 0)
+	}
+	return nil
 }
 
 // buildDepth is how deep below the tree NAME/VERSION/KERNEL/ARCH is.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"dkms/pkg/exit"
 	"dkms/pkg/system"
 )
@@ -475,5 +477,38 @@ func TestLockNamesHolder(t *testing.T) {
 	unlock("")
 	if all, err := tr.All(); err != nil || all != nil {
 		t.Errorf("a tree with a lock in it holds %v, %v", all, err)
+	}
+}
+
+// What a script was given of a build whose run was killed is root's again; the
+// rest of the tree is left alone.
+func TestSweepOwners(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	tr := newTree(t)
+	add(t, tr, foo)
+	given := []string{tr.Modules(foo, target) + "/foo.ko", tr.Modules(foo, target), tr.BuildDir(foo, target), filepath.Dir(tr.BuildDir(foo, target))}
+	others := tr.VersionDir(foo) + "/users"
+	write(t, given[0], "module")
+	write(t, others, "")
+	for _, path := range given {
+		if err := os.Lchown(path, system.Stranger(3), system.Stranger(3)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Lchown(others, 1000, 1000); err != nil {
+		t.Fatal(err)
+	}
+	tr.Sweep()
+	for _, path := range append(given, others) {
+		var st unix.Stat_t
+		want := uint32(0)
+		if path == others {
+			want = 1000
+		}
+		if err := unix.Lstat(path, &st); err != nil || st.Uid != want {
+			t.Errorf("%s belongs to %d, %v; want %d", path, st.Uid, err, want)
+		}
 	}
 }

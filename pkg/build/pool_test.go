@@ -1,0 +1,80 @@
+package build
+
+import (
+	"bytes"
+	"slices"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// A make that fills the pipe, or empties it, is in nobody's way for longer than
+// it runs.
+func TestPoolAbused(t *testing.T) {
+	p := NewPool("4", 4, true)
+	defer p.Close()
+	if p.own == nil {
+		t.Skip("no jobserver without /proc")
+	}
+	first, err := p.enter(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.SetNonblock(int(p.write.Fd()), true); err != nil {
+		t.Fatal(err)
+	}
+	for full := false; !full; {
+		_, err := unix.Write(int(p.write.Fd()), bytes.Repeat([]byte{'x'}, 4096))
+		full = err == unix.EAGAIN
+	}
+	first.leave()
+	drained := make([]byte, 1<<20)
+	second, err := p.enter(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; n > 0; {
+		if have, err := unix.IoctlGetInt(int(p.read.Fd()), unix.TIOCINQ); err != nil || have == 0 {
+			break
+		}
+		n, _ = unix.Read(int(p.read.Fd()), drained)
+	}
+	second.leave()
+	for range 4 { // all jobs are there again
+		if _, err := p.enter(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Builds that share the scratch directory of a version wait for the one that
+// has the whole of it, and it for them.
+func TestPoolPlaces(t *testing.T) {
+	p := NewPool("", 4, true)
+	var mu sync.Mutex
+	var order []string
+	note := func(what string) func() {
+		return func() {
+			mu.Lock()
+			defer mu.Unlock()
+			order = append(order, what)
+		}
+	}
+	one := p.share(foo, note("first"), note("last"))
+	two := p.share(foo, note("never"), note("last"))
+	var others sync.WaitGroup
+	others.Go(func() {
+		done := p.whole(foo)
+		note("whole")()
+		done()
+	})
+	one()
+	note("one")()
+	two()
+	others.Wait()
+	p.share(foo, note("again"), note("end"))()
+	if want := []string{"first", "one", "last", "whole", "again", "end"}; !slices.Equal(order, want) {
+		t.Errorf("the order is %v; want %v", order, want)
+	}
+}
