@@ -409,7 +409,8 @@ func (w *work) failed(code exit.Code, err error) error {
 		lines = FirstError(w.scratch.log)
 	}
 	c := classify(append(lines, err.Error()), w.scratch.private != "")
-	text := fmt.Sprintf("%s: kernel %s: %v%s", w.ID, w.Kernel.Release, err, c.words())
+	what := strings.ReplaceAll(err.Error(), w.scratch.real, w.scratch.dir)
+	text := fmt.Sprintf("%s: kernel %s: %s%s", w.ID, w.Kernel.Release, what, c.words())
 	for _, line := range lines {
 		text += "\n  " + line
 	}

@@ -143,7 +143,7 @@ func (w *work) stage(ctx context.Context, stage string) (*tree.Manifest, error) 
 	if symvers, err := w.outside(filepath.Join(w.scratch.dir, "Module.symvers")); err == nil && system.IsFile(symvers) {
 		data, err := system.ReadRegular(symvers, maxModule)
 		if err != nil {
-			return nil, err
+			return nil, w.failed(exit.NoModule, err)
 		}
 		if err := system.WriteFile(filepath.Join(stage, "module", "Module.symvers"), data, 0o644); err != nil {
 			return nil, err
