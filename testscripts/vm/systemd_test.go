@@ -26,6 +26,7 @@ func testSystemd(t *testing.T, i image) {
 	judge(t, r["enable"].status == 0, "first boot: systemctl can enable the service", r["enable"].text)
 	judge(t, r.field("unit", "Result") == "success" && r.field("unit", "ActiveState") == "active", "first boot: the service succeeds", r["unit"].text, r["journal"].text)
 	installed(t, r, "first boot", running, "dkms-demo", "vm-edu", "vm-idle")
+	judge(t, builds(r["journal"].text) && !strings.Contains(r["journal"].text, "not isolated"), "first boot: the builds are isolated", r["journal"].text)
 	for _, name := range []string{"dkms_demo", "vm_edu", "vm_idle"} {
 		judge(t, r["signer "+name].text == "PKCS#7", "first boot: "+name+" is signed", r["signer "+name].text)
 	}
