@@ -3,7 +3,10 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"dkms/pkg/build"
 	"dkms/pkg/conf"
@@ -54,48 +57,78 @@ func (e *Engine) autoinstall(ctx context.Context, req *Request) (code exit.Code,
 // newest are the newest usable versions of every package, in tree order, and
 // the broken ones that were passed over.
 func (e *Engine) newest() (list []tree.ID, broken []tree.ID, err error) {
-	all, err := e.tree.Registered()
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, v := range all {
-		switch v.State {
-		case tree.Broken:
-			broken = append(broken, v.ID)
-			continue
-		case tree.Absent:
-			continue
+	names, err := e.tree.Names()
+	for _, name := range names {
+		id, known, bad := newestOf(e.tree.Known(name))
+		if known {
+			list = append(list, id)
 		}
-		last := len(list) - 1
+		broken = append(broken, bad...)
+	}
+	return list, broken, err
+}
+
+// newestOf is the newest usable version of a package, if it has one.
+func newestOf(versions []tree.Version) (id tree.ID, known bool, broken []tree.ID) {
+	for _, v := range versions {
 		switch {
-		case last < 0 || list[last].Name != v.ID.Name:
-			list = append(list, v.ID)
-		case version.Compare(v.ID.Version, list[last].Version) > 0:
-			list[last] = v.ID
+		case v.State == tree.Broken:
+			broken = append(broken, v.ID)
+		case v.State == tree.Added && (!known || version.Compare(v.ID.Version, id.Version) > 0):
+			id, known = v.ID, true
 		}
 	}
-	return list, broken, nil
+	return id, known, broken
 }
 
 // idle reports whether every package is installed for every target, and no
-// interrupted run has left anything to do.
+// interrupted run has left anything to do. Every boot waits for the answer: the
+// processors share the packages.
 func (e *Engine) idle(targets []tree.Target) (bool, error) {
 	if install.Unfinished(e.tree) || e.tree.Busy() || len(e.tree.Pending()) > 0 {
 		return false, nil
 	}
-	list, broken, err := e.newest()
-	if err != nil || len(broken) > 0 {
+	names, err := e.tree.Names()
+	if err != nil {
 		return false, err
 	}
-	for _, t := range targets {
-		now := e.headersNow(t)
-		for _, id := range list {
-			if !e.sound(id, t, now) {
-				return false, nil
+	now := make([]headers, len(targets))
+	for i, t := range targets {
+		now[i] = e.headersNow(t)
+	}
+	var work sync.WaitGroup
+	var busy atomic.Bool
+	share := (len(names) + e.host.CPUs) / max(e.host.CPUs, 1)
+	for part := range slices.Chunk(names, max(share, sharing)) {
+		work.Go(func() {
+			for _, name := range part {
+				if busy.Load() || !e.settled(name, targets, now) {
+					busy.Store(true)
+					return
+				}
 			}
+		})
+	}
+	work.Wait()
+	return !busy.Load(), nil
+}
+
+// sharing is how many packages are worth a thread.
+const sharing = 16
+
+// settled tells whether nothing is to be done for a package; now are the
+// headers of the targets.
+func (e *Engine) settled(name string, targets []tree.Target, now []headers) bool {
+	id, known, broken := newestOf(e.tree.Known(name))
+	if len(broken) > 0 {
+		return false
+	}
+	for i, t := range targets {
+		if known && !e.sound(id, t, now[i]) {
+			return false
 		}
 	}
-	return true, nil
+	return true
 }
 
 // sound tells whether a version is installed, its files are still there as

@@ -283,7 +283,7 @@ func (t *Tree) Newest(name string, k Target) string {
 		return v
 	}
 	newest := ""
-	for _, v := range t.registered(name) {
+	for _, v := range t.Known(name) {
 		if t.IsBuilt(v.ID, k) && (newest == "" || vers.Natural(v.ID.Version, newest) > 0) {
 			newest = v.ID.Version
 		}

@@ -249,15 +249,16 @@ func isDirEntry(dir string, e fs.DirEntry) bool {
 // Directories that are no version are left out, and so is whatever vanishes
 // while it is being read: readers take no lock.
 func (t *Tree) Versions(name string) []Version {
-	list := t.registered(name)
+	list := t.Known(name)
 	for i := range list {
 		list[i].Builds = t.builds(list[i].ID)
 	}
 	return list
 }
 
-// registered is Versions without a look for builds.
-func (t *Tree) registered(name string) []Version {
+// Known is [Tree.Versions] without a look for builds, which costs a fraction of
+// it.
+func (t *Tree) Known(name string) []Version {
 	entries, err := os.ReadDir(t.ModuleDir(name))
 	if err != nil {
 		return nil
@@ -303,7 +304,7 @@ func (t *Tree) All() ([]Version, error) { return t.each(t.Versions) }
 
 // Registered lists every version of every package without its builds, which
 // costs a fraction of [Tree.All].
-func (t *Tree) Registered() ([]Version, error) { return t.each(t.registered) }
+func (t *Tree) Registered() ([]Version, error) { return t.each(t.Known) }
 
 func (t *Tree) each(versions func(name string) []Version) ([]Version, error) {
 	names, err := t.Names()
