@@ -36,6 +36,9 @@ func (e *Engine) autoinstall(ctx context.Context, req *Request) (code exit.Code,
 		return exit.OK, err
 	}
 	err = e.locking(ctx, req, func() error {
+		if !req.DryRun {
+			e.mendIndexes(targets)
+		}
 		p, confs, broken, err := e.planAutoinstall(ctx, targets, req.Force)
 		if err != nil {
 			return err
@@ -95,6 +98,9 @@ func (e *Engine) idle(targets []tree.Target) (bool, error) {
 	now := make([]headers, len(targets))
 	for i, t := range targets {
 		now[i] = e.headersNow(t)
+		if e.staleIndex(t) != "" {
+			return false, nil
+		}
 	}
 	var work sync.WaitGroup
 	var busy atomic.Bool

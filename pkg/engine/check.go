@@ -195,8 +195,9 @@ func (e *Engine) missing(s plan.Step) ModuleVerdict {
 			return m
 		}
 		m.State = "damaged"
-		if s.Reason == "not installed" {
-			m.Reason = "an installed file is missing or empty"
+		if have, err := e.tree.Manifest(s.ID, s.Target); s.Reason == "not installed" && err == nil && have != nil {
+			file, why := e.installer.Damage(have)
+			m.Reason = strings.TrimSpace(file + " " + why)
 		}
 		return m
 	}

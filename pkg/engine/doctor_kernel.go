@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -131,38 +130,28 @@ func (d *doctor) modules(context.Context) {
 			if !b.Installed || !d.hasKernel(b.Kernel) {
 				continue
 			}
-			if lost := d.lostFile(v.ID, b.Target); lost != "" {
-				d.add("modules", "dkms install --force "+v.ID.String()+" -k "+kernelArg(d.host, b.Target), d.reinstall(b.Target), "%s: %s is missing or empty", v.ID, lost)
-				continue
+			m, err := d.tree.Manifest(v.ID, b.Target)
+			known := err == nil && m != nil
+			if known {
+				if file, why := d.installer.Damage(m); file != "" {
+					d.add("modules", "dkms install --force "+v.ID.String()+" -k "+kernelArg(d.host, b.Target), d.reinstall(b.Target), "%s: %s %s", v.ID, file, why)
+					continue
+				}
 			}
-			if m, err := d.tree.Manifest(v.ID, b.Target); err == nil && m != nil && d.outOfDate(m, d.headersNow(b.Target)) {
+			if known && d.outOfDate(m, d.headersNow(b.Target)) {
 				d.add("modules", "dkms autoinstall -k "+kernelArg(d.host, b.Target), d.reinstall(b.Target), "%s: the headers of kernel %s have changed since it was built", v.ID, b.Kernel)
 			}
 			machine, _ := sign.Inspect(d.host.Root, nil, d.kernel(b.Target).Config().Get)
 			if !machine.Enforced() {
 				continue
 			}
-			m := ModuleVerdict{State: "ready"}
-			d.checkSignature(plan.Note{ID: v.ID, Target: b.Target}, &m)
-			if m.bad() {
-				d.add("signatures", m.Hint, nil, "%s: kernel %s: %s", v.ID, b.Kernel, m.Reason)
+			verdict := ModuleVerdict{State: "ready"}
+			d.checkSignature(plan.Note{ID: v.ID, Target: b.Target}, &verdict)
+			if verdict.bad() {
+				d.add("signatures", verdict.Hint, nil, "%s: kernel %s: %s", v.ID, b.Kernel, verdict.Reason)
 			}
 		}
 	}
-}
-
-// lostFile is an installed file of a build that is gone or empty.
-func (d *doctor) lostFile(id tree.ID, t tree.Target) string {
-	m, err := d.tree.Manifest(id, t)
-	if err != nil || m == nil {
-		return ""
-	}
-	for _, f := range m.Installed {
-		if st, err := os.Lstat(f.Path); err != nil || st.Size() == 0 && f.Size != 0 {
-			return f.Path
-		}
-	}
-	return ""
 }
 
 // reinstall has autoinstall heal a kernel, where --force asks for that: it may
@@ -188,46 +177,8 @@ func kernelArg(h system.Host, t tree.Target) string {
 // indexes looks for modules that modprobe will not find.
 func (d *doctor) indexes(context.Context) {
 	for _, t := range d.kernels {
-		dep := filepath.Join(d.kernel(t).ModuleDir(), "modules.dep")
-		st, err := os.Stat(dep)
-		files := d.ownFiles(t)
-		if err != nil || len(files) == 0 {
-			continue // without an index the kernel is not wholly there
-		}
-		why := ""
-		switch newer := newerThan(files, st); {
-		case st.Size() == 0:
-			why = "is empty"
-		case newer != "":
-			why = "is older than " + newer
-		default:
-			continue
-		}
-		d.add("index", "depmod -a "+t.Kernel, func(context.Context) error { d.stale(t); return nil }, "%s %s", dep, why)
-	}
-}
-
-// ownFiles are the files of ours in the directory of a kernel.
-func (d *doctor) ownFiles(t tree.Target) []string {
-	var list []string
-	for _, v := range d.versions {
-		m, err := d.tree.Manifest(v.ID, t)
-		if err != nil || m == nil {
-			continue
-		}
-		for _, f := range m.Installed {
-			list = append(list, f.Path)
+		if why := d.staleIndex(t); why != "" {
+			d.add("index", "depmod -a "+t.Kernel, func(context.Context) error { d.stale(t); return nil }, "%s", why)
 		}
 	}
-	return list
-}
-
-// newerThan is the first of some files that changed after another one.
-func newerThan(files []string, than os.FileInfo) string {
-	for _, f := range files {
-		if st, err := os.Lstat(f); err == nil && st.ModTime().After(than.ModTime()) {
-			return f
-		}
-	}
-	return ""
 }

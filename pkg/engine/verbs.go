@@ -220,7 +220,9 @@ func (e *Engine) buildOrInstall(ctx context.Context, req *Request) (code exit.Co
 		}
 		subjects := e.subjects(id, targets)
 		for i, s := range subjects {
-			subjects[i].Built = s.Built || slices.Contains(req.unloaded, s.Target)
+			subjects[i].Installed = s.Installed && (req.Verb == Build || req.Force || e.whole(id, s.Target))
+			needed := req.Verb == Build || req.Force || !subjects[i].Installed
+			subjects[i].Built = s.Built && (!needed || e.usable(id, s.Target)) || slices.Contains(req.unloaded, s.Target)
 		}
 		p := e.planFor(req, subjects)
 		r, err := e.carryOut(ctx, req, p, map[subject]conf.Result{})
@@ -231,6 +233,30 @@ func (e *Engine) buildOrInstall(ctx context.Context, req *Request) (code exit.Co
 		return nil
 	})
 	return code, err
+}
+
+// whole tells whether the files of an installed version are what they should
+// be, and says so where they are not.
+func (e *Engine) whole(id tree.ID, t tree.Target) bool {
+	m, err := e.tree.Manifest(id, t)
+	if err != nil || m == nil {
+		return true // the original's, which is taken at its word
+	}
+	file, why := e.installer.Damage(m)
+	if file != "" {
+		e.report.Warnf("%s: %s %s; it is installed again", id, file, why)
+	}
+	return file == ""
+}
+
+// usable tells whether a build that is there may be installed, and says so where
+// it may not.
+func (e *Engine) usable(id tree.ID, t tree.Target) bool {
+	if e.installer.Usable(id, t) {
+		return true
+	}
+	e.report.Warnf("%s: the build for %s is damaged or was never finished; it is built again", id, t)
+	return false
 }
 
 // bringIn makes the request name a module where it names a source directory or

@@ -83,60 +83,6 @@ func (in *Installer) recorded(id tree.ID, k *kernel.Kernel, m *tree.Manifest) []
 	return list
 }
 
-// Unchanged tells whether an installed file is still what was put there.
-func Unchanged(f tree.Installed) bool {
-	st, err := os.Lstat(f.Path)
-	if err != nil {
-		return false
-	}
-	if st.Mode().IsRegular() != f.Link && st.Size() == f.Size && st.ModTime().UnixNano() == f.ModTime {
-		return true
-	}
-	sum, err := digest(f.Path)
-	return err == nil && sum == f.SHA256
-}
-
-// Sound tells whether what a manifest says was installed is there, whole, and
-// made of the build that the manifest is about. Another module in the place of
-// one is somebody's decision, and no damage.
-func (in *Installer) Sound(m *tree.Manifest) bool {
-	built := map[string]string{}
-	for _, f := range m.Files {
-		built[f.Name] = f.SHA256
-	}
-	for _, f := range m.Installed {
-		st, err := os.Lstat(f.Path)
-		if err != nil {
-			return false
-		}
-		if st.Size() < f.Size {
-			if _, err := module.Read(f.Path); err != nil {
-				return false
-			}
-		}
-		if sum, known := built[filepath.Base(f.Path)]; known && sum != f.SHA256 {
-			return false // signed again or built again, and then interrupted
-		}
-	}
-	return true
-}
-
-// Intact tells whether the files of a build are what its manifest says. One
-// without a manifest is taken at its word.
-func (in *Installer) Intact(id tree.ID, k tree.Target) bool {
-	m, err := in.Tree.Manifest(id, k)
-	if err != nil || m == nil {
-		return err == nil
-	}
-	for _, f := range m.Files {
-		sum, err := digest(filepath.Join(in.Tree.Modules(id, k), filepath.Base(f.Name)))
-		if err != nil || sum != f.SHA256 {
-			return false
-		}
-	}
-	return true
-}
-
 // sameVersion is the original's test for a file that is not byte for byte the
 // built one: it has the version of the built module, or is what is left of it.
 func (in *Installer) sameVersion(id tree.ID, m *tree.Manifest, i int) bool {

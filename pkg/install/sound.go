@@ -1,0 +1,132 @@
+package install
+
+import (
+	"os"
+	"path/filepath"
+	"time"
+
+	"dkms/pkg/kernel"
+	"dkms/pkg/module"
+	"dkms/pkg/tree"
+	"dkms/pkg/version"
+)
+
+// Unchanged tells whether an installed file is still what was put there.
+func Unchanged(f tree.Installed) bool {
+	st, err := os.Lstat(f.Path)
+	if err != nil {
+		return false
+	}
+	if st.Mode().IsRegular() != f.Link && st.Size() == f.Size && st.ModTime().UnixNano() == f.ModTime {
+		return true
+	}
+	sum, err := digest(f.Path)
+	return err == nil && sum == f.SHA256
+}
+
+// Sound tells whether what a manifest says was installed is there, whole, and
+// made of the build that the manifest is about.
+func (in *Installer) Sound(m *tree.Manifest) bool {
+	path, _ := in.Damage(m)
+	return path == "" && !m.Unfinished
+}
+
+// Damage is the first installed file of a manifest that has to be installed
+// again, and what is wrong with it. A file that was signed by somebody else
+// since, or is a later version of the module, is somebody's decision, and no
+// damage.
+func (in *Installer) Damage(m *tree.Manifest) (path, why string) {
+	built := map[string]string{}
+	for _, f := range m.Files {
+		built[f.Name] = f.SHA256
+	}
+	for _, f := range m.Installed {
+		why := in.damaged(m, f)
+		if sum, known := built[filepath.Base(f.Path)]; why == "" && known && sum != f.SHA256 {
+			why = "is made of an earlier build" // signed again or built again, and then interrupted
+		}
+		if why != "" {
+			return f.Path, why
+		}
+	}
+	return "", ""
+}
+
+func (in *Installer) damaged(m *tree.Manifest, f tree.Installed) string {
+	switch st, err := os.Lstat(f.Path); {
+	case err != nil || st.Size() == 0 && f.Size != 0:
+		return "is missing or empty"
+	case Unchanged(f):
+		return ""
+	}
+	have, err := module.Read(f.Path)
+	if err != nil {
+		return "is damaged"
+	}
+	if want := kernel.Machine(m.Arch); have.Release() != m.Kernel || want != 0 && have.Machine != want {
+		return "was made for another kernel"
+	}
+	id, k := tree.ID{Name: m.Module, Version: m.Version}, tree.Target{Kernel: m.Kernel, Arch: m.Arch}
+	mine := filepath.Join(in.Tree.Modules(id, k), filepath.Base(f.Path))
+	if same, err := module.Same(f.Path, mine); err == nil && same {
+		return ""
+	}
+	if own, err := module.Read(mine); err == nil && version.Compare(have.Version, own.Version) > 0 {
+		return ""
+	}
+	return "is not what was installed"
+}
+
+// Intact tells whether the files of a build are what its manifest says. One
+// without a manifest is taken at its word.
+func (in *Installer) Intact(id tree.ID, k tree.Target) bool {
+	m, err := in.Tree.Manifest(id, k)
+	if err != nil || m == nil {
+		return err == nil
+	}
+	for _, f := range m.Files {
+		sum, err := digest(filepath.Join(in.Tree.Modules(id, k), filepath.Base(f.Name)))
+		if err != nil || sum != f.SHA256 {
+			return false
+		}
+	}
+	return !m.Unfinished
+}
+
+// Usable tells whether a build may be installed because somebody says so: it
+// came to its end, and every module of it that is there can be read. What
+// somebody made of the modules by hand is theirs to decide.
+func (in *Installer) Usable(id tree.ID, k tree.Target) bool {
+	if m, err := in.Tree.Manifest(id, k); err == nil && m != nil && m.Unfinished {
+		return false
+	}
+	entries, err := os.ReadDir(in.Tree.Modules(id, k))
+	for _, e := range entries {
+		if _, _, ok := module.ParseSuffix(e.Name()); !ok {
+			continue
+		}
+		if _, err := module.Read(filepath.Join(in.Tree.Modules(id, k), e.Name())); err != nil {
+			return false
+		}
+	}
+	return err == nil
+}
+
+// Outdated says what is wrong with an index of modules, modules.dep, that does
+// not know the installed files; or it is empty. A kernel without an index is
+// not wholly there, and what is of the future tells nothing.
+func Outdated(dep string, installed []string, now time.Time) string {
+	st, err := os.Stat(dep)
+	switch {
+	case err != nil || len(installed) == 0:
+		return ""
+	case st.Size() == 0:
+		return "is empty"
+	}
+	for _, file := range installed {
+		if f, err := os.Lstat(file); err == nil && f.ModTime().After(st.ModTime()) && !f.ModTime().After(now) {
+			return "is older than " + file
+		}
+	}
+	return ""
+}
