@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -126,11 +127,14 @@ func (t *table) String() string {
 
 // write puts the table into a file, for programs.
 func (t *table) write(path string) error {
-	data, err := json.MarshalIndent(map[string]any{"schema": 1, "rows": t.rows}, "", "  ")
-	if err != nil {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(map[string]any{"schema": 1, "rows": t.rows}); err != nil {
 		return err
 	}
-	return os.WriteFile(path, append(data, '\n'), 0o644)
+	return os.WriteFile(path, b.Bytes(), 0o644)
 }
 
 func median[T cmp.Ordered](list []T) T {
