@@ -328,12 +328,7 @@ func TestHostileConf(t *testing.T) {
 // noProcess wants no process to be left that has a word in its arguments.
 func (m *machine) noProcess(word string) {
 	m.Helper()
-	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	m.must(err)
-	for _, file := range lines {
-		data, _ := os.ReadFile(file) // it may have ended by now
-		if words := strings.Split(string(data), "\x00"); len(words) > 1 && words[0] == "sleep" && words[1] == word {
-			m.Errorf("%s is left running: %q", filepath.Dir(file), words)
-		}
+	if left := processes(word); len(left) > 0 {
+		m.Errorf("left running: %v", left)
 	}
 }

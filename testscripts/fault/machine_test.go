@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,15 +26,17 @@ import (
 
 // TestMain makes the test binary the programs under test too.
 func TestMain(m *testing.M) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP) // as the mains do
 	switch os.Getenv("FAULT_PROGRAM") {
 	case "dkms":
 		streams := cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
-		os.Exit(cli.Main(context.Background(), machineHost(), streams, os.Args[1:]))
+		os.Exit(cli.Main(ctx, machineHost(), streams, os.Args[1:]))
 	case "tracer":
 		os.Exit(traceMain())
 	case "hook":
-		os.Exit(hook.Main(context.Background(), machineHost(), os.Stdout, os.Stderr, os.Getenv("HOOK_PATH"), os.Args[1:]))
+		os.Exit(hook.Main(ctx, machineHost(), os.Stdout, os.Stderr, os.Getenv("HOOK_PATH"), os.Args[1:]))
 	}
+	stop()
 	os.Exit(m.Run())
 }
 
