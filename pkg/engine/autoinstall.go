@@ -95,12 +95,9 @@ func (e *Engine) idle(targets []tree.Target) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	now := make([]headers, len(targets))
+	now, indexes := make([]headers, len(targets)), make([]install.Index, len(targets))
 	for i, t := range targets {
-		now[i] = e.headersNow(t)
-		if e.staleIndex(t) != "" {
-			return false, nil
-		}
+		now[i], indexes[i] = e.headersNow(t), e.index(t)
 	}
 	var work sync.WaitGroup
 	var busy atomic.Bool
@@ -108,7 +105,7 @@ func (e *Engine) idle(targets []tree.Target) (bool, error) {
 	for part := range slices.Chunk(names, max(share, sharing)) {
 		work.Go(func() {
 			for _, name := range part {
-				if busy.Load() || !e.settled(name, targets, now) {
+				if busy.Load() || !e.settled(name, targets, now, indexes) {
 					busy.Store(true)
 					return
 				}
@@ -122,15 +119,19 @@ func (e *Engine) idle(targets []tree.Target) (bool, error) {
 // sharing is how many packages are worth a thread.
 const sharing = 16
 
-// settled tells whether nothing is to be done for a package; now are the
-// headers of the targets.
-func (e *Engine) settled(name string, targets []tree.Target, now []headers) bool {
+// settled tells whether nothing is to be done for a package; now and indexes
+// are the headers and module indexes of the targets.
+func (e *Engine) settled(name string, targets []tree.Target, now []headers, indexes []install.Index) bool {
 	id, known, broken := newestOf(e.tree.Known(name))
 	if len(broken) > 0 {
 		return false
 	}
 	for i, t := range targets {
-		if known && !e.sound(id, t, now[i]) {
+		if !known {
+			break
+		}
+		m, ok := e.sound(id, t, now[i])
+		if !ok || m != nil && indexes[i].Outdated(m.Installed, e.host.Now()) != "" {
 			return false
 		}
 	}
@@ -139,16 +140,16 @@ func (e *Engine) settled(name string, targets []tree.Target, now []headers) bool
 
 // sound tells whether a version is installed, its files are still there as
 // they were put there, and the headers are those that it was built with. What
-// the original built and installed is taken at its word.
-func (e *Engine) sound(id tree.ID, t tree.Target, now headers) bool {
+// the original built and installed is taken at its word, and has no manifest.
+func (e *Engine) sound(id tree.ID, t tree.Target, now headers) (m *tree.Manifest, ok bool) {
 	if !e.tree.IsInstalled(id, t) {
-		return false
+		return nil, false
 	}
 	m, err := e.tree.Manifest(id, t)
 	if err != nil || m == nil {
-		return err == nil
+		return nil, err == nil
 	}
-	return e.installer.Sound(m) && !e.outOfDate(m, now)
+	return m, e.installer.Sound(m) && !e.outOfDate(m, now)
 }
 
 // headers are those of a kernel, with their stamp as it is now: a missing one
@@ -215,7 +216,7 @@ func (e *Engine) planAutoinstall(ctx context.Context, targets []tree.Target, for
 	for _, t := range targets {
 		now := e.headersNow(t)
 		for _, id := range list {
-			if !e.sound(id, t, now) {
+			if _, ok := e.sound(id, t, now); !ok {
 				open = append(open, subject{id, t})
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"dkms/pkg/build"
@@ -38,14 +37,10 @@ func (e *Engine) status(ctx context.Context, req *Request) error {
 	if req.JSON {
 		return e.printJSON(lines)
 	}
-	var kernels []tree.Target
 	for _, l := range lines {
 		e.print(l)
-		if l.build != nil && l.build.Installed && !slices.Contains(kernels, l.build.Target) {
-			kernels = append(kernels, l.build.Target)
-		}
 	}
-	e.warnOfIndexes(kernels)
+	e.warnOfIndexes(lines)
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -112,20 +113,35 @@ func (in *Installer) Usable(id tree.ID, k tree.Target) bool {
 	return err == nil
 }
 
-// Outdated says what is wrong with an index of modules, modules.dep, that does
-// not know the installed files; or it is empty. A kernel without an index is
-// not wholly there, and what is of the future tells nothing.
-func Outdated(dep string, installed []string, now time.Time) string {
+// Index is the index of a kernel's modules, modules.dep, as it was when it was
+// looked at.
+type Index struct {
+	path string
+	st   fs.FileInfo // nil where there is none
+}
+
+// LookAtIndex looks at an index, which need not be there.
+func LookAtIndex(dep string) Index {
 	st, err := os.Stat(dep)
-	switch {
-	case err != nil || len(installed) == 0:
-		return ""
-	case st.Size() == 0:
-		return "is empty"
+	if err != nil {
+		st = nil
 	}
-	for _, file := range installed {
-		if f, err := os.Lstat(file); err == nil && f.ModTime().After(st.ModTime()) && !f.ModTime().After(now) {
-			return "is older than " + file
+	return Index{dep, st}
+}
+
+// Outdated says what is wrong with an index that does not know the installed
+// files; or it is empty. A kernel without an index is not wholly there, and
+// what is of the future tells nothing.
+func (x Index) Outdated(installed []tree.Installed, now time.Time) string {
+	switch {
+	case x.st == nil || len(installed) == 0:
+		return ""
+	case x.st.Size() == 0:
+		return x.path + " is empty"
+	}
+	for _, i := range installed {
+		if f, err := os.Lstat(i.Path); err == nil && f.ModTime().After(x.st.ModTime()) && !f.ModTime().After(now) {
+			return x.path + " is older than " + i.Path
 		}
 	}
 	return ""
