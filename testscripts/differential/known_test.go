@@ -195,6 +195,14 @@ var differences = []difference{
 		},
 	},
 	{
+		name:    "what is installed is damaged",
+		example: "dkms install plain/1.0 -k " + plainKernel + "\necho >>/lib/modules/" + plainKernel + "/updates/dkms/plain.ko\ndkms install plain/1.0 -k " + plainKernel,
+		reason:  "the original takes the link for the module, ours installs it again (dkms(8), DIFFERENCES)",
+		is: func(_ []step, o *outcome, _ item) bool {
+			return strings.Contains(o.ours.stderr, "it is installed again")
+		},
+	},
+	{
 		name:    "builds go by their record",
 		example: "dkms build plain/1.0 -k " + plainKernel + "\necho 'BUILT_MODULE_NAME[0]=other' >>/usr/src/plain-1.0/dkms.conf",
 		reason:  "the original lists a build by today's dkms.conf without the overrides, ours by what was built (differences.md, 32 and 46)",
