@@ -1,5 +1,5 @@
-// Package chroot makes two Debian systems that are equal but for dkms: one has
-// Debian's, one has ours. Tests compare the two in them.
+// Package chroot makes Debian systems for tests: above all two that are equal
+// but for dkms, of which one has Debian's and one has ours, to compare them.
 //
 // It guarantees that both are whole and that nobody else uses them while the
 // test runs. They are kept from one run to the next, below /var/tmp or where
@@ -36,23 +36,19 @@ type Pair struct{ Theirs, Ours string }
 // has to lie two directories below the top.
 func Prepare(t testing.TB) Pair {
 	t.Helper()
-	Need(t, os.Getuid() == 0, "chroot needs root")
-	for _, program := range []string{"debootstrap", "unshare", "chroot", "make", "go"} {
-		_, err := exec.LookPath(program)
-		Need(t, err == nil, program+" is not installed")
-	}
+	Require(t, "debootstrap", "unshare", "chroot", "make", "go")
 	cache := os.Getenv("DIFFERENTIAL_CACHE")
 	if cache == "" {
 		cache = "/var/tmp/dkms-differential"
 	}
 	cache = filepath.Join(cache, "v"+layout)
 	Check(t, os.MkdirAll(cache, 0o755))
-	hold(t, cache)
+	Hold(t, cache)
 
 	base, p := filepath.Join(cache, "base"), Pair{filepath.Join(cache, "theirs"), filepath.Join(cache, "ours")}
-	Check(t, once(base, debootstrap))
-	Check(t, once(p.Theirs, func(dir string) error { return errors.Join(copyTree(base, dir), installDebians(dir)) }))
-	Check(t, once(p.Ours, func(dir string) error { return copyTree(base, dir) }))
+	Check(t, Once(base, func(dir string) error { return Debootstrap(dir, packages) }))
+	Check(t, Once(p.Theirs, func(dir string) error { return errors.Join(copyTree(base, dir), installDebians(dir)) }))
+	Check(t, Once(p.Ours, func(dir string) error { return copyTree(base, dir) }))
 	installOurs(t, p.Ours)
 	return p
 }
@@ -77,31 +73,43 @@ func Check(t testing.TB, err error) {
 	}
 }
 
-// hold keeps other runs away from the cache.
-func hold(t testing.TB, cache string) {
+// Require needs root and programs.
+func Require(t testing.TB, programs ...string) {
 	t.Helper()
-	f, err := os.Create(filepath.Join(cache, "lock"))
+	Need(t, os.Getuid() == 0, "this needs root")
+	for _, program := range programs {
+		_, err := exec.LookPath(program)
+		Need(t, err == nil, program+" is not installed")
+	}
+}
+
+// Hold keeps other runs away from a directory that is kept from one to the
+// next, until the test ends.
+func Hold(t testing.TB, dir string) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(dir, "lock"))
 	Check(t, err)
 	Check(t, unix.Flock(int(f.Fd()), unix.LOCK_EX))
 	t.Cleanup(func() { f.Close() })
 }
 
-// once makes the directory dir, which appears only when it is complete.
-func once(dir string, fill func(string) error) error {
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+// Once makes a file or a directory, which appears only when it is complete.
+func Once(to string, fill func(string) error) error {
+	if _, err := os.Stat(to); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	partial := dir + ".partial"
+	partial := to + ".partial"
 	if err := os.RemoveAll(partial); err != nil {
 		return err
 	}
 	if err := fill(partial); err != nil {
 		return err
 	}
-	return os.Rename(partial, dir)
+	return os.Rename(partial, to)
 }
 
-func debootstrap(dir string) error {
+// Debootstrap makes the smallest Debian that has some packages.
+func Debootstrap(dir, packages string) error {
 	return Run("debootstrap", "--variant=minbase", "--include="+packages, "bookworm", dir, mirror())
 }
 

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"dkms/testscripts/chroot"
 )
 
 // bootModules are what the initramfs needs to mount the disk.
@@ -75,7 +77,7 @@ func (i image) packInitramfs(t *testing.T, release string) []byte {
 	}
 	read := func(path string) []byte {
 		data, err := os.ReadFile(path)
-		check(t, err)
+		chroot.Check(t, err)
 		return data
 	}
 	c.add("bin/busybox", 0o100755, read(filepath.Join(i.tree, "bin/busybox")))
@@ -100,7 +102,7 @@ func (i image) needed(t *testing.T, release string) []string {
 	var files []string
 	for _, name := range bootModules {
 		out, err := exec.Command("modprobe", "-d", i.tree, "-S", release, "-D", name).Output()
-		check(t, err)
+		chroot.Check(t, err)
 		for line := range strings.Lines(string(out)) {
 			if path, ok := strings.CutPrefix(strings.TrimSpace(line), "insmod "); ok {
 				files = append(files, strings.TrimSpace(path))

@@ -3,17 +3,13 @@
 package vm
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"dkms/testscripts/chroot"
 )
 
 // layout is part of the name of the cache: another set of packages is another
@@ -46,82 +42,35 @@ type image struct {
 // test ends.
 func prepare(t *testing.T) image {
 	t.Helper()
-	need(t, os.Getuid() == 0, "debootstrap needs root")
-	for _, program := range []string{"debootstrap", "chroot", "dpkg-deb", "depmod", "modprobe", "mke2fs", "xz", "lz4", "tar", "make", "go", qemu} {
-		_, err := exec.LookPath(program)
-		need(t, err == nil, program+" is not installed")
-	}
+	chroot.Require(t, "debootstrap", "chroot", "dpkg-deb", "depmod", "modprobe", "mke2fs", "xz", "lz4", "tar", "make", "go", qemu)
 	cache := os.Getenv("VM_CACHE")
 	if cache == "" {
 		cache = "/var/tmp/dkms-vm"
 	}
 	i := image{dir: filepath.Join(cache, "v"+layout)}
 	i.tree, i.disk = filepath.Join(i.dir, "tree"), filepath.Join(i.dir, "disk.ext4")
-	check(t, os.MkdirAll(i.dir, 0o755))
-	hold(t, i.dir)
-	check(t, once(i.tree, makeTree))
+	chroot.Check(t, os.MkdirAll(i.dir, 0o755))
+	chroot.Hold(t, i.dir)
+	chroot.Check(t, chroot.Once(i.tree, makeTree))
 	i.releases = releases(t, i.tree)
-	check(t, once(i.disk, func(to string) error {
-		return run("mke2fs", "-q", "-t", "ext4", "-L", "dkms-vm", "-d", i.tree, to, "2500M")
+	chroot.Check(t, chroot.Once(i.disk, func(to string) error {
+		return chroot.Run("mke2fs", "-q", "-t", "ext4", "-L", "dkms-vm", "-d", i.tree, to, "2500M")
 	}))
 	for _, release := range i.releases {
-		check(t, once(i.kernel(release), func(to string) error { return i.extractKernel(release, to) }))
-		check(t, os.WriteFile(i.initramfs(release), i.packInitramfs(t, release), 0o644))
+		chroot.Check(t, chroot.Once(i.kernel(release), func(to string) error { return i.extractKernel(release, to) }))
+		chroot.Check(t, os.WriteFile(i.initramfs(release), i.packInitramfs(t, release), 0o644))
 	}
 	return i
-}
-
-// need skips the test where something it runs is missing; in CI it fails.
-func need(t *testing.T, ok bool, why string) {
-	t.Helper()
-	switch {
-	case ok:
-	case os.Getenv("CI") != "":
-		t.Fatal(why)
-	default:
-		t.Skip(why)
-	}
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// hold keeps other runs away from the cache.
-func hold(t *testing.T, dir string) {
-	t.Helper()
-	f, err := os.Create(filepath.Join(dir, "lock"))
-	check(t, err)
-	check(t, unix.Flock(int(f.Fd()), unix.LOCK_EX))
-	t.Cleanup(func() { f.Close() })
-}
-
-// once makes a file or directory, which appears only when it is complete.
-func once(to string, fill func(string) error) error {
-	if _, err := os.Stat(to); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	partial := to + ".partial"
-	if err := os.RemoveAll(partial); err != nil {
-		return err
-	}
-	if err := fill(partial); err != nil {
-		return err
-	}
-	return os.Rename(partial, to)
 }
 
 // makeTree bootstraps Debian with two init systems and the headers of two
 // kernels, and adds the kernels.
 func makeTree(dir string) error {
-	if err := run("debootstrap", "--variant=minbase", "--include="+basePackages, "bookworm", dir, mirror()); err != nil {
+	if err := chroot.Debootstrap(dir, basePackages); err != nil {
 		return err
 	}
 	apt := []string{dir, "apt-get", "install", "-qy", "--no-install-recommends"}
-	if err := run("chroot", append(apt, otherInit...)...); err != nil {
+	if err := chroot.Run("chroot", append(apt, otherInit...)...); err != nil {
 		return err
 	}
 	for _, flavour := range flavours {
@@ -157,7 +106,7 @@ func addKernel(dir, flavour string) error {
 	if err != nil {
 		return err
 	}
-	if err := run("chroot", dir, "sh", "-c", unpackImage, "linux-image-"+release); err != nil {
+	if err := chroot.Run("chroot", dir, "sh", "-c", unpackImage, "linux-image-"+release); err != nil {
 		return err
 	}
 	kernel := filepath.Join(dir, "lib/modules", release, "kernel")
@@ -176,7 +125,7 @@ func addKernel(dir, flavour string) error {
 			return err
 		}
 	}
-	return run("depmod", "-b", dir, release)
+	return chroot.Run("depmod", "-b", dir, release)
 }
 
 // releaseOf finds the kernel of a flavour for which the headers are there.
@@ -193,43 +142,8 @@ func releases(t *testing.T, dir string) []string {
 	var list []string
 	for _, flavour := range flavours {
 		release, err := releaseOf(dir, flavour)
-		check(t, err)
+		chroot.Check(t, err)
 		list = append(list, release)
 	}
 	return list
-}
-
-// mirror is where this machine has Debian from.
-func mirror() string {
-	files, _ := filepath.Glob("/etc/apt/sources.list.d/*")
-	for _, file := range append(files, "/etc/apt/sources.list") {
-		data, _ := os.ReadFile(file)
-		for word := range strings.FieldsSeq(string(data)) {
-			if strings.HasPrefix(word, "http") && strings.HasSuffix(strings.TrimRight(word, "/"), "/debian") {
-				return word
-			}
-		}
-	}
-	return "" // debootstrap knows one
-}
-
-// proxy is the one that apt uses here, for what is run in its place.
-func proxy() []string {
-	out, err := exec.Command("apt-config", "shell", "proxy", "Acquire::http::Proxy").Output()
-	value, ok := strings.CutPrefix(strings.TrimSpace(string(out)), "proxy=")
-	if err != nil || !ok {
-		return nil
-	}
-	return []string{"http_proxy=" + strings.Trim(value, "'")}
-}
-
-func run(name string, args ...string) error {
-	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), proxy()...)
-	cmd.Env = append(cmd.Env, "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		out = out[max(0, len(out)-2000):]
-		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, bytes.TrimSpace(out))
-	}
-	return nil
 }

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"dkms/testscripts/chroot"
 )
 
 const (
@@ -53,11 +55,11 @@ type boot struct {
 func newMachine(t *testing.T, i image) *machine {
 	t.Helper()
 	dir := filepath.Join(i.dir, filepath.Base(t.Name()))
-	check(t, os.RemoveAll(dir))
-	check(t, os.MkdirAll(dir, 0o755))
+	chroot.Check(t, os.RemoveAll(dir))
+	chroot.Check(t, os.MkdirAll(dir, 0o755))
 	m := &machine{t: t, image: i, dir: dir, disk: filepath.Join(dir, "disk.ext4")}
 	t.Cleanup(func() { os.Remove(m.disk) })
-	check(t, run("cp", "--sparse=always", "--reflink=auto", i.disk, m.disk))
+	chroot.Check(t, chroot.Run("cp", "--sparse=always", "--reflink=auto", i.disk, m.disk))
 	return m
 }
 
@@ -82,7 +84,7 @@ func (m *machine) boot(b boot) report {
 		go cutPower(ctx, cancel, results, b.cut)
 	}
 	out, err := cmd.CombinedOutput()
-	check(m.t, errors.Join(os.RemoveAll(m.path("payload")), os.Remove(m.path("payload.tar"))))
+	chroot.Check(m.t, errors.Join(os.RemoveAll(m.path("payload")), os.Remove(m.path("payload.tar"))))
 	m.t.Logf("boot %d of %s by %s took %.0f s", m.boots, b.release, b.init, time.Since(start).Seconds())
 	r := readReport(results)
 	if data, err := os.ReadFile(console); err == nil {
@@ -120,10 +122,10 @@ func cutPower(ctx context.Context, cut func(), results string, after time.Durati
 func (m *machine) payload(b boot) {
 	m.t.Helper()
 	dir := m.path("payload")
-	check(m.t, os.MkdirAll(filepath.Join(dir, "src"), 0o755))
+	chroot.Check(m.t, os.MkdirAll(filepath.Join(dir, "src"), 0o755))
 	from := map[string]string{"agent": "guest/lib/agent", "job": "guest/jobs/" + b.job}
 	jobs, err := filepath.Glob("guest/jobs/*")
-	check(m.t, err)
+	chroot.Check(m.t, err)
 	for _, job := range jobs {
 		from[filepath.Base(job)] = job
 	}
@@ -134,23 +136,23 @@ func (m *machine) payload(b boot) {
 		if b.pre == "" {
 			from["pre"] = "guest/jobs/pre.sh"
 		}
-		check(m.t, run("cp", "-a", m.image.ours(b.init), filepath.Join(dir, "root")))
+		chroot.Check(m.t, chroot.Run("cp", "-a", m.image.ours(b.init), filepath.Join(dir, "root")))
 		for _, source := range b.first {
-			check(m.t, run("cp", "-a", source, filepath.Join(dir, "src")))
+			chroot.Check(m.t, chroot.Run("cp", "-a", source, filepath.Join(dir, "src")))
 		}
 	}
 	if b.init == openrcInit {
-		check(m.t, os.WriteFile(filepath.Join(dir, "openrc"), nil, 0o644))
+		chroot.Check(m.t, os.WriteFile(filepath.Join(dir, "openrc"), nil, 0o644))
 	}
 	for name, path := range from {
 		data, err := os.ReadFile(path)
-		check(m.t, err)
-		check(m.t, os.WriteFile(filepath.Join(dir, name), data, 0o644))
+		chroot.Check(m.t, err)
+		chroot.Check(m.t, os.WriteFile(filepath.Join(dir, name), data, 0o644))
 	}
 	for name, text := range b.files {
-		check(m.t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+		chroot.Check(m.t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
-	check(m.t, run("tar", "-C", dir, "--owner=0", "--group=0", "-cf", m.path("payload.tar"), "."))
+	chroot.Check(m.t, chroot.Run("tar", "-C", dir, "--owner=0", "--group=0", "-cf", m.path("payload.tar"), "."))
 }
 
 func (m *machine) arguments(b boot, console, results string) []string {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"dkms/testscripts/chroot"
 )
 
 const (
@@ -53,8 +55,8 @@ func (m *machine) enroll(where string) []string {
 func (m *machine) firmware(vars string) []string {
 	m.t.Helper()
 	_, err := os.Stat(firmware)
-	need(m.t, err == nil, firmware+" is not there: install ovmf")
-	check(m.t, run("cp", firmwareVars, vars))
+	chroot.Need(m.t, err == nil, firmware+" is not there: install ovmf")
+	chroot.Check(m.t, chroot.Run("cp", firmwareVars, vars))
 	return []string{
 		"-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on",
 		"-drive", "if=pflash,format=raw,readonly=on,file=" + firmware,

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"dkms/testscripts/chroot"
 )
 
 // scenario is a machine's story.
@@ -66,20 +68,20 @@ func (i image) ours(init string) string {
 func (i image) installOurs(t *testing.T) {
 	t.Helper()
 	bin := t.TempDir()
-	check(t, run("make", "-C", "../..", "BIN="+bin, "all"))
+	chroot.Check(t, chroot.Run("make", "-C", "../..", "BIN="+bin, "all"))
 	for init, service := range map[string][]string{
 		systemdInit: {"SYSTEMD=/lib/systemd/system"},
 		openrcInit:  {"SYSTEMD=", "OPENRC=/etc/init.d"},
 	} {
 		to := i.ours(init)
-		check(t, os.RemoveAll(to))
-		check(t, run("make", append([]string{"-C", "../..", "BIN=" + bin, "DESTDIR=" + to, "DISTRO=debian", "install"}, service...)...))
+		chroot.Check(t, os.RemoveAll(to))
+		chroot.Check(t, chroot.Run("make", append([]string{"-C", "../..", "BIN=" + bin, "DESTDIR=" + to, "DISTRO=debian", "install"}, service...)...))
 		// In the image /lib is a link to /usr/lib, which cp would not follow.
 		if lib := filepath.Join(to, "lib"); service[0] != "SYSTEMD=" {
-			check(t, run("cp", "-a", lib, filepath.Join(to, "usr")))
-			check(t, os.RemoveAll(lib))
+			chroot.Check(t, chroot.Run("cp", "-a", lib, filepath.Join(to, "usr")))
+			chroot.Check(t, os.RemoveAll(lib))
 		}
-		check(t, run("cp", "-a", "guest/root/.", to))
+		chroot.Check(t, chroot.Run("cp", "-a", "guest/root/.", to))
 	}
 }
 
