@@ -83,9 +83,7 @@ func FirstError(path string) []string {
 	var found, refused, fallback []string
 	for scan.Scan() {
 		line := scan.Text()
-		if len(line) > maxLogLine {
-			line = strings.ToValidUTF8(line[:maxLogLine], "")
-		}
+		line = strings.ToValidUTF8(line[:min(len(line), maxLogLine)], "")
 		switch {
 		case len(found) > 0:
 			if len(found) > errorContext || !strings.HasPrefix(line, " ") && !strings.HasPrefix(line, "\t") {

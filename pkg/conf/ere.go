@@ -130,10 +130,20 @@ func (t *translator) interval() error {
 	if !number(low) || high != "" && !number(high) {
 		return fmt.Errorf("invalid interval {%s}", text)
 	}
+	low, high = noZeros(low), noZeros(high)
 	if ranged {
 		low += ","
 	}
 	return t.repeat("{" + low + high + "}")
+}
+
+// noZeros takes the zeros off the front of a number, which Go's syntax does
+// not have there.
+func noZeros(s string) string {
+	if s == "" {
+		return ""
+	}
+	return strings.TrimLeft(s[:len(s)-1], "0") + s[len(s)-1:]
 }
 
 func number(s string) bool {

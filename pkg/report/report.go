@@ -193,5 +193,5 @@ func (l *Lines) write(k Kind, text string) {
 		return
 	}
 	l.last = text
-	io.WriteString(l.W, text)
+	io.WriteString(l.W, harmless(text))
 }

@@ -29,6 +29,7 @@ func TestLines(t *testing.T) {
 		{"failure", Event{Kind: Failure, Text: "make failed"}, "dkms: make failed\n"},
 		{"every line of it", Event{Kind: Warning, Text: "one\n  two\n"}, "dkms: warning: one\ndkms: warning:   two\n"},
 		{"hint", Event{Kind: Failure, Text: "no headers", Err: hinted}, "dkms: no headers\ndkms: hint: install x\ndkms: hint: or y\n"},
+		{"what a terminal would obey", Event{Kind: Warning, Text: "a\x1b[2J\tb\r\a"}, "dkms: warning: a[2J\tb\n"},
 		{"hint of a wrapped error", Event{Kind: Warning, Text: "w", Err: fmt.Errorf("foo: %w", hinted)}, "dkms: warning: w\ndkms: hint: install x\ndkms: hint: or y\n"},
 		{"error without a hint", Event{Kind: Failure, Text: "x", Err: errors.New("x")}, "dkms: x\n"},
 		{"it took a while", Event{Kind: Done, Text: "built", Elapsed: 1260 * time.Millisecond}, "dkms: built (1.3 s)\n"},

@@ -76,8 +76,18 @@ func lastLine(path string, since time.Time) string {
 	return printable(string(tail[bytes.LastIndexAny(tail, "\r\n")+1:]))
 }
 
-// printable makes s harmless for a terminal: what a log holds is up to the
-// sources that are built.
+// harmless takes out of lines what a terminal would obey: they may quote a log,
+// and what that holds is up to the sources that are built.
+func harmless(lines string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || !unicode.IsControl(r) {
+			return r
+		}
+		return -1
+	}, lines)
+}
+
+// printable makes one line of s, as harmless.
 func printable(s string) string {
 	s = strings.Map(func(r rune) rune {
 		switch {
