@@ -154,6 +154,7 @@ func (b *Builder) build(ctx context.Context, j Job, seat *seat) (manifest *tree.
 	}
 	defer func() {
 		if closeErr := w.scratch.close(err != nil); closeErr != nil {
+			b.Pool.untidy.Store(true)
 			b.Report.Warnf("%s: kernel %s: what is left of the build could not be put away: %v", j.ID, j.Kernel.Release, closeErr)
 		}
 		if w.faulty {
@@ -170,7 +171,7 @@ func (b *Builder) build(ctx context.Context, j Job, seat *seat) (manifest *tree.
 	if manifest, err = w.keep(ctx); err != nil {
 		return nil, err
 	}
-	if err := os.Rename(w.scratch.log, b.Tree.Log(j.ID, j.target())); err != nil {
+	if err := w.keepLog(); err != nil {
 		b.Report.Warnf("%s: the build log could not be kept: %v", j.ID, err)
 	}
 	return manifest, nil

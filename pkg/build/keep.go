@@ -51,6 +51,8 @@ func (w *work) keep(ctx context.Context) (*tree.Manifest, error) {
 	if err := os.Chmod(stage, 0o755); err != nil {
 		return nil, err
 	}
+	// The log is kept with the build from the beginning, and still written.
+	os.Link(w.scratch.log, filepath.Join(stage, "log", "make.log"))
 	dir := w.Tree.BuildDir(w.ID, w.target())
 	if err := swapIn(stage, dir); err != nil {
 		return nil, err
@@ -59,6 +61,16 @@ func (w *work) keep(ctx context.Context) (*tree.Manifest, error) {
 		return nil, errors.Join(err, w.takeBack(stage, dir))
 	}
 	return manifest, nil
+}
+
+// keepLog makes sure that the log is with the build: file systems may know no
+// links, and POST_BUILD may do anything.
+func (w *work) keepLog() error {
+	log := w.Tree.Log(w.ID, w.target())
+	if st, err := os.Lstat(log); err == nil && st.Mode().IsRegular() {
+		return os.Remove(w.scratch.log)
+	}
+	return os.Rename(w.scratch.log, log)
 }
 
 // postBuild runs POST_BUILD, which may change what is kept and add to it.
@@ -73,7 +85,7 @@ func (w *work) postBuild(ctx context.Context, m *tree.Manifest, parent, dir stri
 	}
 	err := w.hook(ctx, "POST_BUILD", w.Conf.PostBuild, parent)
 	if w.scratch.private != "" {
-		err = errors.Join(err, own(parent, 0))
+		err = errors.Join(err, own(parent, 0), os.Lchown(w.scratch.log, 0, 0)) // the log may be out of there
 	}
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"dkms/pkg/system"
@@ -31,6 +32,7 @@ type Pool struct {
 	own, give *os.File
 	users     chan int
 	alone     sync.RWMutex
+	untidy    atomic.Bool
 
 	mu       sync.Mutex
 	running  int
@@ -99,6 +101,9 @@ func (p *Pool) put(n int) {
 		return true
 	})
 }
+
+// Untidy tells whether something of a build could not be put away.
+func (p *Pool) Untidy() bool { return p.untidy.Load() }
 
 // Close gives the pipe back.
 func (p *Pool) Close() {

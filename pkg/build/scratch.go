@@ -130,7 +130,7 @@ func own(dir string, user int) error {
 
 // close takes the place away; that of a build that has failed is kept for
 // whoever looks into it, where DKMS leaves it.
-func (s *scratch) close(failed bool) error {
+func (s *scratch) close(failed bool) (err error) {
 	defer s.done()
 	if s.private == "" {
 		if failed {
@@ -138,13 +138,13 @@ func (s *scratch) close(failed bool) error {
 		}
 		return os.RemoveAll(s.dir)
 	}
-	defer os.RemoveAll(s.private)
+	defer func() { err = errors.Join(err, os.RemoveAll(s.private)) }()
 	unlock := s.pool.lock(s.id)
 	defer unlock()
 	if !failed {
 		return nil
 	}
-	err := keepAttempt(s.tree, s.id)
+	err = keepAttempt(s.tree, s.id)
 	if system.IsFile(s.log) {
 		// The build may have made anything of the name of its log.
 		os.RemoveAll(filepath.Join(s.real, filepath.Base(s.log)))

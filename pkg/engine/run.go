@@ -88,7 +88,10 @@ func (e *Engine) carryOut(ctx context.Context, req *Request, p *plan.Plan, confs
 func (r *run) steps(ctx context.Context, p *plan.Plan) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	r.builds = r.newBuilds(p)
-	defer r.builds.end()
+	defer func() {
+		r.builds.end()
+		r.untidy = r.untidy || r.builds.pool.Untidy()
+	}()
 	defer cancel()
 	if slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.Kind == plan.Build }) {
 		if r.confined, err = r.confinement(ctx); err != nil {

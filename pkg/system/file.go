@@ -152,8 +152,10 @@ func SwapDir(path, stage string) error {
 	case err == nil:
 	case errors.Is(err, unix.ENOENT):
 		err = os.Rename(stage, path)
-	default: // a file system that cannot exchange
-		err = swapByThree(path, stage)
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.ENOTSUP):
+		err = swapByThree(path, stage) // a file system that cannot exchange
+	default:
+		err = &os.LinkError{Op: "rename", Old: stage, New: path, Err: err}
 	}
 	if err != nil {
 		return err
@@ -163,7 +165,11 @@ func SwapDir(path, stage string) error {
 
 func swapByThree(path, stage string) error {
 	old := stage + ".old"
-	if err := os.Rename(path, old); err != nil {
+	err := os.Rename(path, old)
+	if errors.Is(err, fs.ErrNotExist) {
+		return os.Rename(stage, path)
+	}
+	if err != nil {
 		return err
 	}
 	if err := os.Rename(stage, path); err != nil {

@@ -270,8 +270,10 @@ func (m *machine) picture() string {
 			to, err := os.Readlink(m.path(rel))
 			_, _, ko := module.ParseSuffix(rel)
 			switch {
-			case strings.HasPrefix(d.Name(), ".failure-"):
+			case strings.HasPrefix(d.Name(), ".failure-"), d.Name() == ".log", strings.Contains(rel, "/.log/"):
 				// What failed once is remembered, and nothing depends on it.
+			case d.IsDir() && strings.HasPrefix(rel, "var/lib/dkms/") && d.Name() == "build":
+				// What is in it counts.
 			case err == nil:
 				list = append(list, rel+" -> "+to)
 			case ko && !d.IsDir():
