@@ -49,7 +49,8 @@ func openScratch(pool *Pool, t *tree.Tree, id tree.ID, k tree.Target, confined b
 		err = s.makePrivate()
 	}
 	if err != nil {
-		return nil, errors.Join(err, s.close(false))
+		s.close(false) // which fails for the same reason, if it does
+		return nil, err
 	}
 	return s, nil
 }
