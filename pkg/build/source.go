@@ -86,15 +86,11 @@ func digestTree(h hash.Hash, dir string) error {
 }
 
 func digestFile(h hash.Hash, name, path string) error {
-	f, err := os.Open(path)
+	f, st, err := system.OpenRegular(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return err
-	}
 	fmt.Fprintf(h, "file %q %t %d\n", name, st.Mode()&0o100 != 0, st.Size())
 	_, err = io.Copy(h, f)
 	return err

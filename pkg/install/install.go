@@ -248,7 +248,7 @@ func describe(path string) (tree.Installed, error) {
 }
 
 func digest(path string) (string, error) {
-	f, err := os.Open(path)
+	f, _, err := system.OpenRegular(path)
 	if err != nil {
 		return "", err
 	}

@@ -8,6 +8,7 @@ import (
 	"dkms/pkg/exit"
 	"dkms/pkg/kernel"
 	"dkms/pkg/module"
+	"dkms/pkg/system"
 	"dkms/pkg/tree"
 )
 
@@ -100,14 +101,17 @@ func (in *Installer) sameVersion(id tree.ID, m *tree.Manifest, i int) bool {
 	return err == nil && mine.Version == have.Version
 }
 
+// maxTruncated bounds the files that are compared, in bytes.
+const maxTruncated = 512 << 20
+
 // truncated tells whether a file is the beginning of the built one, as a crash
 // may leave it.
 func truncated(path, built string) bool {
-	have, err := os.ReadFile(path)
+	have, err := system.ReadRegular(path, maxTruncated)
 	if err != nil {
 		return false
 	}
-	whole, err := os.ReadFile(built)
+	whole, err := system.ReadRegular(built, maxTruncated)
 	return len(have) == 0 || err == nil && bytes.HasPrefix(whole, have)
 }
 

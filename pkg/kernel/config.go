@@ -3,10 +3,10 @@ package kernel
 import (
 	"bufio"
 	"io"
-	"os"
 	"strings"
 
 	"dkms/pkg/module"
+	"dkms/pkg/system"
 )
 
 // Config is a kernel configuration: .config or include/config/auto.conf.
@@ -20,14 +20,11 @@ const maxConfig = 16 << 20
 
 func readConfig(file string) *Config {
 	c := &Config{values: map[string]string{}}
-	f, err := os.Open(file)
+	f, _, err := system.OpenRegular(file)
 	if err != nil {
 		return c
 	}
 	defer f.Close()
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		return c
-	}
 	c.found = true
 	scan := bufio.NewScanner(io.LimitReader(f, maxConfig))
 	scan.Buffer(nil, 1<<20)

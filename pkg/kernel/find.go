@@ -55,16 +55,19 @@ func Select(h system.Host) (releases []string, why string, err error) {
 	return releases, why, nil
 }
 
+// maxWord bounds files of a few words, in bytes.
+const maxWord = 64 << 10
+
 // ReleaseOf is the kernel that a directory of headers is of, or "". What modules
 // are compiled with comes first: Debian has another name in the second file.
 func ReleaseOf(headers string) string {
 	release := ""
-	if data, err := os.ReadFile(filepath.Join(headers, "include/generated/utsrelease.h")); err == nil {
+	if data, err := system.ReadRegular(filepath.Join(headers, "include/generated/utsrelease.h"), maxWord); err == nil {
 		_, rest, _ := strings.Cut(string(data), "#define UTS_RELEASE \"")
 		release, _, _ = strings.Cut(rest, "\"")
 	}
 	if release == "" {
-		data, _ := os.ReadFile(filepath.Join(headers, "include/config/kernel.release"))
+		data, _ := system.ReadRegular(filepath.Join(headers, "include/config/kernel.release"), maxWord)
 		release = strings.TrimSpace(string(data))
 	}
 	if !system.PlainName(release) {

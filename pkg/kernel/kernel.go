@@ -142,7 +142,7 @@ func (k *Kernel) HeadersPackage(distribution string) string {
 
 // packageBase is the pacman package that a kernel on Arch belongs to.
 func (k *Kernel) packageBase() string {
-	data, err := os.ReadFile(filepath.Join(k.ModuleDir(), "pkgbase"))
+	data, err := system.ReadRegular(filepath.Join(k.ModuleDir(), "pkgbase"), maxWord)
 	if err != nil {
 		return ""
 	}

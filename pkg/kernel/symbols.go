@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -16,6 +15,9 @@ import (
 	"dkms/pkg/system"
 )
 
+// maxSymvers bounds a list of symbol versions, in bytes; real ones have 2 MB.
+const maxSymvers = 64 << 20
+
 // SymbolVersions reads the symbol versions of a kernel, as RHEL and SUSE ship
 // them or its headers have them; nil where neither is there.
 func SymbolVersions(root system.Root, release string) map[string]uint32 {
@@ -24,7 +26,7 @@ func SymbolVersions(root system.Root, release string) map[string]uint32 {
 		filepath.Join(dir, "symvers.gz"), filepath.Join(dir, "symvers.xz"),
 		root.Path("/boot/symvers-" + release + ".gz"), filepath.Join(dir, "build", "Module.symvers"),
 	} {
-		data, err := os.ReadFile(path)
+		data, err := system.ReadRegular(path, maxSymvers)
 		if err != nil {
 			continue
 		}
@@ -71,7 +73,7 @@ func Misfit(info *module.Info, release string, known map[string]uint32) string {
 // them they are put together from what its own modules import, which is most of
 // what any module does; whole tells which of the two it was.
 func (k *Kernel) SymbolVersions() (known map[string]uint32, whole bool) {
-	if data, err := os.ReadFile(filepath.Join(k.Headers, "Module.symvers")); err == nil {
+	if data, err := system.ReadRegular(filepath.Join(k.Headers, "Module.symvers"), maxSymvers); err == nil {
 		return ParseSymvers(data), true
 	}
 	if known = SymbolVersions(k.root, k.Release); known != nil {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"debug/elf"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -75,7 +74,7 @@ func (k *Kernel) builtByClang() bool {
 // a makefile. Values that make would have to expand are left alone, except
 // for an empty $(CROSS_COMPILE) before the name.
 func makeVariable(file, name string) string {
-	f, err := os.Open(file)
+	f, _, err := system.OpenRegular(file)
 	if err != nil {
 		return ""
 	}

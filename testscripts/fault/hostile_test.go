@@ -332,3 +332,49 @@ func (m *machine) noProcess(word string) {
 		m.Errorf("left running: %v", left)
 	}
 }
+
+// Whatever lies in the place of an installed module, or of a file of the
+// kernel's headers that is read, is nothing to wait for and no trouble for
+// other modules.
+func TestHostileKernel(t *testing.T) {
+	t.Parallel()
+	m := besieged(t)
+	m.sources("bar", "1.0", []string{"bar"})
+	m.want("add", "bar/1.0")
+	m.want("build", "bar/1.0")
+	m.save("besieged")
+	headers := "usr/src/linux-headers-" + release + "/"
+	installed := "lib/modules/" + release + "/updates/dkms/left.ko"
+	tried := 0
+	for _, path := range []string{
+		installed, "lib/modules/" + release + "/modules.dep", headers + "Module.symvers", headers + "include/config/auto.conf",
+		headers + ".config", headers + "include/config/kernel.release", headers + "include/generated/utsrelease.h", headers + "Makefile",
+		"var/lib/dkms/foo/1.0/" + release + "/" + arch + "/module/left.ko", "etc/dkms/framework.conf", "etc/os-release",
+	} {
+		for name, make := range special {
+			if tried++; tried%max(1, stride/8) != 0 {
+				continue
+			}
+			m.back("besieged")
+			m.must(os.RemoveAll(m.path(path)))
+			m.must(os.MkdirAll(filepath.Dir(m.path(path)), 0o755))
+			m.must(make(m.path(path)))
+			for _, args := range []string{"status", "check", "doctor", "autoinstall", "why foo/1.0", "install --force foo/1.0", "uninstall foo/1.0", "remove foo/1.0 --all"} {
+				start := time.Now()
+				r := m.dkms(strings.Fields(args)...)
+				if elapsed := time.Since(start); elapsed > 20*time.Second {
+					t.Errorf("%s at %s: dkms %s took %v", name, path, args, elapsed)
+				}
+				if r.code < 0 || strings.Contains(r.stderr, "goroutine ") {
+					t.Errorf("%s at %s: dkms %s = %d\n%s", name, path, args, r.code, r.stderr)
+				}
+			}
+			m.unharmed()
+			if path == installed && name != "a directory" {
+				if r := m.dkms("autoinstall"); r.code != 0 || !strings.Contains(m.modules(), "bar.ko") {
+					t.Errorf("%s at %s: autoinstall = %d, and the kernel has\n%s\n%s", name, path, r.code, m.modules(), r.stderr)
+				}
+			}
+		}
+	}
+}
