@@ -41,11 +41,14 @@ func TestMain(m *testing.M) {
 }
 
 // machineHost is a machine whose root is $ROOT and whose running kernel is
-// $RELEASE.
+// $RELEASE, on the day $CLOCK.
 func machineHost() system.Host {
 	syscall.Umask(0o022)
 	h := system.ThisHost(os.Environ())
 	h.Root.Dir, h.Release, h.Machine, h.Chroot = os.Getenv("ROOT"), os.Getenv("RELEASE"), "x86_64", nil
+	if day, err := time.Parse(time.DateOnly, os.Getenv("CLOCK")); err == nil {
+		h.Now = func() time.Time { return day }
+	}
 	return h
 }
 

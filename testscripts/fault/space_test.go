@@ -267,3 +267,41 @@ func TestOrdinaryUser(t *testing.T) {
 		t.Errorf("something has changed:\n%s", difference(after, []string{before}))
 	}
 }
+
+// TestMountedTemporary fills the directory of temporary files. What needs none
+// works, isolated builds among it; what does fails with one clear error, and
+// works once there is room.
+func TestMountedTemporary(t *testing.T) {
+	mounting(t)
+	m := newMachine(t)
+	m.sources("foo", "1.0", pair)
+	full := m.path("full")
+	m.must(os.Mkdir(full, 0o1777))
+	m.must(unix.Mount("tmpfs", full, "tmpfs", 0, "mode=1777,size=65536"))
+	m.leave(full+"/filler", 0)
+	m.env = append(m.env, "TMPDIR="+full)
+	framework := func(lines string) { m.write("etc/dkms/framework.conf", "tmp_location="+full+"\n"+lines) }
+	framework("build_sandbox=require\n")
+	for _, line := range []string{"install foo/1.0", "status", "autoinstall", "check", "uninstall foo/1.0", "unbuild foo/1.0", "mktarball foo/1.0 --source-only"} {
+		m.want(strings.Fields(line)...)
+	}
+	framework("build_sandbox=no\n")
+	r := m.dkms("autoinstall")
+	if r.code != int(exit.SomeFailed) || !strings.Contains(r.stderr, "make failed: exit status 2: there was no room on the disk") {
+		t.Errorf("autoinstall = %d\n%s", r.code, r.stderr)
+	}
+	r = m.dkms("rehearse", "-k", release)
+	if r.code == 0 || strings.Count(r.stderr, "no space left on device") != 1 && !strings.Contains(r.stdout, "no room on the disk") {
+		t.Errorf("rehearse = %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	m.must(os.Remove(full + "/filler"))
+	m.must(unix.Unmount(full, unix.MNT_DETACH))
+	m.want("rehearse", "-k", release)
+	m.want("autoinstall") // what may pass is tried again
+	if status := m.want("status").stdout; status != "foo/1.0, "+release+", "+arch+": installed\n" {
+		t.Errorf("status = %q", status)
+	}
+	if left := append(m.leftovers(), m.wrongIndex()...); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
