@@ -51,6 +51,10 @@ func (w *work) openCache() error {
 	if err := os.MkdirAll(filepath.Dir(w.cache), 0o700); err != nil {
 		return err
 	}
+	// Whoever could write to the cache could write modules.
+	if err := os.Chmod(filepath.Dir(w.cache), 0o700); err != nil {
+		return err
+	}
 	if err := os.Mkdir(w.cache, 0o777); err == nil {
 		if err := os.Chmod(w.cache, 0o777); err != nil {
 			return err
