@@ -35,7 +35,10 @@ func (w *work) keep(ctx context.Context) (*tree.Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(stage)
+	defer func() {
+		os.RemoveAll(stage)
+		os.Remove(parent) // when nothing came of it
+	}()
 	for _, dir := range []string{"log", "module"} {
 		if err := os.Mkdir(filepath.Join(stage, dir), 0o755); err != nil {
 			return nil, err

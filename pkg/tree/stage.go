@@ -64,5 +64,5 @@ func (s *Stage) Keep(m *Manifest) error {
 // Discard deletes what was staged or, after Keep, replaced.
 func (s *Stage) Discard() {
 	os.RemoveAll(s.dir)
-	s.tree.tidyKernel(s.id, s.target.Kernel)
+	s.tree.tidyKernel(s.id, s.target)
 }

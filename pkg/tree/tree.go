@@ -369,19 +369,21 @@ func (t *Tree) DropBuild(id ID, k Target) error {
 	}
 	t.ForgetFailure(id, k)
 	t.ForgetAnswer(id, k)
-	return t.tidyKernel(id, k.Kernel)
+	return t.tidyKernel(id, k)
 }
 
-// tidyKernel deletes the directory of a kernel, with interrupted stages in
-// it, once no build is left there.
-func (t *Tree) tidyKernel(id ID, kernel string) error {
-	dir := filepath.Join(t.VersionDir(id), kernel)
+// tidyKernel deletes the directory of a kernel, with interrupted stages for the
+// target in it, once no build is left there and none for another architecture
+// is on its way.
+func (t *Tree) tidyKernel(id ID, k Target) error {
+	dir := filepath.Join(t.VersionDir(id), k.Kernel)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil
 	}
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), ".") {
+		staged := strings.HasPrefix(e.Name(), StagePrefix)
+		if !strings.HasPrefix(e.Name(), ".") || staged && !strings.HasPrefix(e.Name(), StagePrefix+k.Arch+"_") {
 			return nil
 		}
 	}

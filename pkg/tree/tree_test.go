@@ -367,10 +367,13 @@ func TestDropBuild(t *testing.T) {
 		t.Error("DropBuild does not forget the one failure")
 	}
 	must(t, tr.DropBuild(foo, other))
+	if !system.IsDir(filepath.Join(tr.VersionDir(foo), target.Kernel, ".tmp_x86_64_old")) {
+		t.Error("a build for another architecture has lost its stage")
+	}
+	must(t, tr.DropBuild(foo, target)) // not there
 	if system.IsDir(filepath.Join(tr.VersionDir(foo), target.Kernel)) {
 		t.Error("the kernel's directory is left, though nothing but an interrupted stage is in it")
 	}
-	must(t, tr.DropBuild(foo, target)) // not there
 	if got := tr.State(foo); got != Added {
 		t.Errorf("State = %v; want added", got)
 	}

@@ -63,7 +63,7 @@ var writers = []string{
 	"uninstall foo/1.0 -k KERNEL", "uninstall foo/2.0 -k KERNEL", "unbuild foo/1.0 -k KERNEL", "unbuild bar/1.0 -k KERNEL",
 	"remove foo/1.0 --all", "remove foo/2.0 --all", "remove bar/1.0 -k KERNEL", "remove baz/1.0 --all",
 	"add foo/1.0", "add foo/2.0", "add bar/1.0", "add baz/1.0", "build baz/1.0 -k KERNEL",
-	"autoinstall -k KERNEL", "autoinstall -k KERNEL", "sign", "HOOK KERNEL", "HOOK --hook=preinst KERNEL", "HOOK --hook=prerm KERNEL",
+	"autoinstall -k KERNEL", "autoinstall -k KERNEL", "sign", "rehearse -k KERNEL", "HOOK KERNEL", "HOOK --hook=preinst KERNEL", "HOOK --hook=prerm KERNEL",
 }
 
 // readers are the commands that look.
