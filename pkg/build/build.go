@@ -415,7 +415,7 @@ func (w *work) failed(code exit.Code, err error) error {
 	for _, line := range lines {
 		text += "\n  " + line
 	}
-	failed := exit.Errorf(code, "%s", text).WithHint("%s", c.advice("the whole log is in "+w.Tree.ScratchLog(w.ID)))
+	failed := exit.Errorf(code, "%s", text).WithHint("%s", c.advice("the whole log is in "+w.Tree.ScratchLog(w.ID), w.ID.Name))
 	switch {
 	case c == memory:
 		return &memoryError{failed}

@@ -85,13 +85,13 @@ func (c class) words() string {
 	return ""
 }
 
-// advice says what to do next, besides reading the log.
-func (c class) advice(log string) string {
+// advice says what to do next about a module, besides reading the log.
+func (c class) advice(log, module string) string {
 	switch c {
 	case memory, disk:
 		return log + "; make room and run the same command again"
 	case sandbox:
-		return log + "; builds may only write to their own directory and to /tmp, and have no network: BUILD_SANDBOX=no in /etc/dkms/MODULE.conf builds this module as root"
+		return log + "; builds may only write to their own directory and to /tmp, and have no network: BUILD_SANDBOX=no in /etc/dkms/" + module + ".conf builds this module as root"
 	case kernelInterface:
 		return log + "; a newer version of the module may know this kernel"
 	}
