@@ -123,7 +123,7 @@ func (t *translator) interval() error {
 		return errors.New("unfinished interval")
 	}
 	t.pos += len(text) + 1
-	low, high, ranged := strings.Cut(text, ",")
+	low, high, ranged := strings.Cut(strings.Replace(text, `\,`, ",", 1), ",") // the C library does not care
 	if low == "" && ranged {
 		low = "0"
 	}
