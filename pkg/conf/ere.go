@@ -123,7 +123,9 @@ func (t *translator) interval() error {
 		return errors.New("unfinished interval")
 	}
 	t.pos += len(text) + 1
-	low, high, ranged := strings.Cut(strings.Replace(text, `\,`, ",", 1), ",") // the C library does not care
+	// To the C library a backslash is nothing here, but where it makes a
+	// reference of a number.
+	low, high, ranged := strings.Cut(strings.NewReplacer(`\,`, ",", `\0`, "0").Replace(text), ",")
 	if low == "" && ranged {
 		low = "0"
 	}
