@@ -80,7 +80,7 @@ func TestMatchERECostly(t *testing.T) {
 var (
 	unlike = regexp.MustCompile(`\\[<>bB1-9]`) // what is known to differ
 	// Repetition beyond what Go's syntax allows, at once or of repetitions.
-	repeats = regexp.MustCompile(`\{[0-9,]*[0-9]{3}|\{[0-9,]*[0-9]{2}.*\{[0-9,]*[0-9]{2}`)
+	repeats = regexp.MustCompile(`\{[0-9,\\]*[0-9\\]{3}|\{[0-9,\\]*[0-9\\]{2}.*\{[0-9,\\]*[0-9\\]{2}`)
 )
 
 func FuzzMatchERE(f *testing.F) {
