@@ -114,7 +114,9 @@ func many(t *testing.T, tab *table, c chroot.Pair, sources string, kernels []str
 done; ` + keep
 	p.both(t, register)
 	ours := &side{m: p.ours, argv: []string{"/usr/sbin/dkms", "autoinstall"}, before: restore}
-	theirs := &side{m: p.theirs, argv: []string{"/bin/sh", "-ec", `for k in /lib/modules/*; do dkms autoinstall -k "${k##*/}"; done`}, before: restore}
+	// 3.0.10 calls it a failure (11) that a module is not meant for a kernel.
+	const each = `for k in /lib/modules/*; do dkms autoinstall -k "${k##*/}" || [ $? = 11 ]; done`
+	theirs := &side{m: p.theirs, argv: []string{"/bin/sh", "-ec", each}, before: restore}
 	p.ours.sh(t, restore)
 	first := p.ours.do(t, request{Argv: ours.argv, Keep: true, Memory: true})
 	isolated(t, first)
