@@ -2,7 +2,9 @@ package system
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -435,4 +437,34 @@ func TestFileKinds(t *testing.T) {
 			t.Errorf("IsDir, IsFile, IsExecutable(%s) = %v; want %v", name, got, want)
 		}
 	}
+}
+
+// A copied program can be run at once, whatever else is started meanwhile.
+func TestCopyTreeRuns(t *testing.T) {
+	src := t.TempDir()
+	if err := os.WriteFile(filepath.Join(src, "script"), []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run := NewRunner(ThisHost(nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	var others sync.WaitGroup
+	for range 4 {
+		others.Go(func() {
+			for ctx.Err() == nil {
+				run.Run(ctx, Cmd{Argv: []string{"true"}})
+			}
+		})
+	}
+	for i := range 200 {
+		dst := filepath.Join(t.TempDir(), fmt.Sprint(i))
+		if err := CopyTree(dst, src, true); err != nil {
+			t.Fatal(err)
+		}
+		if err := run.Run(ctx, Cmd{Argv: []string{filepath.Join(dst, "script")}}); err != nil {
+			t.Errorf("copy %d: %v", i, err)
+			break
+		}
+	}
+	cancel()
+	others.Wait()
 }
