@@ -22,7 +22,9 @@ import (
 // is there and a job is free, in the order of the plan; what they have to say,
 // and what is done with them, waits for their turn.
 type builds struct {
-	pool    *build.Pool
+	pool *build.Pool
+	// common is what they share, found out when the first one is to start.
+	common  func() (*build.Builder, error)
 	under   map[int]*underway
 	running sync.WaitGroup
 }
@@ -38,14 +40,24 @@ type underway struct {
 }
 
 // newBuilds makes room for the builds of a plan.
-func (e *Engine) newBuilds(p *plan.Plan) *builds {
+func (r *run) newBuilds(ctx context.Context, p *plan.Plan) *builds {
 	n := 0
 	for _, s := range p.Steps {
 		if s.Kind == plan.Build {
 			n++
 		}
 	}
-	return &builds{pool: build.NewPool(e.framework.ParallelJobs, e.host.CPUs, n > 1), under: map[int]*underway{}}
+	b := &builds{pool: build.NewPool(r.framework.ParallelJobs, r.host.CPUs, n > 1), under: map[int]*underway{}}
+	b.common = sync.OnceValues(func() (*build.Builder, error) {
+		common, err := r.builder(ctx, r.req.Force)
+		if err != nil {
+			return nil, err
+		}
+		common.Pool, common.Idle = b.pool, r.framework.IdleBuilds && inBackground(r.req.Verb)
+		common.Confine, err = r.confinement(ctx)
+		return common, err
+	})
+	return b
 }
 
 // end waits for what still runs.
@@ -70,11 +82,12 @@ func (r *run) startBuilds(ctx context.Context, p *plan.Plan, now int) {
 // hooks of a package that is not isolated are to run in the order of the plan.
 func (r *run) mustWait(p *plan.Plan, now, i int) bool {
 	s := p.Steps[i]
-	c := r.confs[subject{s.ID, s.Target}].Conf
-	if r.confined != nil && c != nil && !c.NoSandbox {
+	if !slices.ContainsFunc(p.Steps[now:i], func(before plan.Step) bool { return before.ID == s.ID }) {
 		return false
 	}
-	return slices.ContainsFunc(p.Steps[now:i], func(before plan.Step) bool { return before.ID == s.ID })
+	c := r.confs[subject{s.ID, s.Target}].Conf
+	common, err := r.builds.common()
+	return err != nil || common.Confine == nil || c == nil || c.NoSandbox
 }
 
 // startBuild makes sure that a build makes sense, and starts it.
@@ -82,30 +95,31 @@ func (r *run) startBuild(ctx context.Context, sub subject) *underway {
 	ahead, turn := r.report.Ahead()
 	u := &underway{turn: turn, done: make(chan struct{})}
 	job, err := r.job(ctx, sub, ahead)
+	var common *build.Builder
+	if err == nil && job != nil {
+		common, err = r.builds.common()
+	}
 	if err != nil || job == nil {
 		u.err, u.settled = err, true
 		close(u.done)
 		return u
 	}
+	b := *common
+	b.Report = ahead
 	r.builds.running.Go(func() {
 		defer close(u.done)
-		u.err = r.runBuild(ctx, sub, *job, ahead, u)
+		u.err = r.runBuild(ctx, sub, &b, *job, u)
 	})
 	return u
 }
 
-func (r *run) runBuild(ctx context.Context, sub subject, job build.Job, ahead *report.Reporter, u *underway) error {
-	b, err := r.builder(ctx, r.req.Force)
-	if err != nil {
-		return err
-	}
-	b.Report, b.Pool, b.Confine, b.Idle = ahead, r.builds.pool, r.confined, r.framework.IdleBuilds && inBackground(r.req.Verb)
+func (r *run) runBuild(ctx context.Context, sub subject, b *build.Builder, job build.Job, u *underway) error {
 	var start time.Time
-	err = r.limited(ctx, sub.ID, func(ctx context.Context, begin func()) error {
+	err := r.limited(ctx, sub.ID, func(ctx context.Context, begin func()) error {
 		job.Begin = func(log string) {
 			begin()
 			start = r.host.Now()
-			ahead.Emit(report.Event{Kind: report.Progress, Module: sub.ID.String(), Kernel: sub.Kernel, Arch: sub.Arch, Step: "build",
+			b.Report.Emit(report.Event{Kind: report.Progress, Module: sub.ID.String(), Kernel: sub.Kernel, Arch: sub.Arch, Step: "build",
 				Text: fmt.Sprintf("%s: building for %s", sub.ID, sub.Target), Log: log})
 		}
 		_, err := b.Build(ctx, job)
@@ -113,7 +127,7 @@ func (r *run) runBuild(ctx context.Context, sub subject, job build.Job, ahead *r
 	})
 	if !start.IsZero() {
 		u.elapsed = r.host.Now().Sub(start)
-		ahead.Rest(report.Event{Module: sub.ID.String(), Kernel: sub.Kernel, Arch: sub.Arch, Step: "build",
+		b.Report.Rest(report.Event{Module: sub.ID.String(), Kernel: sub.Kernel, Arch: sub.Arch, Step: "build",
 			Text: fmt.Sprintf("%s: waiting for its turn for %s", sub.ID, sub.Target)})
 	}
 	return err

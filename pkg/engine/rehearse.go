@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"dkms/pkg/build"
@@ -55,8 +56,9 @@ func (e *Engine) rehearse(ctx context.Context, req *Request) (exit.Code, error) 
 	}
 	var list []Rehearsal
 	code, headers := exit.OK, false
+	confine := sync.OnceValues(func() (*build.Confinement, error) { return e.confinement(ctx) })
 	for _, t := range targets {
-		s := &stage{Engine: e.understudy(filepath.Join(dir, "tree")), target: t, logs: dir, dry: req.DryRun, Rehearsal: Rehearsal{Kernel: t.Kernel, Arch: t.Arch, Builds: true, Modules: []ModuleVerdict{}}}
+		s := &stage{Engine: e.understudy(filepath.Join(dir, "tree")), target: t, logs: dir, dry: req.DryRun, confine: confine, Rehearsal: Rehearsal{Kernel: t.Kernel, Arch: t.Arch, Builds: true, Modules: []ModuleVerdict{}}}
 		err := s.run(ctx, e)
 		if err := errors.Join(err, os.RemoveAll(s.tree.Dir())); err != nil {
 			return 0, err
@@ -120,8 +122,10 @@ type stage struct {
 	target tree.Target
 	logs   string
 	dry    bool // nothing is built
-	confs  map[subject]conf.Result
-	failed []bool
+	// confine tells how builds are confined.
+	confine func() (*build.Confinement, error)
+	confs   map[subject]conf.Result
+	failed  []bool
 }
 
 // run rehearses what is registered in the tree of e.
@@ -239,7 +243,7 @@ func (s *stage) build(ctx context.Context, id tree.ID) error {
 		return err
 	}
 	b.Rehearsal = true
-	if b.Confine, err = s.confinement(ctx); err != nil {
+	if b.Confine, err = s.confine(); err != nil {
 		return err
 	}
 	b.Pool = build.NewPool(s.framework.ParallelJobs, s.host.CPUs, false)

@@ -44,8 +44,6 @@ type run struct {
 	installed []subject
 	changed   bool
 	builds    *builds
-	// confined is how builds are.
-	confined *build.Confinement
 }
 
 // carryOut makes the changes of p one after the other, brings the module
@@ -85,19 +83,14 @@ func (e *Engine) carryOut(ctx context.Context, req *Request, p *plan.Plan, confs
 
 // steps carries out the steps of p in their order, with the builds that can be
 // under way beside them.
-func (r *run) steps(ctx context.Context, p *plan.Plan) (err error) {
+func (r *run) steps(ctx context.Context, p *plan.Plan) error {
 	ctx, cancel := context.WithCancel(ctx)
-	r.builds = r.newBuilds(p)
+	r.builds = r.newBuilds(ctx, p)
 	defer func() {
 		r.builds.end()
 		r.untidy = r.untidy || r.builds.pool.Untidy()
 	}()
 	defer cancel()
-	if slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.Kind == plan.Build }) {
-		if r.confined, err = r.confinement(ctx); err != nil {
-			return err
-		}
-	}
 	for i := 0; i < len(p.Steps); i++ { // an installation may add steps
 		r.startBuilds(ctx, p, i)
 		if err := r.step(ctx, p, i); err != nil {
