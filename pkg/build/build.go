@@ -93,6 +93,9 @@ type work struct {
 	// fingerprint is that of the inputs, taken before anything is built, and
 	// source that of the sources.
 	fingerprint, source string
+	// headers and stamp are of the kernel's headers, taken at the same time.
+	headers string
+	stamp   tree.Stamp
 	// cache is the directory of the compiler cache in use.
 	cache string
 	// faulty says that a command of the package has failed.
@@ -143,7 +146,8 @@ func (b *Builder) build(ctx context.Context, j Job, seat *seat) (manifest *tree.
 	if w.source, err = b.SourceDigest(j); err != nil {
 		return nil, err
 	}
-	w.fingerprint = b.fingerprint(j, w.source)
+	w.headers, w.stamp = KernelInputs(j.Kernel, b.Run), HeadersStamp(j.Kernel)
+	w.fingerprint = b.fingerprint(j, w.source, w.headers)
 	confined := b.Confine != nil && !j.Conf.NoSandbox
 	w.scratch, err = openScratch(b.Pool, b.Tree, j.ID, j.target(), confined, buildUser(j.Kernel, seat.user))
 	if err != nil {

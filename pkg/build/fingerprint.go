@@ -16,19 +16,19 @@ import (
 // Fingerprint is a digest of everything that decides how a build ends: what
 // [Builder.SourceDigest] is of, the file that build_environment names, the
 // kernel's headers and compiler, what builds are allowed, and the versions of
-// what the module builds on. Two builds with the same fingerprint have the same outcome, as far as
-// this program can tell.
+// what the module builds on. Two builds with the same fingerprint have the
+// same outcome, as far as this program can tell.
 func (b *Builder) Fingerprint(j Job) (string, error) {
 	source, err := b.SourceDigest(j)
 	if err != nil {
 		return "", err
 	}
-	return b.fingerprint(j, source), nil
+	return b.fingerprint(j, source, KernelInputs(j.Kernel, b.Run)), nil
 }
 
-func (b *Builder) fingerprint(j Job, source string) string {
+func (b *Builder) fingerprint(j Job, source, headers string) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "2\n%s\n%s\n%s\n%s\n", j.ID, j.target(), KernelInputs(j.Kernel, b.Run), source)
+	fmt.Fprintf(h, "2\n%s\n%s\n%s\n%s\n", j.ID, j.target(), headers, source)
 	if b.Environment != "" {
 		hashFile(h, b.Environment, b.Environment)
 	}

@@ -146,7 +146,7 @@ func (w *work) stage(ctx context.Context, stage string) (*tree.Manifest, error) 
 	m := &tree.Manifest{
 		Module: w.ID.Name, Version: w.ID.Version, Kernel: w.Kernel.Release, Arch: w.Kernel.Arch,
 		Built: w.Host.Now().UTC(), Compiler: w.tools.CC,
-		Fingerprint: w.fingerprint, SourceDigest: w.source, Headers: KernelInputs(w.Kernel, w.Run), HeadersStamp: HeadersStamp(w.Kernel),
+		Fingerprint: w.fingerprint, SourceDigest: w.source, Headers: w.headers, HeadersStamp: w.stamp,
 		PostRemove: w.Conf.PostRemove, NoWeakModules: w.Conf.NoWeakModules, Unfinished: w.Conf.PostBuild != "",
 	}
 	if w.Signer != nil {
