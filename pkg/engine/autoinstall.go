@@ -337,7 +337,7 @@ func (e *Engine) dropKernel(ctx context.Context, req *Request) (code exit.Code, 
 		if err != nil || len(subjects) == 0 {
 			return err
 		}
-		r, err := e.carryOut(ctx, req, plan.ForUnbuild(subjects), map[subject]conf.Result{})
+		r, err := e.carryOut(ctx, req, plan.ForUnbuild(subjects), nil)
 		if err != nil {
 			return err
 		}

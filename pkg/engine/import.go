@@ -306,11 +306,7 @@ func (e *Engine) takeIn(ctx context.Context, req *Request, img *obtained, sets [
 		state[0].Built = true
 		p.Append(plan.ForInstall(state, o))
 	}
-	r, err := e.carryOut(ctx, req, p, confs)
-	if err != nil {
-		return 0, err
-	}
-	return r.first(p), nil
+	return e.carryThrough(ctx, req, p, confs)
 }
 
 // adoptSet puts one build into the tree as if it had been built here, but for

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"dkms/pkg/conf"
 	"dkms/pkg/exit"
 	"dkms/pkg/plan"
 	"dkms/pkg/system"
@@ -76,9 +75,5 @@ func (e *Engine) installAll(ctx context.Context, req *Request, ids []tree.ID, t 
 		subjects = append(subjects, e.subjects(id, []tree.Target{t})...)
 	}
 	p := plan.ForInstall(subjects, plan.Options{Force: req.Force})
-	r, err := e.carryOut(ctx, req, p, map[subject]conf.Result{})
-	if err != nil {
-		return 0, err
-	}
-	return r.first(p), nil
+	return e.carryThrough(ctx, req, p, nil)
 }

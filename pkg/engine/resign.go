@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"dkms/pkg/build"
-	"dkms/pkg/conf"
 	"dkms/pkg/exit"
 	"dkms/pkg/plan"
 	"dkms/pkg/tree"
@@ -26,12 +25,8 @@ func (e *Engine) resign(ctx context.Context, req *Request) (code exit.Code, err 
 			return err
 		}
 		p := plan.ForSign(subjects, name)
-		r, err := e.carryOut(ctx, req, p, map[subject]conf.Result{})
-		if err != nil {
-			return err
-		}
-		code = r.first(p)
-		return nil
+		code, err = e.carryThrough(ctx, req, p, nil)
+		return err
 	})
 	return code, err
 }

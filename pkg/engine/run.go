@@ -50,6 +50,9 @@ type run struct {
 // indexes up to date and runs the post-transaction command. confs holds what
 // was read of the subjects so far; the rest is read now, in one go.
 func (e *Engine) carryOut(ctx context.Context, req *Request, p *plan.Plan, confs map[subject]conf.Result) (*run, error) {
+	if confs == nil {
+		confs = map[subject]conf.Result{}
+	}
 	r := &run{Engine: e, req: req, confs: confs, failed: make([]bool, len(p.Steps)), results: map[subject]result{}}
 	for _, n := range p.Notes {
 		r.settle(subject{n.ID, n.Target}, result{n.Outcome, n.Reason, n.Err})

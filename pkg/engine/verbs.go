@@ -225,12 +225,8 @@ func (e *Engine) buildOrInstall(ctx context.Context, req *Request) (code exit.Co
 			subjects[i].Built = s.Built && (!needed || e.usable(id, s.Target)) || slices.Contains(req.unloaded, s.Target)
 		}
 		p := e.planFor(req, subjects)
-		r, err := e.carryOut(ctx, req, p, map[subject]conf.Result{})
-		if err != nil {
-			return err
-		}
-		code = r.first(p)
-		return nil
+		code, err = e.carryThrough(ctx, req, p, nil)
+		return err
 	})
 	return code, err
 }
@@ -300,6 +296,15 @@ func (e *Engine) planFor(req *Request, subjects []plan.Subject) *plan.Plan {
 	return plan.ForUnbuild(subjects)
 }
 
+// carryThrough carries out a plan and gives the status of what failed first.
+func (e *Engine) carryThrough(ctx context.Context, req *Request, p *plan.Plan, confs map[subject]conf.Result) (exit.Code, error) {
+	r, err := e.carryOut(ctx, req, p, confs)
+	if err != nil {
+		return 0, err
+	}
+	return r.first(p), nil
+}
+
 // first is the exit status of a run over explicitly named modules: that of the
 // first failure. What needed no step is mentioned.
 func (r *run) first(p *plan.Plan) exit.Code {
@@ -346,12 +351,8 @@ func (e *Engine) takeOut(ctx context.Context, req *Request) (code exit.Code, err
 			return err
 		}
 		p := e.planTakeOut(req, id, targets)
-		r, err := e.carryOut(ctx, req, p, map[subject]conf.Result{})
-		if err != nil {
-			return err
-		}
-		code = r.first(p)
-		return nil
+		code, err = e.carryThrough(ctx, req, p, nil)
+		return err
 	})
 	return code, err
 }

@@ -181,12 +181,16 @@ type Failure struct {
 
 const (
 	failurePrefix = ".failure-"
-	failureSuffix = ".json"
+	answerPrefix  = ".prebuilt-"
+	noteSuffix    = ".json"
 )
 
-func (t *Tree) failurePath(id ID, k Target) string {
-	return filepath.Join(t.VersionDir(id), failurePrefix+k.Kernel+"-"+k.Arch+failureSuffix)
+// notePath is where one kind of note about a version and a target is kept.
+func (t *Tree) notePath(prefix string, id ID, k Target) string {
+	return filepath.Join(t.VersionDir(id), prefix+k.Kernel+"-"+k.Arch+noteSuffix)
 }
+
+func (t *Tree) failurePath(id ID, k Target) string { return t.notePath(failurePrefix, id, k) }
 
 // Failure reads the failure recorded for a version and a target, or nil.
 func (t *Tree) Failure(id ID, k Target) *Failure {
@@ -222,11 +226,7 @@ type Answer struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-const answerPrefix = ".prebuilt-"
-
-func (t *Tree) answerPath(id ID, k Target) string {
-	return filepath.Join(t.VersionDir(id), answerPrefix+k.Kernel+"-"+k.Arch+failureSuffix)
-}
+func (t *Tree) answerPath(id ID, k Target) string { return t.notePath(answerPrefix, id, k) }
 
 // Answer reads the last answer about a version and a target, or nil.
 func (t *Tree) Answer(id ID, k Target) *Answer {

@@ -20,7 +20,7 @@ func (t *Tree) Held() bool {
 
 // Failures lists the targets that a failure of a version is recorded for.
 func (t *Tree) Failures(id ID) []Target {
-	return targetsOf(filepath.Join(t.VersionDir(id), failurePrefix), failureSuffix)
+	return targetsOf(filepath.Join(t.VersionDir(id), failurePrefix), noteSuffix)
 }
 
 // ActiveTargets lists the targets that the links of a package name, whether or
