@@ -48,7 +48,7 @@ type run struct {
 
 // carryOut makes the changes of p one after the other, brings the module
 // indexes up to date and runs the post-transaction command. confs holds what
-// was read of the subjects so far; the rest is read now, in one go.
+// was read of the subjects so far, or is nil; the rest is read now, in one go.
 func (e *Engine) carryOut(ctx context.Context, req *Request, p *plan.Plan, confs map[subject]conf.Result) (*run, error) {
 	if confs == nil {
 		confs = map[subject]conf.Result{}
