@@ -67,6 +67,8 @@ type Job struct {
 	Conf   *conf.Module
 	// Signer signs the modules; nil leaves them unsigned.
 	Signer *sign.Signer
+	// Turn is when it may begin; nil is as soon as there is room.
+	Turn *Turn
 	// Begin, if set, is told when the build really begins, and where its log
 	// will be.
 	Begin func(log string)
@@ -118,7 +120,7 @@ func (f *Failure) Unwrap() error { return f.Err }
 // log for whoever looks into it. A build that runs out of memory is tried
 // again with nothing beside it. Builds may run at the same time.
 func (b *Builder) Build(ctx context.Context, j Job) (*tree.Manifest, error) {
-	seat, err := b.Pool.enter(ctx)
+	seat, err := b.Pool.enter(ctx, j.Turn)
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,50 @@ type Pool struct {
 	mu       sync.Mutex
 	running  int
 	versions map[tree.ID]*place
+	last     *Turn // the end of the line
+}
+
+// Turn is a place in the line of the builds that wait for a seat.
+type Turn struct {
+	before *Turn
+	over   chan struct{} // closed when those behind may go
+}
+
+// Queue gives the end of the line to a build that is about to start.
+func (p *Pool) Queue() *Turn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last = &Turn{before: p.last, over: make(chan struct{})}
+	return p.last
+}
+
+// wait waits for those before; a nil turn is for somebody who need not.
+func (t *Turn) wait(ctx context.Context) error {
+	if t == nil || t.before == nil {
+		return nil
+	}
+	select {
+	case <-t.before.over:
+		t.before = nil
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// done lets the next one go: after those before, where it has not waited for
+// them.
+func (t *Turn) done() {
+	switch {
+	case t == nil:
+	case t.before == nil:
+		close(t.over)
+	default:
+		go func() {
+			<-t.before.over
+			close(t.over)
+		}()
+	}
 }
 
 // place is the scratch directory of a version.
@@ -123,9 +167,13 @@ type seat struct {
 	single bool
 }
 
-// enter waits for a place. Every other job that its make starts, it takes out
-// of the pipe itself.
-func (p *Pool) enter(ctx context.Context) (*seat, error) {
+// enter waits for a place, in turn. Every other job that its make starts, it
+// takes out of the pipe itself.
+func (p *Pool) enter(ctx context.Context, turn *Turn) (*seat, error) {
+	defer turn.done()
+	if err := turn.wait(ctx); err != nil {
+		return nil, err
+	}
 	p.alone.RLock()
 	select {
 	case user := <-p.users:

@@ -2,6 +2,7 @@ package build
 
 import (
 	"bytes"
+	"context"
 	"slices"
 	"sync"
 	"testing"
@@ -17,7 +18,7 @@ func TestPoolAbused(t *testing.T) {
 	if p.own == nil {
 		t.Skip("no jobserver without /proc")
 	}
-	first, err := p.enter(t.Context())
+	first, err := p.enter(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +31,7 @@ func TestPoolAbused(t *testing.T) {
 	}
 	first.leave()
 	drained := make([]byte, 1<<20)
-	second, err := p.enter(t.Context())
+	second, err := p.enter(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +43,7 @@ func TestPoolAbused(t *testing.T) {
 	}
 	second.leave()
 	for range 4 { // all jobs are there again
-		if _, err := p.enter(t.Context()); err != nil {
+		if _, err := p.enter(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -76,5 +77,46 @@ func TestPoolPlaces(t *testing.T) {
 	p.share(foo, note("again"), note("end"))()
 	if want := []string{"first", "one", "last", "whole", "again", "end"}; !slices.Equal(order, want) {
 		t.Errorf("the order is %v; want %v", order, want)
+	}
+}
+
+// Seats are taken in the order of the line, whoever comes first; one that gives
+// up holds up nobody.
+func TestPoolTurns(t *testing.T) {
+	p := NewPool("1", 1, true)
+	defer p.Close()
+	var turns []*Turn
+	for range 20 {
+		turns = append(turns, p.Queue())
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	order := make(chan int, len(turns))
+	var builds sync.WaitGroup
+	for i, turn := range slices.Backward(turns) {
+		builds.Go(func() {
+			ctx := t.Context()
+			if i%5 == 3 {
+				ctx = gone
+			}
+			s, err := p.enter(ctx, turn)
+			if err != nil {
+				return
+			}
+			order <- i
+			s.leave()
+		})
+	}
+	builds.Wait()
+	close(order)
+	last := -1
+	for i := range order {
+		if i < last {
+			t.Errorf("%d came after %d", i, last)
+		}
+		last = i
+	}
+	if last != len(turns)-1 {
+		t.Errorf("the last one was %d", last)
 	}
 }

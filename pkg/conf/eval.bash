@@ -30,6 +30,12 @@ __dkms_dump() {
         done"
     done
     if [[ $1 == cut ]]; then
+        # The next line compares each variable with each. Those of the kernel's
+        # configuration, which some files read, are thousands.
+        if [[ -v CONFIG_MODULES && -r $kernel_source_dir/.config ]]; then
+            builtin mapfile -t __dkms_words <"$kernel_source_dir/.config"
+            builtin unset -v "${__dkms_words[@]%%=*}" 2>/dev/null
+        fi
         for __dkms_name in "${!DKMS_DIRECTIVE@}"; do
             builtin printf '%s\0' DKMS_DIRECTIVE 0 "${!__dkms_name}" >&101
         done

@@ -314,17 +314,20 @@ func TestDirectiveOptions(t *testing.T) {
 func TestKernelConfig(t *testing.T) {
 	r := newReader(t)
 	dir := t.TempDir()
-	config := write(t, filepath.Join(dir, ".config"), "# x\nCONFIG_A=y\nCONFIG_B=\"text\"\n")
+	config := write(t, filepath.Join(dir, ".config"), "# x\nCONFIG_A=y\nCONFIG_MODULES=y\n# CONFIG_C is not set\nCONFIG_B=\"text\"\n")
 	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
 		os.Chmod(d, 0o755) // headers are readable by everybody
 	}
-	file := write(t, filepath.Join(r.Host.Root.Dir, "dkms.conf"), plainConf+". $kernel_config\nPOST_ADD=$CONFIG_A\nsource ${kernel_source_dir}/.config\nPRE_BUILD=$CONFIG_B\n")
+	file := write(t, filepath.Join(r.Host.Root.Dir, "dkms.conf"), plainConf+". $kernel_config\nPOST_ADD=$CONFIG_A\nsource ${kernel_source_dir}/.config\nPRE_BUILD=$CONFIG_B\nDKMS_DIRECTIVE_X=POST_BUILD=$CONFIG_MODULES\n")
 	res := r.Modules(t.Context(), []Ref{{File: file, Target: Target{SourceDir: dir, ConfigFile: config}}})[0]
 	if res.Err != nil {
 		t.Fatal(res.Err)
 	}
-	if got := res.Conf.PostAdd + res.Conf.PreBuild; got != "ytext" {
-		t.Errorf("values from the kernel's configuration = %q; want %q", got, "ytext")
+	if got := res.Conf.PostAdd + res.Conf.PreBuild + res.Conf.PostBuild; got != "ytexty" {
+		t.Errorf("values from the kernel's configuration = %q; want %q", got, "ytexty")
+	}
+	if len(res.Conf.Warnings) > 0 {
+		t.Errorf("warnings are %q", res.Conf.Warnings)
 	}
 }
 
