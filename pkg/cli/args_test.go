@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -327,6 +328,19 @@ func TestClassifyRefuses(t *testing.T) {
 	}
 }
 
+// The help has every option that does something, and says something of each.
+func TestHelp(t *testing.T) {
+	var out bytes.Buffer
+	if got := Main(context.Background(), system.Host{}, Streams{Out: &out}, []string{"--help"}); got != 0 {
+		t.Errorf("--help: status %d", got)
+	}
+	for _, o := range options {
+		if first, _, _ := strings.Cut(o.help, " "); !o.gone && (first == "" || !regexp.MustCompile(` --`+o.name+`(=\S+)? +`+first).MatchString(out.String())) {
+			t.Errorf("--help does not say what --%s is", o.name)
+		}
+	}
+}
+
 // Every action of the table is one, and nothing else.
 func TestActions(t *testing.T) {
 	for _, a := range []string{
@@ -336,7 +350,7 @@ func TestActions(t *testing.T) {
 		if !isAction(a) {
 			t.Errorf("%s is no action", a)
 		}
-		if !strings.Contains(actionsHelp, "\n  "+a+" ") {
+		if !strings.Contains(description(), "\n  "+a+" ") {
 			t.Errorf("the help does not have %s", a)
 		}
 	}

@@ -25,46 +25,46 @@ import (
 
 // flags is the command line after [normalize].
 type flags struct {
-	Words []string `arg:"" optional:"" name:"word" help:"Action, module, module/version, source directory, dkms.conf or archive."`
+	Words []string `arg:"" optional:"" name:"word"`
 
-	Module     []string `short:"m" help:"Module, or MODULE/VERSION." sep:"none"`
-	Modversion string   `short:"v" help:"Module version." placeholder:"VERSION"`
-	Kernelver  []string `short:"k" help:"Kernel release, or RELEASE/ARCH (repeatable)." placeholder:"RELEASE" sep:"none"`
-	Arch       []string `short:"a" help:"Architecture (repeatable)." sep:"none"`
-	All        bool     `help:"Every kernel that the module is built for."`
-	Force      bool     `help:"Do it again, or over what stands in the way."`
-	DryRun     bool     `short:"n" help:"Show what would be done and why."`
-	Jobs       *string  `short:"j" help:"Parallel jobs of make; 0 is without limit." placeholder:"N"`
-	Verbose    bool     `help:"Say more."`
-	Quiet      bool     `short:"q" help:"Say nothing but warnings and errors."`
-	JSON       bool     `help:"Print JSON: status, check, why, doctor, mok status, rehearse; events: autoinstall." name:"json"`
-	Fix        bool     `help:"doctor: do what is safe."`
-	Version    bool     `short:"V" help:"Print the version."`
-	Debug      bool     `help:"Show every program that is started."`
+	Module     []string `short:"m" sep:"none"`
+	Modversion string   `short:"v" placeholder:"VERSION"`
+	Kernelver  []string `short:"k" placeholder:"RELEASE" sep:"none"`
+	Arch       []string `short:"a" sep:"none"`
+	All        bool
+	Force      bool
+	DryRun     bool    `short:"n"`
+	Jobs       *string `short:"j" placeholder:"N"`
+	Verbose    bool
+	Quiet      bool `short:"q"`
+	JSON       bool `name:"json"`
+	Fix        bool
+	Version    bool `short:"V"`
+	Debug      bool
 
-	ForceVersionOverride bool     `help:"Install whatever version the kernel has."`
-	NoDepmod             bool     `help:"Leave depmod to the caller."`
-	ModprobeOnInstall    bool     `help:"Load what devices ask for after installing."`
-	SymlinkModules       bool     `help:"Install links into the dkms tree."`
-	Conf                 string   `short:"c" help:"The dkms.conf to read." placeholder:"FILE"`
-	Config               string   `help:"Kernel configuration file." placeholder:"FILE"`
-	Kernelsourcedir      string   `help:"Kernel headers directory." placeholder:"DIR"`
-	Headers              string   `help:"rehearse: the same." placeholder:"DIR"`
-	Dkmstree             string   `help:"Directory of the dkms tree." placeholder:"DIR"`
-	Sourcetree           string   `help:"Directory of the module sources." placeholder:"DIR"`
-	Installtree          string   `help:"Directory of the kernels' modules." placeholder:"DIR"`
-	Directive            []string `help:"Set a directive of every dkms.conf." placeholder:"NAME=VALUE" sep:"none"`
-	Archive              string   `help:"Tarball to write or load." placeholder:"FILE"`
-	Templatekernel       string   `help:"Kernel whose modules match installs." placeholder:"RELEASE"`
-	PasswordFile         string   `help:"mok enroll: file with the password to confirm with." placeholder:"FILE"`
-	HashFile             string   `help:"mok enroll: file with its hash, as mokutil makes it." placeholder:"FILE"`
-	BinariesOnly         bool     `help:"mktarball: leave out the sources."`
-	SourceOnly           bool     `help:"mktarball: leave out the builds."`
-	Format               string   `help:"export: oci, a directory, or tar." placeholder:"FORMAT"`
-	Busybox              string   `help:"export: static busybox for the image, or none." placeholder:"FILE"`
-	Certificate          string   `help:"import: certificates that builds may be signed with." placeholder:"FILE"`
-	Insecure             bool     `help:"import: from a registry without TLS, or with any certificate."`
-	RpmSafeUpgrade       bool     `help:"Guard against rpm removing what it has just upgraded." name:"rpm_safe_upgrade"`
+	ForceVersionOverride bool
+	NoDepmod             bool
+	ModprobeOnInstall    bool
+	SymlinkModules       bool
+	Conf                 string   `short:"c" placeholder:"FILE"`
+	Config               string   `placeholder:"FILE"`
+	Kernelsourcedir      string   `placeholder:"DIR"`
+	Headers              string   `placeholder:"DIR"`
+	Dkmstree             string   `placeholder:"DIR"`
+	Sourcetree           string   `placeholder:"DIR"`
+	Installtree          string   `placeholder:"DIR"`
+	Directive            []string `placeholder:"NAME=VALUE" sep:"none"`
+	Archive              string   `placeholder:"FILE"`
+	Templatekernel       string   `placeholder:"RELEASE"`
+	PasswordFile         string   `placeholder:"FILE"`
+	HashFile             string   `placeholder:"FILE"`
+	BinariesOnly         bool
+	SourceOnly           bool
+	Format               string `placeholder:"FORMAT"`
+	Busybox              string `placeholder:"FILE"`
+	Certificate          string `placeholder:"FILE"`
+	Insecure             bool
+	RpmSafeUpgrade       bool `name:"rpm_safe_upgrade"`
 }
 
 // Streams are what the program reads and where it writes.
@@ -79,7 +79,7 @@ type Streams struct {
 // status.
 func Main(ctx context.Context, h system.Host, s Streams, words []string) int {
 	var f flags
-	parser, err := kong.New(&f, kong.Name("dkms"), kong.Description("Build, sign and install out-of-tree kernel modules.\n\n"+actionsHelp),
+	parser, err := kong.New(&f, kong.Name("dkms"),
 		kong.Writers(s.Out, s.Err), kong.Exit(func(int) {}), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
 	if err != nil {
 		fmt.Fprintf(s.Err, "dkms: %v\n", err)
@@ -108,13 +108,6 @@ func Main(ctx context.Context, h system.Host, s Streams, words []string) int {
 		r.Warnf("%s does nothing any more", d)
 	}
 	return int(f.run(ctx, h, s, r))
-}
-
-func usage(parser *kong.Kong, w io.Writer) {
-	parser.Stdout = w
-	if k, err := kong.Trace(parser, nil); err == nil {
-		k.PrintUsage(false)
-	}
 }
 
 // reporter sends events to the journal under systemd and to standard error

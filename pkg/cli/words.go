@@ -43,15 +43,6 @@ var actions = []struct {
 	{engine.KernelPrerm, "drop builds before a kernel is removed"},
 }
 
-var actionsHelp = func() string {
-	var b strings.Builder
-	b.WriteString("Actions:\n")
-	for _, a := range actions {
-		b.WriteString("  " + string(a.verb) + strings.Repeat(" ", 17-len(a.verb)) + a.help + "\n")
-	}
-	return b.String()
-}()
-
 func isAction(word string) bool {
 	return slices.ContainsFunc(actions, func(a struct {
 		verb engine.Verb

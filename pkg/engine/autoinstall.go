@@ -102,7 +102,7 @@ func (e *Engine) idle(targets []tree.Target) (bool, error) {
 	var work sync.WaitGroup
 	var busy atomic.Bool
 	share := (len(names) + e.host.CPUs) / max(e.host.CPUs, 1)
-	for part := range slices.Chunk(names, max(share, sharing)) {
+	for part := range slices.Chunk(names, max(share, sharing/max(len(targets), 1), 1)) {
 		work.Go(func() {
 			for _, name := range part {
 				if busy.Load() || !e.settled(name, targets, now, indexes) {
@@ -116,7 +116,7 @@ func (e *Engine) idle(targets []tree.Target) (bool, error) {
 	return !busy.Load(), nil
 }
 
-// sharing is how many packages are worth a thread.
+// sharing is how many packages of one target are worth a thread.
 const sharing = 16
 
 // settled tells whether nothing is to be done for a package; now and indexes
@@ -130,8 +130,7 @@ func (e *Engine) settled(name string, targets []tree.Target, now []headers, inde
 		if !known {
 			break
 		}
-		m, ok := e.sound(id, t, now[i])
-		if !ok || m != nil && indexes[i].Outdated(m.Installed, e.host.Now()) != "" {
+		if !e.sound(id, t, now[i], indexes[i]) {
 			return false
 		}
 	}
@@ -139,17 +138,17 @@ func (e *Engine) settled(name string, targets []tree.Target, now []headers, inde
 }
 
 // sound tells whether a version is installed, its files are still there as
-// they were put there, and the headers are those that it was built with. What
-// the original built and installed is taken at its word, and has no manifest.
-func (e *Engine) sound(id tree.ID, t tree.Target, now headers) (m *tree.Manifest, ok bool) {
+// they were put there and in the index, and the headers are those that it was
+// built with. What the original built and installed is taken at its word.
+func (e *Engine) sound(id tree.ID, t tree.Target, now headers, index install.Index) bool {
 	if !e.tree.IsInstalled(id, t) {
-		return nil, false
+		return false
 	}
 	m, err := e.tree.Manifest(id, t)
 	if err != nil || m == nil {
-		return nil, err == nil
+		return err == nil
 	}
-	return m, e.installer.Sound(m) && !e.outOfDate(m, now)
+	return e.installer.Sound(m, index, e.host.Now()) && !e.outOfDate(m, now)
 }
 
 // headers are those of a kernel, with their stamp as it is now: a missing one
@@ -216,7 +215,7 @@ func (e *Engine) planAutoinstall(ctx context.Context, targets []tree.Target, for
 	for _, t := range targets {
 		now := e.headersNow(t)
 		for _, id := range list {
-			if _, ok := e.sound(id, t, now); !ok {
+			if !e.sound(id, t, now, install.Index{}) {
 				open = append(open, subject{id, t})
 			}
 		}

@@ -7,7 +7,9 @@
 package image
 
 import (
-	"regexp"
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
 )
 
 // File is a member of a layer: a regular file with the contents Data or, where
@@ -106,6 +108,9 @@ func Arch(machine string) string {
 	return machine // ppc64le, s390x, riscv64 and what nobody else names
 }
 
-// digestForm is the only form of a digest that is accepted; it becomes part of
+// isDigest tells the only form of a digest that is accepted; it becomes part of
 // a path.
-var digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+func isDigest(s string) bool {
+	sum, ok := strings.CutPrefix(s, "sha256:")
+	return ok && len(sum) == hex.EncodedLen(sha256.Size) && strings.Trim(sum, "0123456789abcdef") == ""
+}

@@ -241,7 +241,7 @@ func FuzzIndex(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"mediaType":"` + mediaManifest + `","digest":"sha256:` + strings.Repeat("0", 64) + `","size":2}]}`))
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if d, err := parseIndex(data); err == nil && (!digestForm.MatchString(d.Digest) || d.Size < 0 || d.Size > maxJSON) {
+		if d, err := parseIndex(data); err == nil && (!isDigest(d.Digest) || d.Size < 0 || d.Size > maxJSON) {
 			t.Errorf("parseIndex(%q) = %+v; want an error", data, d)
 		}
 	})
@@ -256,7 +256,7 @@ func FuzzManifest(f *testing.F) {
 			return
 		}
 		for _, d := range append(m.Layers, m.Config) {
-			if !digestForm.MatchString(d.Digest) || d.Size < 0 {
+			if !isDigest(d.Digest) || d.Size < 0 {
 				t.Errorf("parseManifest(%q) has %+v; want an error", data, d)
 			}
 		}

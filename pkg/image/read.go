@@ -110,7 +110,7 @@ func parseManifest(data []byte) (manifest, error) {
 
 // check refuses a descriptor that cannot be followed.
 func (d descriptor) check(limit int64) error {
-	if !digestForm.MatchString(d.Digest) {
+	if !isDigest(d.Digest) {
 		return fmt.Errorf("%q is no digest that is understood", d.Digest)
 	}
 	if d.Size < 0 || d.Size > limit {

@@ -15,9 +15,10 @@ import (
 // Unchanged tells whether an installed file is still what was put there.
 func Unchanged(f tree.Installed) bool {
 	st, err := os.Lstat(f.Path)
-	if err != nil {
-		return false
-	}
+	return err == nil && unchanged(f, st)
+}
+
+func unchanged(f tree.Installed, st fs.FileInfo) bool {
 	if st.Mode().IsRegular() != f.Link && st.Size() == f.Size && st.ModTime().UnixNano() == f.ModTime {
 		return true
 	}
@@ -25,11 +26,16 @@ func Unchanged(f tree.Installed) bool {
 	return err == nil && sum == f.SHA256
 }
 
-// Sound tells whether what a manifest says was installed is there, whole, and
-// made of the build that the manifest is about.
-func (in *Installer) Sound(m *tree.Manifest) bool {
-	path, _ := in.Damage(m)
-	return path == "" && !m.Unfinished
+// Sound tells whether what a manifest says was installed is there, whole, made
+// of the build that the manifest is about, and known to the index.
+func (in *Installer) Sound(m *tree.Manifest, x Index, now time.Time) bool {
+	for _, f := range m.Installed {
+		st, why := in.look(m, f)
+		if why != "" || x.outdated(f.Path, st, now) != "" {
+			return false
+		}
+	}
+	return !m.Unfinished
 }
 
 // Damage is the first installed file of a manifest that has to be installed
@@ -37,29 +43,37 @@ func (in *Installer) Sound(m *tree.Manifest) bool {
 // since, or is a later version of the module, is somebody's decision, and no
 // damage.
 func (in *Installer) Damage(m *tree.Manifest) (path, why string) {
-	built := map[string]string{}
-	for _, f := range m.Files {
-		built[f.Name] = f.SHA256
-	}
 	for _, f := range m.Installed {
-		why := in.damaged(m, f)
-		if sum, known := built[filepath.Base(f.Path)]; why == "" && known && sum != f.SHA256 {
-			why = "is made of an earlier build" // signed again or built again, and then interrupted
-		}
-		if why != "" {
+		if _, why := in.look(m, f); why != "" {
 			return f.Path, why
 		}
 	}
 	return "", ""
 }
 
-func (in *Installer) damaged(m *tree.Manifest, f tree.Installed) string {
-	switch st, err := os.Lstat(f.Path); {
-	case err != nil || st.Size() == 0 && f.Size != 0:
-		return "is missing or empty"
-	case Unchanged(f):
-		return ""
+// look looks at one installed file of a manifest, and says what is wrong with
+// it.
+func (in *Installer) look(m *tree.Manifest, f tree.Installed) (fs.FileInfo, string) {
+	st, err := os.Lstat(f.Path)
+	if err != nil || st.Size() == 0 && f.Size != 0 {
+		return nil, "is missing or empty"
 	}
+	if !unchanged(f, st) {
+		if why := in.damaged(m, f); why != "" {
+			return st, why
+		}
+	}
+	name := filepath.Base(f.Path)
+	for _, built := range m.Files {
+		if built.Name == name && built.SHA256 != f.SHA256 {
+			return st, "is made of an earlier build" // signed again or built again, and then interrupted
+		}
+	}
+	return st, ""
+}
+
+// damaged says what is wrong with a file that is not what was installed.
+func (in *Installer) damaged(m *tree.Manifest, f tree.Installed) string {
 	have, err := module.Read(f.Path)
 	if err != nil {
 		return "is damaged"
@@ -133,16 +147,24 @@ func LookAtIndex(dep string) Index {
 // files; or it is empty. A kernel without an index is not wholly there, and
 // what is of the future tells nothing.
 func (x Index) Outdated(installed []tree.Installed, now time.Time) string {
+	for _, i := range installed {
+		st, _ := os.Lstat(i.Path)
+		if why := x.outdated(i.Path, st, now); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+// outdated is [Index.Outdated] for one file; a nil st is one that is gone.
+func (x Index) outdated(path string, st fs.FileInfo, now time.Time) string {
 	switch {
-	case x.st == nil || len(installed) == 0:
+	case x.st == nil:
 		return ""
 	case x.st.Size() == 0:
 		return x.path + " is empty"
-	}
-	for _, i := range installed {
-		if f, err := os.Lstat(i.Path); err == nil && f.ModTime().After(x.st.ModTime()) && !f.ModTime().After(now) {
-			return x.path + " is older than " + i.Path
-		}
+	case st != nil && st.ModTime().After(x.st.ModTime()) && !st.ModTime().After(now):
+		return x.path + " is older than " + path
 	}
 	return ""
 }

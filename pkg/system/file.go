@@ -1,7 +1,6 @@
 package system
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -51,18 +50,49 @@ func OpenRegular(path string) (*os.File, fs.FileInfo, error) {
 
 // ReadRegular reads a file that may be anything: one that is not a regular
 // file, or larger than limit bytes, is an error and nothing to wait for.
+//
+// It asks the system four times for most files: autoinstall reads a record for
+// every installed module at every boot, and an [os.File] costs as much again.
 func ReadRegular(path string, limit int64) ([]byte, error) {
-	f, st, err := OpenRegular(path)
+	failed := func(op string, err error) error { return &fs.PathError{Op: op, Path: path, Err: err} }
+	fd, err := again(func() (int, error) {
+		return unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	})
 	if err != nil {
-		return nil, err
+		return nil, failed("open", err)
 	}
-	defer f.Close()
-	data := bytes.NewBuffer(make([]byte, 0, min(max(st.Size(), 0), limit)+bytes.MinRead)) // one read for most
-	_, err = data.ReadFrom(io.LimitReader(f, limit+1))
-	if err == nil && int64(data.Len()) > limit {
-		err = fmt.Errorf("%s: larger than %d bytes", path, limit)
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, failed("stat", err)
 	}
-	return data.Bytes(), err
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, fmt.Errorf("%s: not a regular file", path)
+	}
+	data := make([]byte, 0, min(max(st.Size, 512), limit)+1)
+	for {
+		n, err := again(func() (int, error) { return unix.Read(fd, data[len(data):cap(data)]) })
+		if err != nil {
+			return nil, failed("read", err)
+		}
+		data = data[:len(data)+n]
+		switch size := int64(len(data)); {
+		case size > limit:
+			return nil, fmt.Errorf("%s: larger than %d bytes", path, limit)
+		case n == 0 || size == st.Size: // what proc and sys have is of size 0
+			return data, nil
+		}
+		data = slices.Grow(data, 1)
+	}
+}
+
+// again repeats a call that a signal interrupts.
+func again(call func() (int, error)) (n int, err error) {
+	for {
+		if n, err = call(); err != unix.EINTR {
+			return n, err
+		}
+	}
 }
 
 // StagePrefix begins the name of every temporary file that waits to be

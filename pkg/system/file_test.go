@@ -468,3 +468,49 @@ func TestCopyTreeRuns(t *testing.T) {
 	cancel()
 	others.Wait()
 }
+
+func TestReadRegular(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	pipe := filepath.Join(dir, "pipe")
+	if err := unix.Mkfifo(pipe, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	stat, err := os.ReadFile("/proc/self/limits") // of size 0, as far as anybody says
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		path  string
+		limit int64
+		want  string
+		err   error
+	}{
+		{file("empty", ""), 10, "", nil},
+		{file("ten", "0123456789"), 10, "0123456789", nil},
+		{file("eleven", "0123456789a"), 10, "", errAny},
+		{file("large", strings.Repeat("x", 100_000)), 1 << 20, strings.Repeat("x", 100_000), nil},
+		{"/proc/self/limits", 1 << 20, string(stat), nil},
+		{"/proc/self/limits", 10, "", errAny},
+		{filepath.Join(dir, "none"), 10, "", fs.ErrNotExist},
+		{filepath.Join(dir, "ten/x"), 10, "", unix.ENOTDIR},
+		{dir, 10, "", errAny},
+		{pipe, 10, "", errAny},
+	} {
+		got, err := ReadRegular(test.path, test.limit)
+		if string(got) != test.want || (err == nil) != (test.err == nil) || test.err != errAny && !errors.Is(err, test.err) {
+			t.Errorf("ReadRegular(%s, %d) = %.20q, %v; want %.20q, %v", test.path, test.limit, got, err, test.want, test.err)
+		}
+		if err != nil && !strings.Contains(err.Error(), test.path) {
+			t.Errorf("%v does not name the file", err)
+		}
+	}
+}
+
+var errAny = errors.New("any error")
