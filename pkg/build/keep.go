@@ -21,47 +21,28 @@ const maxModule = 512 << 20
 // POST_BUILD, which finds them there. When that fails the tree gets back what
 // it had: what its own package does not call finished is not built.
 func (w *work) keep(ctx context.Context) (*tree.Manifest, error) {
-	parent := filepath.Dir(w.Tree.BuildDir(w.ID, w.target()))
-	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return nil, err
-	}
-	// What interrupted builds have left; nobody else writes to the tree now.
-	if old, err := filepath.Glob(filepath.Join(parent, tree.StagePrefix+w.Kernel.Arch+"_*")); err == nil {
-		for _, dir := range old {
-			os.RemoveAll(dir)
-		}
-	}
-	stage, err := os.MkdirTemp(parent, tree.StagePrefix+w.Kernel.Arch+"_")
+	stage, err := w.Tree.Stage(w.ID, w.target())
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		os.RemoveAll(stage)
-		os.Remove(parent) // when nothing came of it
-	}()
-	for _, dir := range []string{"log", "module"} {
-		if err := os.Mkdir(filepath.Join(stage, dir), 0o755); err != nil {
-			return nil, err
-		}
+	defer stage.Discard()
+	if err := stage.Lay(); err != nil {
+		return nil, err
 	}
 	manifest, err := w.stage(ctx, stage)
 	if err != nil {
 		return nil, err
 	}
-	if err := manifest.Save(stage); err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(stage, 0o755); err != nil {
+	if err := stage.Save(manifest); err != nil {
 		return nil, err
 	}
 	// The log is kept with the build from the beginning, and still written.
-	os.Link(w.scratch.log, filepath.Join(stage, "log", "make.log"))
-	dir := w.Tree.BuildDir(w.ID, w.target())
-	if err := swapIn(stage, dir); err != nil {
+	os.Link(w.scratch.log, stage.Log())
+	if err := swapIn(stage); err != nil {
 		return nil, err
 	}
-	if err := w.postBuild(ctx, manifest, parent, dir); err != nil {
-		return nil, errors.Join(err, w.takeBack(stage, dir))
+	if err := w.postBuild(ctx, manifest); err != nil {
+		return nil, errors.Join(err, w.takeBack(stage))
 	}
 	return manifest, nil
 }
@@ -77,10 +58,12 @@ func (w *work) keepLog() error {
 }
 
 // postBuild runs POST_BUILD, which may change what is kept and add to it.
-func (w *work) postBuild(ctx context.Context, m *tree.Manifest, parent, dir string) error {
+func (w *work) postBuild(ctx context.Context, m *tree.Manifest) error {
 	if w.Conf.PostBuild == "" {
 		return nil
 	}
+	dir := w.Tree.BuildDir(w.ID, w.target())
+	parent := filepath.Dir(dir)
 	if w.scratch.private != "" {
 		if err := own(parent, w.scratch.user); err != nil {
 			return err
@@ -126,23 +109,21 @@ func (w *work) recheck(m *tree.Manifest, dir string) error {
 }
 
 // takeBack undoes swapIn.
-func (w *work) takeBack(stage, dir string) error {
-	if system.IsDir(stage) {
-		return swapIn(stage, dir)
+func (w *work) takeBack(stage *tree.Stage) error {
+	if system.IsDir(stage.Dir) {
+		return swapIn(stage)
 	}
 	return w.Tree.DropBuild(w.ID, w.target())
 }
 
-// swapIn puts the directory stage in the place of dir. What was there before
-// ends up at stage, for the caller to delete.
-func swapIn(stage, dir string) error {
-	if err := system.SwapDir(dir, stage); err != nil {
+func swapIn(stage *tree.Stage) error {
+	if err := stage.Swap(); err != nil {
 		return exit.Errorf(exit.NoModule, "%w", err)
 	}
 	return nil
 }
 
-func (w *work) stage(ctx context.Context, stage string) (*tree.Manifest, error) {
+func (w *work) stage(ctx context.Context, stage *tree.Stage) (*tree.Manifest, error) {
 	m := &tree.Manifest{
 		Module: w.ID.Name, Version: w.ID.Version, Kernel: w.Kernel.Release, Arch: w.Kernel.Arch,
 		Built: w.Host.Now().UTC(), Compiler: w.tools.CC,
@@ -152,15 +133,12 @@ func (w *work) stage(ctx context.Context, stage string) (*tree.Manifest, error) 
 	if w.Signer != nil {
 		m.Signer = w.Signer.Name()
 	}
-	if old, err := w.Tree.Manifest(w.ID, w.target()); err == nil && old != nil {
-		m.Installed = old.Installed // a build over an installed one leaves that in place
-	}
 	if symvers, err := w.outside(filepath.Join(w.scratch.dir, "Module.symvers")); err == nil && system.IsFile(symvers) {
 		data, err := system.ReadRegular(symvers, maxModule)
 		if err != nil {
 			return nil, w.failed(exit.NoModule, err)
 		}
-		if err := system.WriteFile(filepath.Join(stage, "module", "Module.symvers"), data, 0o644); err != nil {
+		if err := stage.Module("Module.symvers", data); err != nil {
 			return nil, err
 		}
 	}
@@ -170,7 +148,7 @@ func (w *work) stage(ctx context.Context, stage string) (*tree.Manifest, error) 
 		w.format = module.None
 	}
 	for _, r := range w.records {
-		file, err := w.finishModule(ctx, filepath.Join(stage, "module"), r)
+		file, err := w.finishModule(ctx, stage, r)
 		if err != nil {
 			return nil, err
 		}
@@ -181,7 +159,7 @@ func (w *work) stage(ctx context.Context, stage string) (*tree.Manifest, error) 
 
 // finishModule strips, signs and compresses the module of one record, in that
 // order: a signature covers what the kernel sees after decompression.
-func (w *work) finishModule(ctx context.Context, dir string, r conf.Record) (tree.File, error) {
+func (w *work) finishModule(ctx context.Context, stage *tree.Stage, r conf.Record) (tree.File, error) {
 	path := filepath.Join(w.scratch.dir, built(r))
 	if r.Strip {
 		if err := module.Strip(ctx, w.Run, path, w.tools.CC == "clang", w.jail()); err != nil {
@@ -205,7 +183,7 @@ func (w *work) finishModule(ctx context.Context, dir string, r conf.Record) (tre
 		return tree.File{}, fmt.Errorf("%s: %s: %w", w.ID, r.DestName, err)
 	}
 	name := r.DestName + ".ko" + format.Suffix()
-	if err := system.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+	if err := stage.Module(name, data); err != nil {
 		return tree.File{}, err
 	}
 	return tree.File{Name: name, Location: r.DestLocation, SHA256: digest(data), Size: int64(len(data))}, nil

@@ -3,11 +3,9 @@ package build
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -256,33 +254,5 @@ func TestSourceEnvironment(t *testing.T) {
 		if v, ok := got[name]; ok {
 			t.Errorf("%s=%q came along", name, v)
 		}
-	}
-}
-
-func TestSwapIn(t *testing.T) {
-	base := t.TempDir()
-	stage, dir := filepath.Join(base, ".tmp"), filepath.Join(base, "x86_64")
-	for i, want := range []string{"", "0"} {
-		if err := os.MkdirAll(stage, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(stage, "n"), fmt.Append(nil, i), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if err := swapIn(stage, dir); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := os.ReadFile(filepath.Join(dir, "n")); string(got) != fmt.Sprint(i) {
-			t.Errorf("%d: the directory has %q, %v", i, got, err)
-		}
-		if got, _ := os.ReadFile(filepath.Join(stage, "n")); !slices.Equal(got, []byte(want)) {
-			t.Errorf("%d: what was there before is %q; want %q", i, got, want)
-		}
-	}
-	if err := swapIn(filepath.Join(base, "none"), dir); err == nil {
-		t.Error("swapIn of nothing succeeded")
-	}
-	if got, err := os.ReadFile(filepath.Join(dir, "n")); string(got) != "1" {
-		t.Errorf("after a failure the directory has %q, %v; want what it had", got, err)
 	}
 }

@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,38 +17,35 @@ import (
 // whole, and undo brings back what it was until then; done forgets about that.
 func (b *Builder) Resign(ctx context.Context, j Job) (undo, done func() error, err error) {
 	w := &work{Builder: b, Job: j}
-	dir := b.Tree.BuildDir(j.ID, w.target())
 	manifest, err := b.Tree.Manifest(j.ID, w.target())
 	if err != nil {
 		return nil, nil, err
 	}
-	stage, err := os.MkdirTemp(filepath.Dir(dir), tree.StagePrefix+j.Kernel.Arch+"_")
+	stage, err := b.Tree.Stage(j.ID, w.target())
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := w.resign(ctx, dir, stage, manifest); err != nil {
-		os.RemoveAll(stage)
-		return nil, nil, err
+	err = w.resign(ctx, stage, manifest)
+	if err == nil {
+		err = swapIn(stage)
 	}
-	if err := swapIn(stage, dir); err != nil {
-		os.RemoveAll(stage)
-		return nil, nil, err
+	if err != nil {
+		return nil, nil, errors.Join(err, stage.Discard())
 	}
-	done = func() error { return os.RemoveAll(stage) }
 	undo = func() error {
-		if err := swapIn(stage, dir); err != nil {
+		if err := swapIn(stage); err != nil {
 			return err
 		}
-		return done()
+		return stage.Discard()
 	}
-	return undo, done, nil
+	return undo, stage.Discard, nil
 }
 
-func (w *work) resign(ctx context.Context, dir, stage string, m *tree.Manifest) error {
-	if err := system.CopyTree(stage, dir, true); err != nil {
+func (w *work) resign(ctx context.Context, stage *tree.Stage, m *tree.Manifest) error {
+	if err := system.CopyTree(stage.Dir, w.Tree.BuildDir(w.ID, w.target()), true); err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(filepath.Join(stage, "module"))
+	entries, err := os.ReadDir(stage.Modules())
 	if err != nil {
 		return err
 	}
@@ -56,8 +54,7 @@ func (w *work) resign(ctx context.Context, dir, stage string, m *tree.Manifest) 
 		if !ok {
 			continue
 		}
-		file := filepath.Join(stage, "module", e.Name())
-		data, err := module.Load(file)
+		data, err := module.Load(filepath.Join(stage.Modules(), e.Name()))
 		if err != nil {
 			return err
 		}
@@ -67,7 +64,7 @@ func (w *work) resign(ctx context.Context, dir, stage string, m *tree.Manifest) 
 		if data, err = w.compress(ctx, format, data); err != nil {
 			return fmt.Errorf("%s: %s: %w", w.ID, name, err)
 		}
-		if err := system.WriteFile(file, data, 0o644); err != nil {
+		if err := stage.Module(e.Name(), data); err != nil {
 			return err
 		}
 		m.NoteFile(e.Name(), digest(data), int64(len(data)))
@@ -76,5 +73,5 @@ func (w *work) resign(ctx context.Context, dir, stage string, m *tree.Manifest) 
 		return nil
 	}
 	m.Signer = w.Signer.Name()
-	return m.Save(stage)
+	return stage.Save(m)
 }

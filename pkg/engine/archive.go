@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -186,9 +185,7 @@ func (e *Engine) loadBuilds(req *Request, id tree.ID, builds []archive.Build) er
 		if err := t.Check(); err != nil {
 			return err
 		}
-		dir := e.tree.BuildDir(id, t)
-		old, _ := e.tree.Manifest(id, t)
-		if _, err := os.Lstat(dir); err == nil && !req.Force {
+		if _, err := os.Lstat(e.tree.BuildDir(id, t)); err == nil && !req.Force {
 			e.report.Warnf("%s: the build for %s is already there and stays", id, t)
 			continue
 		}
@@ -197,24 +194,7 @@ func (e *Engine) loadBuilds(req *Request, id tree.ID, builds []archive.Build) er
 			req.unloaded = append(req.unloaded, t)
 			continue
 		}
-		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-			return err
-		}
-		stage, err := os.MkdirTemp(filepath.Dir(dir), tree.StagePrefix+b.Arch+"_")
-		if err != nil {
-			return err
-		}
-		err = system.CopyTree(stage, b.Dir, false)
-		if err == nil {
-			err = os.Chmod(stage, 0o755)
-		}
-		if err == nil {
-			err = system.SwapDir(dir, stage)
-		}
-		if err := errors.Join(err, os.RemoveAll(stage)); err != nil {
-			return err
-		}
-		if err := e.adopt(id, t, old); err != nil {
+		if err := e.loadBuild(id, t, b.Dir); err != nil {
 			return err
 		}
 		e.report.Emit(report.Event{Kind: report.Done, Module: id.String(), Kernel: t.Kernel, Arch: t.Arch, Step: "ldtarball",
@@ -223,21 +203,28 @@ func (e *Engine) loadBuilds(req *Request, id tree.ID, builds []archive.Build) er
 	return nil
 }
 
-// adopt makes the manifest of a loaded build tell of this machine: what was
-// installed here by the build that it replaced, if anything.
-func (e *Engine) adopt(id tree.ID, t tree.Target, old *tree.Manifest) error {
-	m, err := e.tree.Manifest(id, t)
+// loadBuild copies a build into the tree. Its manifest then tells of this
+// machine: what the build that it replaces has installed here, if anything.
+func (e *Engine) loadBuild(id tree.ID, t tree.Target, dir string) error {
+	stage, err := e.tree.Stage(id, t)
 	if err != nil {
-		return errors.Join(err, e.tree.DropBuild(id, t))
+		return err
 	}
-	if m == nil {
-		return nil
+	defer stage.Discard()
+	if err := system.CopyTree(stage.Dir, dir, false); err != nil {
+		return err
 	}
-	m.Installed = nil
-	if old != nil {
-		m.Installed = old.Installed
+	if err := os.Chmod(stage.Dir, 0o755); err != nil {
+		return err
 	}
-	return m.Save(e.tree.BuildDir(id, t))
+	m, err := stage.Manifest()
+	if err == nil && m != nil {
+		err = stage.Save(m)
+	}
+	if err != nil {
+		return err
+	}
+	return stage.Swap()
 }
 
 // upgradeRPM installs an rpm package whose scripts register modules, and then

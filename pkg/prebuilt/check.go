@@ -264,6 +264,9 @@ func (s *Set) Keep(t *tree.Tree, m *tree.Manifest) error {
 		return err
 	}
 	defer stage.Discard()
+	if err := stage.Lay(); err != nil {
+		return err
+	}
 	for name, data := range s.files {
 		if err := stage.Module(name, data); err != nil {
 			return err
@@ -284,10 +287,13 @@ func (s *Set) Keep(t *tree.Tree, m *tree.Manifest) error {
 	if err := enc.Encode(s.Record); err != nil {
 		return err
 	}
-	if err := stage.Log(log.Bytes()); err != nil {
+	if err := system.WriteFile(stage.Log(), log.Bytes(), 0o644); err != nil {
 		return err
 	}
-	if err := stage.Keep(m); err != nil {
+	if err := stage.Save(m); err != nil {
+		return err
+	}
+	if err := stage.Swap(); err != nil {
 		return exit.Errorf(exit.NoModule, "%w", err)
 	}
 	return nil

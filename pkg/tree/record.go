@@ -102,15 +102,15 @@ type Installed struct {
 
 const manifestSchema = 1
 
-func (t *Tree) manifestPath(id ID, k Target) string {
-	return filepath.Join(t.BuildDir(id, k), manifestName)
-}
-
 // Manifest reads the manifest of a build; nil without an error means that the
 // build has none that this program can use.
 func (t *Tree) Manifest(id ID, k Target) (*Manifest, error) {
+	return manifestIn(t.BuildDir(id, k), id, k)
+}
+
+func manifestIn(dir string, id ID, k Target) (*Manifest, error) {
 	var m Manifest
-	err := readJSON(t.manifestPath(id, k), &m)
+	err := readJSON(filepath.Join(dir, manifestName), &m)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil

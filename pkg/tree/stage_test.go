@@ -8,49 +8,82 @@ import (
 	"dkms/pkg/system"
 )
 
-// TestStage has a build come into the tree whole, or not at all.
+// TestStage has a build come into the tree whole, or not at all, and go again.
 func TestStage(t *testing.T) {
 	tr := Open(system.Root{Dir: t.TempDir()})
 	id, k := ID{"hello", "1.0"}, Target{"6.1", "x86_64"}
+	beside := filepath.Dir(tr.BuildDir(id, k))
 	check := func(err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	check(os.MkdirAll(tr.VersionDir(id), 0o755))
-	s, err := tr.Stage(id, k)
-	check(err)
-	check(s.Module("hello.ko", []byte("first")))
-	if tr.IsBuilt(id, k) {
-		t.Error("a stage counts as a build")
+	begin := func(text string) *Stage {
+		t.Helper()
+		s, err := tr.Stage(id, k)
+		check(err)
+		check(s.Lay())
+		check(s.Module("hello.ko", []byte(text)))
+		return s
 	}
-	s.Discard()
+	want := func(text string, entries int) {
+		t.Helper()
+		got, err := os.ReadFile(filepath.Join(tr.Modules(id, k), "hello.ko"))
+		if string(got) != text || (err == nil) != (text != "") {
+			t.Errorf("the build has %q, %v; want %q", got, err, text)
+		}
+		if list, _ := os.ReadDir(beside); len(list) != entries {
+			t.Errorf("there are %v; want %d", list, entries)
+		}
+	}
+	manifest := func() *Manifest {
+		return &Manifest{Module: id.Name, Version: id.Version, Kernel: k.Kernel, Arch: k.Arch, Installed: []Installed{{Path: "/elsewhere"}}}
+	}
+
+	check(os.MkdirAll(tr.VersionDir(id), 0o755))
+	s := begin("given up")
+	want("", 1)
+	check(s.Discard())
 	if left, _ := os.ReadDir(tr.VersionDir(id)); len(left) > 0 {
 		t.Errorf("a stage that was given up leaves %v", left)
 	}
-	for _, text := range []string{"first", "second"} {
-		s, err := tr.Stage(id, k)
-		check(err)
-		check(s.Module("hello.ko", []byte(text)))
-		check(s.Log([]byte("log of " + text)))
-		m := &Manifest{Module: id.Name, Version: id.Version, Kernel: k.Kernel, Arch: k.Arch}
-		if text == "first" {
-			m.Installed = []Installed{{Path: "/x"}}
-		}
-		check(s.Keep(m))
-		s.Discard()
-		got, err := os.ReadFile(filepath.Join(tr.Modules(id, k), "hello.ko"))
-		check(err)
-		if string(got) != text {
-			t.Errorf("the build has %q; want %q", got, text)
-		}
+
+	begin("interrupted")
+	s = begin("first")
+	want("", 1)
+	m := manifest()
+	check(s.Save(m))
+	if len(m.Installed) > 0 {
+		t.Errorf("nothing was installed, and the manifest has %v", m.Installed)
 	}
-	m, err := tr.Manifest(id, k)
-	if err != nil || m == nil || len(m.Installed) != 1 {
+	check(s.Swap())
+	want("first", 1)
+	check(s.Discard())
+	want("first", 1)
+	m.Installed = []Installed{{Path: "/here"}}
+	check(m.Save(tr.BuildDir(id, k)))
+
+	s = begin("second")
+	check(manifest().Save(s.Dir))
+	if got, err := s.Manifest(); err != nil || got == nil || got.Installed[0].Path != "/elsewhere" {
+		t.Errorf("the manifest of the stage is %+v, %v", got, err)
+	}
+	check(s.Save(manifest()))
+	check(s.Swap())
+	want("second", 2)
+	check(s.Swap())
+	want("first", 2)
+	check(s.Swap())
+	check(s.Discard())
+	want("second", 1)
+	if m, err := tr.Manifest(id, k); err != nil || m == nil || len(m.Installed) != 1 || m.Installed[0].Path != "/here" {
 		t.Errorf("Manifest = %+v, %v; want what the first build has installed", m, err)
 	}
-	if entries, _ := os.ReadDir(filepath.Dir(tr.BuildDir(id, k))); len(entries) != 1 {
-		t.Errorf("beside the build is left %v", entries)
+
+	check(s.Discard())
+	if err := s.Swap(); err == nil {
+		t.Error("nothing can be swapped in")
 	}
+	want("second", 1)
 }
