@@ -3,9 +3,7 @@
 package main
 
 import (
-	"context"
 	"os"
-	"os/signal"
 	"syscall"
 
 	"dkms/pkg/hook"
@@ -16,7 +14,7 @@ func main() { os.Exit(run()) }
 
 func run() int {
 	syscall.Umask(0o022)
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := system.Interrupts()
 	defer stop()
 	return hook.Main(ctx, system.ThisHost(os.Environ()), os.Stdout, os.Stderr, os.Args[0], os.Args[1:])
 }

@@ -3,9 +3,7 @@
 package main
 
 import (
-	"context"
 	"os"
-	"os/signal"
 	"syscall"
 
 	"dkms/pkg/cli"
@@ -16,7 +14,7 @@ func main() { os.Exit(run()) }
 
 func run() int {
 	syscall.Umask(0o022)
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := system.Interrupts()
 	defer stop()
 	streams := cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, ErrFile: os.Stderr}
 	return cli.Main(ctx, system.ThisHost(os.Environ()), streams, os.Args[1:])

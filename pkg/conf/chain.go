@@ -14,6 +14,7 @@ import (
 
 	"dkms/pkg/exit"
 	"dkms/pkg/system"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -211,7 +212,7 @@ func (r *Reader) baseVars(release string) map[string]string {
 		"source_tree":          root.SourceTree(),
 		"install_tree":         root.InstallTree(),
 		"tmp_location":         fw.TmpLocation,
-		"parallel_jobs":        fw.ParallelJobs,
+		"parallel_jobs":        fw.Jobs(r.Host),
 		"running_distribution": r.Distribution,
 		"current_kernel":       r.Host.Release,
 		"current_os":           "Linux",
@@ -242,7 +243,7 @@ func (r *Reader) defaults() *Framework {
 		DKMSTree:     root.StateTree(),
 		InstallTree:  root.InstallTree(),
 		TmpLocation:  tmp,
-		ParallelJobs: jobs(r.Host.Env["parallel_jobs"], r.Host),
+		ParallelJobs: r.Host.Env["parallel_jobs"],
 		CompressXZ:   "--check=crc32 --lzma2=dict=1MiB",
 		CompressZstd: "-q --rm -T0",
 		TrySign:      "not_in_chroot",
@@ -269,16 +270,16 @@ func launcher(asked string) []string {
 // of large drivers take that much.
 const jobMemory = 256 << 20
 
-// jobs is the number for make -j: what was asked for, else one job for each
+// Jobs is the number for make -j: what was asked for, else one job for each
 // processor that there is memory for; 0 is no limit, which make spells without
 // a number.
-func jobs(asked string, h system.Host) string {
-	n, err := strconv.Atoi(asked)
+func (fw *Framework) Jobs(h system.Host) string {
+	n, err := strconv.Atoi(fw.ParallelJobs)
 	switch {
 	case err != nil || n < 0:
 		n = h.CPUs
-		if h.Memory > 0 {
-			n = min(n, int(h.Memory/jobMemory))
+		if h.Memory != nil && h.Memory() > 0 {
+			n = min(n, int(h.Memory()/jobMemory))
 		}
 		return strconv.Itoa(max(n, 1))
 	case n == 0:

@@ -25,7 +25,8 @@ type Framework struct {
 	// ContinueOnError is for the scripts of packages.
 	ContinueOnError bool
 
-	// ParallelJobs is the number for make -j; empty is no limit.
+	// ParallelJobs is the number of jobs that was asked for, if any was; see
+	// [Framework.Jobs].
 	ParallelJobs string
 	// The compression options are as the admin wrote them.
 	CompressGzip, CompressXZ, CompressZstd string
@@ -362,7 +363,7 @@ func (r *Reader) check(fw *Framework, o *options) error {
 			if n, err := strconv.Atoi(value); err != nil || n < 0 {
 				problems = append(problems, fw.Where(name)+": parallel_jobs="+value+" is not a number")
 			}
-			fw.ParallelJobs = jobs(value, r.Host)
+			fw.ParallelJobs = value
 		case "build_time_limit":
 			minutes, err := strconv.Atoi(value)
 			if err != nil || minutes < 0 {

@@ -30,10 +30,28 @@ func TestFrameworkDefaults(t *testing.T) {
 	root := r.Host.Root
 	want := &Framework{
 		SourceTree: root.SourceTree(), DKMSTree: root.StateTree(), InstallTree: root.InstallTree(), TmpLocation: "/tmp",
-		ParallelJobs: "3", CompressXZ: "--check=crc32 --lzma2=dict=1MiB", CompressZstd: "-q --rm -T0", TrySign: "not_in_chroot", BuildTimeLimit: 30 * time.Minute, PrebuiltTimeout: 30 * time.Second,
+		CompressXZ: "--check=crc32 --lzma2=dict=1MiB", CompressZstd: "-q --rm -T0", TrySign: "not_in_chroot", BuildTimeLimit: 30 * time.Minute, PrebuiltTimeout: 30 * time.Second,
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("ReadFramework() = %+v, %v; want %+v", got, err, want)
+	}
+}
+
+func TestJobs(t *testing.T) {
+	for _, test := range []struct {
+		asked, want string
+		memory      int64
+	}{
+		{"", "3", 0}, {"", "3", 1 << 40}, {"", "2", 2*jobMemory + 1}, {"", "1", 1}, {"many", "3", 0}, {"-1", "3", 0},
+		{"0", "", 1}, {"5", "5", 1},
+	} {
+		h := system.Host{CPUs: 3, Memory: func() int64 { return test.memory }}
+		if got := (&Framework{ParallelJobs: test.asked}).Jobs(h); got != test.want {
+			t.Errorf("Jobs with %q and %d bytes = %q; want %q", test.asked, test.memory, got, test.want)
+		}
+	}
+	if got := new(Framework).Jobs(system.Host{CPUs: 2}); got != "2" {
+		t.Errorf("Jobs without a word on memory = %q; want 2", got)
 	}
 }
 
@@ -80,7 +98,7 @@ unknown=fine
 	root := r.Host.Root
 	want := &Framework{
 		SourceTree: root.Path("/src"), DKMSTree: root.Path("/state"), InstallTree: root.Path("/modules"), TmpLocation: "/other",
-		SymlinkModules: true, AutoinstallAllKernels: true, ModprobeOnInstall: true, ContinueOnError: true,
+		SymlinkModules: true, AutoinstallAllKernels: true, ModprobeOnInstall: true, ParallelJobs: "0", ContinueOnError: true,
 		CompressGzip: "-9 -n", CompressXZ: "--lzma2=dict=2MiB",
 		BuildEnvironment: "/etc/dkms/env", PostTransaction: "update-initramfs -u", TrySign: "not_in_chroot",
 		HookErrors: "fail", BuildSandbox: "no", SandboxAllow: []string{"network", "/cache"}, IdleBuilds: true, CompilerLauncher: []string{"ccache"}, BuildTimeLimit: 45 * time.Minute, RefreshInitramfs: true,

@@ -89,7 +89,7 @@ BUILD_EXCLUSIVE_CONFIG="CONFIG_A !CONFIG_B"
 		PostBuild:   "/boot/config " + root.StateTree(),
 		PreInstall:  root.SourceTree() + " " + root.InstallTree(),
 		PostInstall: "debian Linux",
-		PostRemove:  "j-j" + jobs("", r.Host) + " /tmp",
+		PostRemove:  "j-j" + new(Framework).Jobs(r.Host) + " /tmp",
 		Exclusive: Exclusive{
 			Kernel: Array{0: "^6"}, KernelMin: Array{0: "5.0"}, KernelMax: Array{1: "7.0"},
 			Arch: Array{0: "x86"}, Config: Array{0: "CONFIG_A !CONFIG_B"},

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -99,25 +98,26 @@ func (e *Engine) idle(targets []tree.Target) (bool, error) {
 	for i, t := range targets {
 		now[i], indexes[i] = e.headersNow(t), e.index(t)
 	}
-	var work sync.WaitGroup
+	var next atomic.Int64
 	var busy atomic.Bool
-	share := (len(names) + e.host.CPUs) / max(e.host.CPUs, 1)
-	for part := range slices.Chunk(names, max(share, sharing/max(len(targets), 1), 1)) {
-		work.Go(func() {
-			for _, name := range part {
-				if busy.Load() || !e.settled(name, targets, now, indexes) {
-					busy.Store(true)
-					return
-				}
+	look := func() {
+		for i := next.Add(1) - 1; i < int64(len(names)) && !busy.Load(); i = next.Add(1) - 1 {
+			if !e.settled(names[i], targets, now, indexes) {
+				busy.Store(true)
 			}
-		})
+		}
 	}
-	work.Wait()
+	var others sync.WaitGroup
+	for range min(e.host.CPUs, len(names)*len(targets)/sharing) - 1 {
+		others.Go(look)
+	}
+	look()
+	others.Wait()
 	return !busy.Load(), nil
 }
 
-// sharing is how many packages of one target are worth a thread.
-const sharing = 16
+// sharing is how many installed modules are worth a thread to look at them.
+const sharing = 8
 
 // settled tells whether nothing is to be done for a package; now and indexes
 // are the headers and module indexes of the targets.

@@ -47,7 +47,7 @@ func (r *run) newBuilds(ctx context.Context, p *plan.Plan) *builds {
 			n++
 		}
 	}
-	b := &builds{pool: build.NewPool(r.framework.ParallelJobs, r.host.CPUs, n > 1), under: map[int]*underway{}}
+	b := &builds{pool: build.NewPool(r.framework.Jobs(r.host), r.host.CPUs, n > 1), under: map[int]*underway{}}
 	b.common = sync.OnceValues(func() (*build.Builder, error) {
 		common, err := r.builder(ctx, r.req.Force)
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -178,7 +179,7 @@ func New(ctx context.Context, h system.Host, run *system.Runner, r *report.Repor
 	root.Source = e.treeDir(s.Source, e.framework.SourceTree)
 	root.Install = e.treeDir(s.Install, e.framework.InstallTree)
 	if s.Jobs != nil { // a dkms.conf may use what make is told
-		e.framework.ParallelJobs = strings.TrimPrefix(fmt.Sprint(*s.Jobs), "0")
+		e.framework.ParallelJobs = strconv.Itoa(*s.Jobs)
 	}
 	e.reader.Host, e.reader.Framework = e.host, e.framework
 	e.tree = tree.Open(*root)

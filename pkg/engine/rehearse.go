@@ -246,7 +246,7 @@ func (s *stage) build(ctx context.Context, id tree.ID) error {
 	if b.Confine, err = s.confine(); err != nil {
 		return err
 	}
-	b.Pool = build.NewPool(s.framework.ParallelJobs, s.host.CPUs, false)
+	b.Pool = build.NewPool(s.framework.Jobs(s.host), s.host.CPUs, false)
 	defer b.Pool.Close()
 	err = s.limited(ctx, id, func(ctx context.Context, begin func()) error {
 		_, err := b.Build(ctx, build.Job{ID: id, Kernel: s.kernel(s.target), Conf: c, Begin: func(string) { begin() }})

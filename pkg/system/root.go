@@ -60,10 +60,11 @@ type Host struct {
 	Release, Machine string
 	// UID is the effective user.
 	UID int
-	// CPUs is how many processors this process may use, Memory how many bytes
-	// there are left for it; 0 is unknown.
-	CPUs   int
-	Memory int64
+	// CPUs is how many processors this process may use.
+	CPUs int
+	// Memory is how many bytes there are left for it; 0 is unknown, and so is
+	// nil. It is found out when it is asked for.
+	Memory func() int64
 	// Now is the clock.
 	Now func() time.Time
 	// Chroot says that the program runs in a chroot or container, whose
@@ -79,7 +80,7 @@ func ThisHost(env []string) Host {
 		Env:    EnvMap(env),
 		UID:    os.Geteuid(),
 		CPUs:   runtime.GOMAXPROCS(0),
-		Memory: availableMemory("/"),
+		Memory: sync.OnceValue(func() int64 { return availableMemory("/") }),
 		Now:    time.Now,
 	}
 	var u unix.Utsname
