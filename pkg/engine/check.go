@@ -148,8 +148,13 @@ func (e *Engine) verdictFrom(t tree.Target, p *plan.Plan, broken []tree.ID) Verd
 		err := e.broken(id)
 		v.add(ModuleVerdict{Module: id.Name, Version: id.Version, State: "broken", Reason: err.Error(), Hint: exit.Hint(err)})
 	}
+	keys := perTarget(e.usedKey)
 	for _, n := range p.Notes {
-		v.add(e.noteVerdict(n, v.SignaturesRequired))
+		m := noteVerdict(n)
+		if n.Outcome == plan.Ready && v.SignaturesRequired {
+			e.checkSignature(n, keys, &m)
+		}
+		v.add(m)
 	}
 	for _, s := range p.Steps {
 		if s.Kind == plan.Install {
@@ -164,14 +169,11 @@ func (v *Verdict) add(m ModuleVerdict) {
 	v.Safe = v.Safe && !m.bad()
 }
 
-func (e *Engine) noteVerdict(n plan.Note, required bool) ModuleVerdict {
+func noteVerdict(n plan.Note) ModuleVerdict {
 	m := ModuleVerdict{Module: n.ID.Name, Version: n.ID.Version, Reason: n.Reason}
 	switch n.Outcome {
 	case plan.Ready:
 		m.State, m.Reason = "ready", ""
-		if required {
-			e.checkSignature(n, &m)
-		}
 	case plan.Skipped:
 		m.State = "skipped"
 	case plan.Deferred:

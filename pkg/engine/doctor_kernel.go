@@ -125,6 +125,9 @@ func (d *doctor) compilerRelease(ctx context.Context, cc string) int {
 // modules looks at every installed module: is it whole and, where the machine
 // insists on signatures, would it be loaded.
 func (d *doctor) modules(context.Context) {
+	keys, machines := perTarget(d.usedKey), perTarget(func(t tree.Target) (*sign.Trust, error) {
+		return sign.Inspect(d.host.Root, nil, d.kernel(t).Config().Get)
+	})
 	for _, v := range d.versions {
 		for _, b := range v.Builds {
 			if !b.Installed || !d.hasKernel(b.Kernel) {
@@ -141,12 +144,11 @@ func (d *doctor) modules(context.Context) {
 			if known && d.outOfDate(m, d.headersNow(b.Target)) {
 				d.add("modules", "dkms autoinstall -k "+kernelArg(d.host, b.Target), d.reinstall(b.Target), "%s: the headers of kernel %s have changed since it was built", v.ID, b.Kernel)
 			}
-			machine, _ := sign.Inspect(d.host.Root, nil, d.kernel(b.Target).Config().Get)
-			if !machine.Enforced() {
+			if machine, _ := machines(b.Target); !machine.Enforced() {
 				continue
 			}
 			verdict := ModuleVerdict{State: "ready"}
-			d.checkSignature(plan.Note{ID: v.ID, Target: b.Target}, &verdict)
+			d.checkSignature(plan.Note{ID: v.ID, Target: b.Target}, keys, &verdict)
 			if verdict.bad() {
 				d.add("signatures", verdict.Hint, nil, "%s: kernel %s: %s", v.ID, b.Kernel, verdict.Reason)
 			}

@@ -161,7 +161,7 @@ func (s *stage) run(ctx context.Context, e *Engine) error {
 
 func (s *stage) play(ctx context.Context, p *plan.Plan) error {
 	for _, n := range p.Notes {
-		m := s.noteVerdict(n, false)
+		m := noteVerdict(n)
 		s.Modules = append(s.Modules, m)
 		if m.bad() {
 			s.Builds = false

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"dkms/pkg/exit"
 	"dkms/pkg/module"
@@ -15,9 +16,9 @@ import (
 )
 
 // checkSignature looks at the installed files of a module on a machine that
-// only loads signed ones.
-func (e *Engine) checkSignature(n plan.Note, m *ModuleVerdict) {
-	key, err := e.usedKey(n.Target)
+// only loads signed ones; keys gives the key in use.
+func (e *Engine) checkSignature(n plan.Note, keys func(tree.Target) (usedKey, error), m *ModuleVerdict) {
+	key, err := keys(n.Target)
 	origin := e.originKey(n)
 	for _, path := range e.signedFiles(n) {
 		info, readErr := module.Read(path)
@@ -85,6 +86,17 @@ func (e *Engine) usedKey(t tree.Target) (usedKey, error) {
 		return usedKey{}, err
 	}
 	return usedKey{cert, e.trust(t, cert).Trusted()}, nil
+}
+
+// perTarget is find, which is asked once for each target.
+func perTarget[T any](find func(tree.Target) (T, error)) func(tree.Target) (T, error) {
+	found := map[tree.Target]func() (T, error){}
+	return func(t tree.Target) (T, error) {
+		if found[t] == nil {
+			found[t] = sync.OnceValues(func() (T, error) { return find(t) })
+		}
+		return found[t]()
+	}
 }
 
 // originKey is the certificate that an imported build came with, and whether
