@@ -222,6 +222,9 @@ func (p *Pool) single(ctx context.Context) (*seat, error) {
 // take takes a byte out of the pipe. With no build running all must be there:
 // what a make that was killed has not given back is made up for.
 func (p *Pool) take(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	p.mu.Lock()
 	if p.own != nil && p.running == 0 {
 		if have, err := unix.IoctlGetInt(int(p.read.Fd()), unix.TIOCINQ); err == nil {
@@ -233,9 +236,16 @@ func (p *Pool) take(ctx context.Context) error {
 	if p.own == nil {
 		return nil
 	}
-	stop := context.AfterFunc(ctx, func() { p.own.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
+	woken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		p.own.SetReadDeadline(time.Unix(1, 0))
+		close(woken)
+	})
 	_, err := io.ReadFull(p.own, make([]byte, 1))
+	if !stop() { // others read there, too
+		<-woken
+		p.own.SetReadDeadline(time.Time{})
+	}
 	if err == nil {
 		return nil
 	}

@@ -3,6 +3,8 @@ package build
 import (
 	"bytes"
 	"context"
+	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -46,6 +48,44 @@ func TestPoolAbused(t *testing.T) {
 		if _, err := p.enter(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// One that gives up while it waits for a job leaves nothing behind for others.
+func TestPoolGivenUp(t *testing.T) {
+	p := NewPool("1", 1, true)
+	defer p.Close()
+	first, err := p.enter(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := make(chan error)
+	p.users <- 0 // a second one is let in, for whom there is no job
+	go func() {
+		_, err := p.enter(ctx, nil)
+		gone <- err
+	}()
+	for waiting := false; !waiting; runtime.Gosched() {
+		p.mu.Lock()
+		waiting = p.running == 2
+		p.mu.Unlock()
+	}
+	cancel()
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		t.Errorf("the one that gave up: %v", err)
+	}
+	first.leave()
+	if s, err := p.single(ctx); err == nil {
+		t.Error("a build that is over gets all jobs")
+		s.leave()
+	}
+	for range 3 {
+		s, err := p.enter(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.leave()
 	}
 }
 

@@ -73,5 +73,5 @@ func (w *work) resign(ctx context.Context, stage *tree.Stage, m *tree.Manifest) 
 		return nil
 	}
 	m.Signer = w.Signer.Name()
-	return stage.Save(m)
+	return m.Save(stage.Dir) // which has what is installed
 }

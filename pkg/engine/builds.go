@@ -106,7 +106,7 @@ func (r *run) startBuild(ctx context.Context, sub subject) *underway {
 	}
 	b := *common
 	b.Report = ahead
-	job.Turn = b.Pool.Queue() // in the order of the plan
+	job.Turn = b.Pool.Queue()
 	r.builds.running.Go(func() {
 		defer close(u.done)
 		u.err = r.runBuild(ctx, sub, &b, *job, u)

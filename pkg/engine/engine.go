@@ -213,6 +213,9 @@ func (e *Engine) Do(ctx context.Context, req Request) exit.Code {
 }
 
 func (e *Engine) do(ctx context.Context, req *Request) (exit.Code, error) {
+	if req.Verb != Autoinstall {
+		ctx.Done() // from here on a signal ends what is under way in good order
+	}
 	if err := e.refuse(req); err != nil {
 		return 0, err
 	}

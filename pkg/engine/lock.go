@@ -15,6 +15,7 @@ import (
 
 // locking runs do as the only writer of the tree.
 func (e *Engine) locking(ctx context.Context, req *Request, do func() error) (err error) {
+	ctx.Done() // autoinstall has something to do
 	if e.locked || req.DryRun {
 		return do()
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"dkms/pkg/exit"
 	"dkms/pkg/module"
@@ -88,14 +87,20 @@ func (e *Engine) usedKey(t tree.Target) (usedKey, error) {
 	return usedKey{cert, e.trust(t, cert).Trusted()}, nil
 }
 
-// perTarget is find, which is asked once for each target.
+// perTarget is find, which is asked once for each target, by one at a time.
 func perTarget[T any](find func(tree.Target) (T, error)) func(tree.Target) (T, error) {
-	found := map[tree.Target]func() (T, error){}
+	type answer struct {
+		value T
+		err   error
+	}
+	known := map[tree.Target]answer{}
 	return func(t tree.Target) (T, error) {
-		if found[t] == nil {
-			found[t] = sync.OnceValues(func() (T, error) { return find(t) })
+		a, ok := known[t]
+		if !ok {
+			a.value, a.err = find(t)
+			known[t] = a
 		}
-		return found[t]()
+		return a.value, a.err
 	}
 }
 

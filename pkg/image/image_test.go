@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -235,13 +236,31 @@ func TestArch(t *testing.T) {
 	}
 }
 
+// digestForm is what isDigest has to tell, in other words.
+var digestForm = regexp.MustCompile(`\Asha256:[0-9a-f]{64}\z`)
+
+// What is no digest must not become a path.
+func TestIsDigest(t *testing.T) {
+	zeros := strings.Repeat("0", 64)
+	for digest, want := range map[string]bool{
+		"sha256:" + zeros: true, "sha256:" + strings.Repeat("0123456789abcdef", 4): true,
+		"": false, "sha256:": false, zeros: false, "sha256:" + zeros[1:]: false, "sha256:" + zeros + "0": false,
+		"sha256:" + zeros + "\n": false, "sha256:" + zeros[1:] + "\n": false, "sha256:" + zeros[:32] + "/../" + zeros[:28]: false,
+		"sha256:" + strings.Repeat("A", 64): false, "sha512:" + zeros: false, "sha256:" + zeros[1:] + ".": false,
+	} {
+		if got := isDigest(digest); got != want || digestForm.MatchString(digest) != want {
+			t.Errorf("isDigest(%q) = %v; want %v", digest, got, want)
+		}
+	}
+}
+
 // FuzzIndex and FuzzManifest look for what makes the readers of an image panic
 // or follow something that is no digest.
 func FuzzIndex(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"mediaType":"` + mediaManifest + `","digest":"sha256:` + strings.Repeat("0", 64) + `","size":2}]}`))
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if d, err := parseIndex(data); err == nil && (!isDigest(d.Digest) || d.Size < 0 || d.Size > maxJSON) {
+		if d, err := parseIndex(data); err == nil && (!digestForm.MatchString(d.Digest) || d.Size < 0 || d.Size > maxJSON) {
 			t.Errorf("parseIndex(%q) = %+v; want an error", data, d)
 		}
 	})
@@ -256,7 +275,7 @@ func FuzzManifest(f *testing.F) {
 			return
 		}
 		for _, d := range append(m.Layers, m.Config) {
-			if !isDigest(d.Digest) || d.Size < 0 {
+			if !digestForm.MatchString(d.Digest) || d.Size < 0 {
 				t.Errorf("parseManifest(%q) has %+v; want an error", data, d)
 			}
 		}

@@ -290,10 +290,11 @@ func (s *Set) Keep(t *tree.Tree, m *tree.Manifest) error {
 	if err := system.WriteFile(stage.Log(), log.Bytes(), 0o644); err != nil {
 		return err
 	}
-	if err := stage.Save(m); err != nil {
-		return err
+	err = stage.Save(m)
+	if err == nil {
+		err = stage.Swap()
 	}
-	if err := stage.Swap(); err != nil {
+	if err != nil {
 		return exit.Errorf(exit.NoModule, "%w", err)
 	}
 	return nil

@@ -11,9 +11,9 @@ import (
 
 // Interrupts returns a context that ends with a signal that asks a program to
 // stop, and what makes these signals deadly again. It listens from the first
-// time that somebody waits for its end, as everything does that changes
-// anything: until then there is nothing to stop, and a program that finds
-// nothing to do need not pay for it.
+// time that somebody asks for Done: until then such a signal is deadly, and a
+// program that finds nothing to do need not pay for more. Whoever is about to
+// change anything has to ask.
 func Interrupts() (ctx context.Context, stop func()) {
 	c := &interrupts{}
 	c.listen = sync.OnceValue(func() context.Context {

@@ -31,7 +31,8 @@ func TestInterrupts(t *testing.T) {
 			return
 		}
 		syscall.Kill(os.Getpid(), syscall.SIGTERM)
-		unix.Poll(nil, -1) // until the signal arrives
+		unix.Poll(nil, 5000) // until the signal arrives
+		os.Exit(3)
 	}
 	run := func(mode string) (string, error) {
 		cmd := exec.Command("/proc/self/exe", "-test.run=^TestInterrupts$")

@@ -3,6 +3,7 @@ package tree
 import (
 	"os"
 	"path/filepath"
+	"strings"
 
 	"dkms/pkg/system"
 )
@@ -26,9 +27,10 @@ func (t *Tree) Stage(id ID, k Target) (*Stage, error) {
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return nil, err
 	}
-	if old, err := filepath.Glob(filepath.Join(parent, prefix+"*")); err == nil {
-		for _, dir := range old {
-			os.RemoveAll(dir)
+	entries, _ := os.ReadDir(parent)
+	for _, e := range entries {
+		if number, ok := strings.CutPrefix(e.Name(), prefix); ok && strings.Trim(number, "0123456789") == "" {
+			os.RemoveAll(filepath.Join(parent, e.Name()))
 		}
 	}
 	dir, err := os.MkdirTemp(parent, prefix)
@@ -48,7 +50,7 @@ func (s *Stage) Lay() error {
 	return os.Chmod(s.Dir, 0o755)
 }
 
-// Modules is the directory of the modules, Log the file of the log.
+// Modules is the directory that the modules belong into.
 func (s *Stage) Modules() string { return filepath.Join(s.Dir, "module") }
 
 // Log is the file that the log of the build belongs into.

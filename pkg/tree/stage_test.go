@@ -54,6 +54,14 @@ func TestStage(t *testing.T) {
 	want("", 1)
 	m := manifest()
 	check(s.Save(m))
+	check(os.WriteFile(s.Log(), nil, 0o644))
+	for path, want := range map[string]os.FileMode{
+		"": 0o755, "log": 0o755, "module": 0o755, "module/hello.ko": 0o644, manifestName: 0o644,
+	} {
+		if st, err := os.Stat(filepath.Join(s.Dir, path)); err != nil || st.Mode().Perm() != want {
+			t.Errorf("the mode of %q is %v, %v; want %v", path, st.Mode(), err, want)
+		}
+	}
 	if len(m.Installed) > 0 {
 		t.Errorf("nothing was installed, and the manifest has %v", m.Installed)
 	}
