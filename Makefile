@@ -141,8 +141,9 @@ test-vm:
 	sh testscripts/setup.sh vm
 	$(GO) test -tags vm -run TestVM -v -count 1 -timeout 90m -parallel 2 ./testscripts/vm
 
+# The race detector would have every dkms that a script runs sleep for a second.
 race:
-	$(GO) test -race ./...
+	GORACE=atexit_sleep_ms=0 $(GO) test -race -timeout 30m ./...
 
 fuzz:
 	@set -e; for pkg in $$($(GO) list ./...); do \
