@@ -26,8 +26,9 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"dkms": func() {
+			ctx, _ := system.Interrupts()
 			streams := cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, ErrFile: os.Stderr}
-			os.Exit(cli.Main(context.Background(), scriptHost(), streams, os.Args[1:]))
+			os.Exit(cli.Main(ctx, scriptHost(), streams, os.Args[1:]))
 		},
 		// The name under which a hook is called comes from the script.
 		"dkms-hook": func() {
