@@ -47,8 +47,11 @@ func (e *Engine) locking(ctx context.Context, req *Request, do func() error) (er
 		return err
 	}
 	err = do()
-	if len(e.depmod) > 0 && ctx.Err() == nil { // what was done had no use for it
-		err = errors.Join(err, e.runDepmod(ctx, req))
+	if len(e.depmod) > 0 {
+		if ctx.Err() != nil {
+			e.report.Progressf("what was installed so far is put into the module index")
+		}
+		err = errors.Join(err, e.runDepmod(context.WithoutCancel(ctx), req))
 	}
 	return err
 }
