@@ -12,6 +12,7 @@ import (
 	"dkms/pkg/build"
 	"dkms/pkg/conf"
 	"dkms/pkg/exit"
+	"dkms/pkg/kernel"
 	"dkms/pkg/plan"
 	"dkms/pkg/report"
 	"dkms/pkg/system"
@@ -145,8 +146,8 @@ func (r *run) job(ctx context.Context, sub subject, to *report.Reporter) (*build
 		return nil, err
 	}
 	k := r.kernel(sub.Target)
-	if excluded, why := c.Excluded(build.ConfTarget(k, false), configOf(k)); excluded {
-		return nil, exit.Errorf(exit.Excluded, "%s: not for kernel %s: %s", sub.ID, sub.Kernel, why)
+	if err := notFor(sub, c, k); err != nil {
+		return nil, err
 	}
 	if done, err := r.prebuilt(ctx, sub, c, k); done || err != nil {
 		return nil, err
@@ -163,6 +164,14 @@ func (r *run) job(ctx context.Context, sub subject, to *report.Reporter) (*build
 		return nil, fmt.Errorf("%s: %w", sub.ID, err)
 	}
 	return &build.Job{ID: sub.ID, Kernel: k, Conf: c, Signer: signer}, nil
+}
+
+// notFor is an error where BUILD_EXCLUSIVE_* keeps a version from a kernel.
+func notFor(sub subject, c *conf.Module, k *kernel.Kernel) error {
+	if excluded, why := c.Excluded(build.ConfTarget(k, false), configOf(k)); excluded {
+		return exit.Errorf(exit.Excluded, "%s: not for kernel %s: %s", sub.ID, sub.Kernel, why)
+	}
+	return nil
 }
 
 // notes passes on what the reader of a configuration noticed. Deprecated

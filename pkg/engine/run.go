@@ -304,6 +304,9 @@ func (r *run) install(ctx context.Context, sub subject) error {
 		return err
 	}
 	k := r.kernel(sub.Target)
+	if err := notFor(sub, c, k); err != nil { // there would be no file to install
+		return err
+	}
 	set := &install.Set{
 		ID: sub.ID, Kernel: k, Conf: c, Records: c.Active(build.ConfTarget(k, false), configOf(k)),
 		Force: r.req.Force || r.req.SafeUpgrade, ForceVersion: r.req.ForceVersion,

@@ -90,6 +90,14 @@ var differences = []difference{
 		},
 	},
 	{
+		name:    "installing what is not for the kernel any more",
+		example: "dkms build plain/1.0 -k " + plainKernel + "\necho 'BUILD_EXCLUSIVE_ARCH=\"^ia64\"' >/etc/dkms/plain.conf\ndkms install plain/1.0 -k " + plainKernel,
+		reason:  "3.0.10 installs the build, 3.4.3 none of its files and calls it installed; ours says 77 (differences.md)",
+		is: func(steps []step, o *outcome, _ item) bool {
+			return last(steps).verb == "install" && o.theirs.exit == 0 && o.ours.exit == 77
+		},
+	},
+	{
 		name:    "originals",
 		example: "dkms install manual/1.0 -k " + plainKernel,
 		reason:  "3.0.10 leaves them in place on Debian, 3.4.3 puts them aside there too",
