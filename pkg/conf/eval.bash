@@ -30,7 +30,7 @@ __dkms_dump() {
         done"
     done
     if [[ $1 == cut ]]; then
-        # The next line compares each variable with each. Those of the kernel's
+        # To look for names bash compares each variable with each. Those of the kernel's
         # configuration, which some files read, are thousands.
         if [[ -v CONFIG_MODULES && -r $kernel_source_dir/.config ]]; then
             builtin mapfile -t __dkms_words <"$kernel_source_dir/.config"

@@ -259,9 +259,8 @@ func (e *Engine) judge(ctx context.Context, s subject, c *conf.Module, img *obta
 		return nil, err
 	}
 	k := e.kernel(s.Target)
-	target := build.ConfTarget(k, false)
-	if excluded, why := c.Excluded(target, configOf(k)); excluded {
-		return nil, exit.Errorf(exit.Excluded, "%s: not for kernel %s: %s", s.ID, s.Kernel, why)
+	if err := notFor(s, c, k); err != nil {
+		return nil, err
 	}
 	b, err := e.builder(ctx, false)
 	if err != nil {
@@ -271,7 +270,7 @@ func (e *Engine) judge(ctx context.Context, s subject, c *conf.Module, img *obta
 	if w.Source, err = b.SourceDigest(build.Job{ID: s.ID, Kernel: k, Conf: c}); err != nil {
 		return nil, err
 	}
-	for _, r := range c.Active(target, configOf(k)) {
+	for _, r := range c.Active(build.ConfTarget(k, false), configOf(k)) {
 		w.Modules[r.DestName] = r.DestLocation
 	}
 	set, err := prebuilt.Open(img.dir, w)
