@@ -18,7 +18,9 @@ import (
 var floors = [][]string{
 	{"conf", "exit", "kernel", "module", "report", "script", "sign", "system", "tree", "version", "archive", "image"},
 	{"build", "install", "lint", "plan", "prebuilt"},
-	{"engine"},
+	{"machine"},
+	{"fleet", "inspect"},
+	{"run"},
 	{"cli", "hook"},
 }
 

@@ -137,12 +137,12 @@ func titleTarget(line string, id tree.ID) (k tree.Target, ok bool) {
 // keepAttempt moves the log of the last build of a version, if that has
 // failed, out of the scratch directory, which is about to be made anew. The
 // record of the failure then names its new place.
-func keepAttempt(t *tree.Tree, id tree.ID) error {
-	a, ok := scratchAttempt(t, id, t.ScratchLog(id))
+func keepAttempt(t *tree.Writer, id tree.ID) error {
+	a, ok := scratchAttempt(t.Tree, id, t.ScratchLog(id))
 	if !ok {
 		return nil
 	}
-	dir := attemptsDir(t, id)
+	dir := attemptsDir(t.Tree, id)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func keepAttempt(t *tree.Tree, id tree.ID) error {
 			return err
 		}
 	}
-	prune(keptAttempts(t, id))
+	prune(keptAttempts(t.Tree, id))
 	return nil
 }
 
@@ -182,11 +182,11 @@ func prune(list []Attempt) {
 
 // DropAttempts deletes the logs of failed builds for a target, for when its
 // kernel is gone.
-func DropAttempts(t *tree.Tree, id tree.ID, k tree.Target) {
-	for _, a := range keptAttempts(t, id) {
+func DropAttempts(t *tree.Writer, id tree.ID, k tree.Target) {
+	for _, a := range keptAttempts(t.Tree, id) {
 		if a.Target == k {
 			os.Remove(a.Path)
 		}
 	}
-	os.Remove(attemptsDir(t, id)) // when it is empty
+	os.Remove(attemptsDir(t.Tree, id)) // when it is empty
 }

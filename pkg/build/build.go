@@ -36,26 +36,16 @@ const Release = "dkms-3.4.3"
 
 // Builder is what all builds of a run share.
 type Builder struct {
-	Host      system.Host
-	Tree      *tree.Tree
-	Run       *system.Runner
-	Report    *report.Reporter
-	Framework *conf.Framework
-	// Environment is the file that build_environment names; what it exports
-	// is added to the environment of the build.
-	Environment string
+	Inputs
+	// Tree is where builds are put.
+	Tree   *tree.Writer
+	Report *report.Reporter
 	// Pool is what all builds of a run share.
 	Pool *Pool
 	// Confine says how builds are confined; nil is not at all.
 	Confine *Confinement
 	// Idle leaves builds only the time that nobody else wants.
 	Idle bool
-	// Directives are the names and values of --directive, which the scripts
-	// and make see in their environment.
-	Directives map[string]string
-	// Force carries on where a build would stop for a module made for
-	// another kernel.
-	Force bool
 	// Rehearsal says that nobody else is to hear of a failure.
 	Rehearsal bool
 }
@@ -98,6 +88,9 @@ type work struct {
 	// headers and stamp are of the kernel's headers, taken at the same time.
 	headers string
 	stamp   tree.Stamp
+	// local and localStamp are of the sources as they are on this machine.
+	local      string
+	localStamp uint64
 	// cache is the directory of the compiler cache in use.
 	cache string
 	// faulty says that a command of the package has failed.
@@ -148,6 +141,9 @@ func (b *Builder) build(ctx context.Context, j Job, seat *seat) (manifest *tree.
 	if w.source, err = b.SourceDigest(j); err != nil {
 		return nil, err
 	}
+	if err := w.takeSources(); err != nil {
+		return nil, err
+	}
 	w.headers, w.stamp = KernelInputs(j.Kernel, b.Run), HeadersStamp(j.Kernel)
 	w.fingerprint = b.fingerprint(j, w.source, w.headers)
 	confined := b.Confine != nil && !j.Conf.NoSandbox
@@ -174,6 +170,11 @@ func (b *Builder) build(ctx context.Context, j Job, seat *seat) (manifest *tree.
 	if err := w.compile(ctx, target); err != nil {
 		return nil, err
 	}
+	if !confined {
+		if err := w.noteOwnChanges(); err != nil {
+			return nil, err
+		}
+	}
 	if manifest, err = w.keep(ctx); err != nil {
 		return nil, err
 	}
@@ -181,6 +182,36 @@ func (b *Builder) build(ctx context.Context, j Job, seat *seat) (manifest *tree.
 		b.Report.Warnf("%s: the build log could not be kept: %v", j.ID, err)
 	}
 	return manifest, nil
+}
+
+// takeSources notes what the sources are, for whoever asks later whether they
+// have changed.
+func (w *work) takeSources() error {
+	s, err := SourcesOf(w.Inputs.Tree, w.ID, w.target(), nil)
+	if err != nil {
+		return err
+	}
+	if w.localStamp, err = s.Stamp(); err != nil {
+		return err
+	}
+	w.local, err = s.Digest()
+	return err
+}
+
+// noteOwnChanges takes the sources again where a build that is not isolated has
+// written to them: otherwise they would count as changed since the build.
+func (w *work) noteOwnChanges() error {
+	before := w.localStamp
+	s, err := SourcesOf(w.Inputs.Tree, w.ID, w.target(), nil)
+	if err != nil {
+		return err
+	}
+	now, err := s.Stamp()
+	if err != nil || now == before {
+		return err
+	}
+	w.Report.Detailf("%s: the build has changed its own sources", w.ID)
+	return w.takeSources()
 }
 
 // configLookup is how conf asks for kernel configuration; nil says that there
@@ -334,10 +365,6 @@ func (w *work) check(r conf.Record) error {
 		wrong = fmt.Errorf("%s was built for %s, not for %s", name, info.Machine, w.Kernel.Arch)
 	case info.Release() != w.Kernel.Release:
 		wrong = fmt.Errorf("%s was built for kernel %q, not for %s", name, info.Release(), w.Kernel.Release)
-	}
-	if wrong != nil && w.Force {
-		w.Report.Warnf("%s: %v; kept because of --force", w.ID, wrong)
-		return nil
 	}
 	return wrong
 }

@@ -14,11 +14,11 @@ import (
 )
 
 // Fingerprint is a digest of everything that decides how a build ends: what
-// [Builder.SourceDigest] is of, the file that build_environment names, the
+// [Inputs.SourceDigest] is of, the file that build_environment names, the
 // kernel's headers and compiler, what builds are allowed, and the versions of
 // what the module builds on. Two builds with the same fingerprint have the
 // same outcome, as far as this program can tell.
-func (b *Builder) Fingerprint(j Job) (string, error) {
+func (b *Inputs) Fingerprint(j Job) (string, error) {
 	source, err := b.SourceDigest(j)
 	if err != nil {
 		return "", err
@@ -26,7 +26,7 @@ func (b *Builder) Fingerprint(j Job) (string, error) {
 	return b.fingerprint(j, source, KernelInputs(j.Kernel, b.Run)), nil
 }
 
-func (b *Builder) fingerprint(j Job, source, headers string) string {
+func (b *Inputs) fingerprint(j Job, source, headers string) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "2\n%s\n%s\n%s\n%s\n", j.ID, j.target(), headers, source)
 	if b.Environment != "" {

@@ -128,6 +128,7 @@ func (w *work) stage(ctx context.Context, stage *tree.Stage) (*tree.Manifest, er
 		Module: w.ID.Name, Version: w.ID.Version, Kernel: w.Kernel.Release, Arch: w.Kernel.Arch,
 		Built: w.Host.Now().UTC(), Compiler: w.tools.CC,
 		Fingerprint: w.fingerprint, SourceDigest: w.source, Headers: w.headers, HeadersStamp: w.stamp,
+		Sources: w.local, SourcesStamp: w.localStamp, Fits: true,
 		PostRemove: w.Conf.PostRemove, NoWeakModules: w.Conf.NoWeakModules, Unfinished: w.Conf.PostBuild != "",
 	}
 	if w.Signer != nil {

@@ -16,7 +16,7 @@ import (
 // else, so that a version can be built for several kernels at a time; others
 // have to wait for each other.
 type scratch struct {
-	tree *tree.Tree
+	tree *tree.Writer
 	pool *Pool
 	id   tree.ID
 	user int // whom the sources belong to
@@ -30,7 +30,7 @@ type scratch struct {
 }
 
 // openScratch makes an empty place for a build. It is to be closed.
-func openScratch(pool *Pool, t *tree.Tree, id tree.ID, k tree.Target, confined bool, user int) (*scratch, error) {
+func openScratch(pool *Pool, t *tree.Writer, id tree.ID, k tree.Target, confined bool, user int) (*scratch, error) {
 	s := &scratch{tree: t, pool: pool, id: id, user: user, dir: t.ScratchDir(id), real: t.ScratchDir(id), log: t.ScratchLog(id)}
 	if !confined {
 		s.done = pool.whole(id)

@@ -17,8 +17,8 @@ import (
 	"github.com/alecthomas/kong"
 
 	"dkms/pkg/build"
-	"dkms/pkg/engine"
 	"dkms/pkg/exit"
+	"dkms/pkg/machine"
 	"dkms/pkg/report"
 	"dkms/pkg/system"
 )
@@ -146,19 +146,27 @@ func (f *flags) run(ctx context.Context, h system.Host, s Streams, r *report.Rep
 	if f.Debug {
 		run.Trace = s.Err
 	}
-	e, err := engine.New(ctx, h, run, r, settings)
+	m, err := machine.New(ctx, h, run, r, settings)
 	if err != nil {
 		r.Error(err)
 		return exit.Status(err)
 	}
-	if e.Framework().Verbose {
+	if m.Framework.Verbose {
 		r.Verbose()
 	}
-	return e.Do(ctx, req)
+	if req.Verb != Autoinstall {
+		ctx.Done()
+	}
+	code, err := do(ctx, m, req)
+	if err != nil {
+		r.Error(err)
+		return exit.Status(err)
+	}
+	return code
 }
 
-func (f *flags) settings() (engine.Settings, error) {
-	s := engine.Settings{
+func (f *flags) settings() (machine.Settings, error) {
+	s := machine.Settings{
 		State: f.Dkmstree, Source: f.Sourcetree, Install: f.Installtree,
 		Headers: f.Kernelsourcedir, Config: f.Config, Directives: f.Directive, Symlink: f.SymlinkModules,
 	}

@@ -29,7 +29,7 @@ import (
 
 // Installer is what all installations of a run share.
 type Installer struct {
-	Tree   *tree.Tree
+	Tree   *tree.Writer
 	Report *report.Reporter
 	Run    *system.Runner
 	// Distribution is what os-release likens the system to, ID what it is.

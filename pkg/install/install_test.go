@@ -39,8 +39,13 @@ func newHouse(t *testing.T) *house {
 	root := system.Root{Dir: t.TempDir()}
 	said := &bytes.Buffer{}
 	h := &house{t: t, said: said, k: kernel.New(root, "6.1", "x86_64", kernel.Options{}), target: tree.Target{Kernel: "6.1", Arch: "x86_64"}}
+	w, err := tree.Open(root).Lock(t.Context(), "test", func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.Unlock("") })
 	h.Installer = &Installer{
-		Tree: tree.Open(root), Report: report.New(said, &report.Lines{W: said}), Run: system.NewRunner(system.Host{}), Distribution: "debian",
+		Tree: w, Report: report.New(said, &report.Lines{W: said}), Run: system.NewRunner(system.Host{}), Distribution: "debian",
 	}
 	h.mkdir(h.k.ModuleDir())
 	return h
@@ -154,7 +159,7 @@ func TestInstallUninstall(t *testing.T) {
 		if err != nil || m == nil || len(m.Installed) != 2 || m.Installed[0].Link != symlink || !Unchanged(m.Installed[0]) || !Unchanged(m.Installed[1]) {
 			t.Fatalf("the manifest is %+v, %v", m, err)
 		}
-		if !h.Tree.IsInstalled(one, h.target) || Unfinished(h.Tree) {
+		if !h.Tree.IsInstalled(one, h.target) || Unfinished(h.Tree.Tree) {
 			t.Error("it is not installed, or the journal is left")
 		}
 		if got := len(strings.Split(h.kernelHas(), "; ")); got != 2 {
@@ -268,7 +273,7 @@ func TestLinkCannotFlip(t *testing.T) {
 		t.Errorf("Install = %v; want status 6", err)
 	}
 	h.wantKernel("kernel/foo.ko=the kernel's")
-	if Unfinished(h.Tree) {
+	if Unfinished(h.Tree.Tree) {
 		t.Error("the journal is left")
 	}
 }

@@ -39,7 +39,7 @@ type transaction struct {
 	// Changes are the files that come, go or are replaced.
 	Changes []change `json:"changes,omitempty"`
 
-	tree    *tree.Tree
+	tree    *tree.Writer
 	journal string
 }
 
@@ -65,10 +65,10 @@ const journalSchema = 1
 // journalPath is hidden: the original passes over it.
 func journalPath(t *tree.Tree) string { return filepath.Join(t.Dir(), ".journal.json") }
 
-func newTransaction(t *tree.Tree, id tree.ID, k tree.Target, active string) *transaction {
+func newTransaction(t *tree.Writer, id tree.ID, k tree.Target, active string) *transaction {
 	return &transaction{
 		Schema: journalSchema, ID: id, Target: k, Before: t.Active(id.Name, k), Active: active,
-		tree: t, journal: journalPath(t),
+		tree: t, journal: journalPath(t.Tree),
 	}
 }
 

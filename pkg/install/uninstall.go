@@ -166,7 +166,7 @@ func ownCopies(built string, candidates []string) []string {
 // links are installed symbolic links to a built file (symlink_modules).
 func links(moduleDir, name, built string) []string {
 	var list []string
-	for _, sub := range []string{"updates/dkms", "updates", "extra", "kernel/extra"} {
+	for _, sub := range usual {
 		path := filepath.Join(moduleDir, sub, name)
 		if target, err := os.Readlink(path); err == nil && target == built {
 			list = append(list, path)
@@ -177,8 +177,8 @@ func links(moduleDir, name, built string) []string {
 
 // HasCopy tells whether a built file is installed byte for byte, or as a link,
 // at a place where DKMS installs.
-func (in *Installer) HasCopy(release, built string) bool {
-	moduleDir := filepath.Join(in.Tree.Root().InstallTree(), release)
+func HasCopy(t *tree.Tree, release, built string) bool {
+	moduleDir := filepath.Join(t.Root().InstallTree(), release)
 	name, _, ok := module.ParseSuffix(filepath.Base(built))
 	if !ok {
 		return false

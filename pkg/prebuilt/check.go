@@ -258,7 +258,7 @@ func (k symbols) misfit(info *module.Info, w *Want) string {
 
 // Keep puts a build into the tree, in the place of an earlier one, with a
 // manifest that has what is given here and what the image says.
-func (s *Set) Keep(t *tree.Tree, m *tree.Manifest) error {
+func (s *Set) Keep(t *tree.Writer, m *tree.Manifest) error {
 	stage, err := t.Stage(s.ID(), s.Target())
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@
 package report
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -118,6 +119,15 @@ func (r *Reporter) Result(line string) {
 		}
 	}
 	fmt.Fprintln(r.out, line)
+}
+
+// JSON writes v, indented, as the one result of a command.
+func (r *Reporter) JSON(v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err == nil {
+		r.Result(string(data))
+	}
+	return err
 }
 
 // Detailf emits a line for --verbose.

@@ -23,7 +23,7 @@ func Lock(ctx context.Context, path, self string, waiting func(holder string)) (
 	if err != nil {
 		return nil, "", err
 	}
-	if err := flock(ctx, f, waiting); err != nil {
+	if err := flock(ctx, f, unix.LOCK_EX, waiting); err != nil {
 		f.Close()
 		return nil, "", fmt.Errorf("%s: %w", path, err)
 	}
@@ -44,13 +44,27 @@ func Lock(ctx context.Context, path, self string, waiting func(holder string)) (
 	}, left, nil
 }
 
+// LockShared takes a lock on the file path that [Lock] excludes and other calls
+// of LockShared do not. The file is created where it is missing.
+func LockShared(ctx context.Context, path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(ctx, f, unix.LOCK_SH, func(string) {}); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return func() { f.Close() }, nil
+}
+
 // lockPoll is how often a waiting process looks whether it was told to stop.
 const lockPoll = 50 * time.Millisecond
 
-func flock(ctx context.Context, f *os.File, waiting func(string)) error {
+func flock(ctx context.Context, f *os.File, how int, waiting func(string)) error {
 	told := false
 	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 		if err == nil || !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
 			return err
 		}
@@ -66,12 +80,15 @@ func flock(ctx context.Context, f *os.File, waiting func(string)) error {
 	}
 }
 
+// UnknownHolder is the holder of a lock who does not say who that is.
+const UnknownHolder = "another process"
+
 func holder(f *os.File) string {
 	buf := make([]byte, 256)
 	n, _ := f.ReadAt(buf, 0)
 	line, _, _ := strings.Cut(string(buf[:n]), "\n")
 	if line == "" || strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return "another process"
+		return UnknownHolder
 	}
 	return line
 }

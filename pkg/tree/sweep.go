@@ -29,7 +29,7 @@ func removeWhole(dir string) error {
 // directories, and directories that were made for something that never came.
 // What a script was given of a build that was interrupted is root's again. The
 // caller holds the lock.
-func (t *Tree) Sweep() (swept []string) {
+func (t *Writer) Sweep() (swept []string) {
 	top, err := filepath.EvalSymlinks(t.dir)
 	if err != nil {
 		return nil
