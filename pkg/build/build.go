@@ -34,6 +34,10 @@ import (
 // Release is the version of DKMS whose behaviour this program has.
 const Release = "dkms-3.4.3"
 
+// Mark is the variable that tells the programs of a build which one it is: one
+// of them that runs dkms must not wait for that build.
+const Mark = "DKMS_IN_BUILD"
+
 // Builder is what all builds of a run share.
 type Builder struct {
 	Inputs
@@ -260,7 +264,7 @@ func (w *work) prepare(ctx context.Context) (err error) {
 func (w *work) environment(ctx context.Context) error {
 	w.env = map[string]string{
 		"module": w.ID.Name, "module_version": w.ID.Version,
-		"kernelver": w.Kernel.Release, "arch": w.Kernel.Arch,
+		"kernelver": w.Kernel.Release, "arch": w.Kernel.Arch, Mark: w.ID.String(),
 	}
 	maps.Copy(w.env, w.Directives)
 	for name, value := range map[string]string{"CC": w.tools.CC, "KERNEL_CC": w.tools.CC, "LD": w.tools.LD, "KERNEL_LD": w.tools.LD} {

@@ -79,11 +79,9 @@ func (d *doctor) removedKernels(context.Context) {
 			r.what = append(r.what, "records of failed builds of "+v.ID.String())
 		}
 	}
-	for name, targets := range d.danglingLinks() {
-		for _, t := range targets {
-			r := at(t)
-			r.what = append(r.what, "the link "+d.Tree.ActiveLink(name, t))
-		}
+	for _, link := range d.danglingLinks() {
+		r := at(link.target)
+		r.what = append(r.what, "the link "+d.Tree.ActiveLink(link.name, link.target))
 	}
 	for _, t := range slices.SortedFunc(maps.Keys(left), func(a, b tree.Target) int { return strings.Compare(a.String(), b.String()) }) {
 		if d.hasKernel(t.Kernel) || t.Check() != nil || len(d.Choice.Kernels) > 0 && !slices.Contains(d.kernels, t) {
@@ -117,14 +115,20 @@ func (d *doctor) records(id tree.ID) []tree.Target {
 	return list
 }
 
-// danglingLinks are the links that call a version installed that is gone.
-func (d *doctor) danglingLinks() map[string][]tree.Target {
-	names, _ := d.Tree.Names()
-	lost := map[string][]tree.Target{}
-	for _, name := range names {
-		for _, t := range d.Tree.ActiveTargets(name) {
-			if !system.IsDir(d.Tree.ActiveLink(name, t)) {
-				lost[name] = append(lost[name], t)
+// link says that a version of a package is installed for a target.
+type link struct {
+	name   string
+	target tree.Target
+}
+
+// danglingLinks are the links that call a version installed that is gone, in
+// the order of the tree.
+func (d *doctor) danglingLinks() []link {
+	var lost []link
+	for _, p := range d.facts.Packages() {
+		for _, t := range d.Tree.ActiveTargets(p.Name) {
+			if !system.IsDir(d.Tree.ActiveLink(p.Name, t)) {
+				lost = append(lost, link{p.Name, t})
 			}
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 
+	"dkms/pkg/build"
 	"dkms/pkg/conf"
 	"dkms/pkg/exit"
 	"dkms/pkg/install"
@@ -42,7 +43,7 @@ const failedNote = "failed"
 // interrupted runs have left. doing is what others are told of the caller. The
 // caller ends with [Writer.Close].
 func (m *Machine) Lock(ctx context.Context, doing string) (*Writer, error) {
-	if of := m.Host.Env[BuildMark]; of != "" {
+	if of := m.Host.Env[build.Mark]; of != "" {
 		return nil, exit.Errorf(exit.Usage, "dkms cannot change modules from within the build of %s, which waits for it", of).
 			WithHint("call dkms from POST_INSTALL")
 	}
@@ -64,9 +65,6 @@ func (m *Machine) Lock(ctx context.Context, doing string) (*Writer, error) {
 	}
 	return w, nil
 }
-
-// BuildMark is the variable that tells programs of a build which one it is.
-const BuildMark = "DKMS_IN_BUILD"
 
 // Close brings the module indexes up to date that are not yet, and lets others
 // change the machine. err is how the run ended; Close returns it with its own

@@ -31,7 +31,7 @@ type builds struct {
 
 // underway is a build that has been started.
 type underway struct {
-	turn    func() // to be called before anything is said of the build
+	turn    func(mend func(report.Event) report.Event) // people are told of the build
 	done    chan struct{}
 	err     error
 	elapsed time.Duration
@@ -103,6 +103,10 @@ func (x *executor) startBuild(ctx context.Context, s plan.Step) *underway {
 	x.builds.running.Go(func() {
 		defer close(u.done)
 		u.err = x.obtain(ctx, s, sub, u, ahead, seat)
+		if u.err != nil && ctx.Err() == nil {
+			u.err = x.locate(sub, u.err)
+			x.failure(ahead, sub, "build", u.err)
+		}
 	})
 	return u
 }
@@ -178,9 +182,12 @@ func (x *executor) make(ctx context.Context, sub machine.Subject, c *conf.Module
 	b := *common
 	b.Report = to
 	u.here = true
-	err = x.runBuild(ctx, sub, &b, job, u)
-	u.changed = err == nil
-	return err
+	if err := x.runBuild(ctx, sub, &b, job, u); err != nil {
+		return err
+	}
+	u.changed = true
+	x.done(to, plan.Step{Kind: plan.Build, ID: sub.ID, Target: sub.Target}, u.elapsed)
+	return nil
 }
 
 func (x *executor) runBuild(ctx context.Context, sub machine.Subject, b *build.Builder, job build.Job, u *underway) error {
@@ -220,24 +227,35 @@ func passOn(to *report.Reporter, c *conf.Module) {
 	}
 }
 
-// build waits for the build of step i, and records how it went.
-func (x *executor) build(i int, sub machine.Subject) (changed bool, elapsed time.Duration, err error) {
+// build waits for the build of step i, and records how it went. What is to be
+// said of it was said when it ended.
+func (x *executor) build(i int, sub machine.Subject) (changed bool, err error) {
 	u := x.builds.under[i]
 	<-u.done
-	u.turn()
-	if x.scratch && u.err != nil {
-		return false, u.elapsed, x.keepLog(sub, u.err)
-	}
+	u.turn(func(e report.Event) report.Event {
+		if e.Kind == report.Failure {
+			e.Err = x.locate(sub, e.Err)
+		}
+		return e
+	})
 	if u.err != nil || !u.here {
-		return u.changed, u.elapsed, x.locate(sub, u.err)
+		return u.changed, x.locate(sub, u.err)
 	}
 	x.w.Tree.ForgetFailure(sub.ID, sub.Target)
-	return u.changed, u.elapsed, x.w.Tree.RecordDepends(sub.ID, sub.Target, x.dependsToRecord(x.confs[sub].Conf))
+	if err := x.w.Tree.RecordDepends(sub.ID, sub.Target, x.dependsToRecord(x.confs[sub].Conf)); err != nil {
+		x.failure(x.w.Report, sub, "build", err)
+		return u.changed, err
+	}
+	return u.changed, nil
 }
 
 // locate has an error name the log of the build where it is now: that of
-// another kernel may have taken its place.
+// another kernel may have taken its place, and that of a rehearsal is kept
+// elsewhere.
 func (x *executor) locate(sub machine.Subject, err error) error {
+	if x.scratch {
+		return x.keepLog(sub, err)
+	}
 	usual, log := x.w.Tree.ScratchLog(sub.ID), x.failedLog(sub)
 	if hint := exit.Hint(err); log != "" && log != usual && strings.Contains(hint, usual) {
 		return exit.Errorf(exit.Status(err), "%w", err).WithHint("%s", strings.ReplaceAll(hint, usual, log))

@@ -169,7 +169,7 @@ func (x *executor) note(s machine.Subject, res result) {
 	}
 	x.results[s] = res
 	if res.err != nil {
-		x.failure(s, "plan", res.err, 0)
+		x.failure(x.w.Report, s, "plan", res.err)
 	}
 }
 
@@ -183,12 +183,12 @@ func (x *executor) record(s machine.Subject, res result) {
 
 // failure reports an error about a subject, as a warning where the module is
 // simply not meant for the kernel.
-func (x *executor) failure(s machine.Subject, step string, err error, elapsed time.Duration) {
-	ev := report.Event{Kind: report.Failure, Module: s.ID.String(), Kernel: s.Kernel, Arch: s.Arch, Step: step, Text: err.Error(), Err: err, Elapsed: elapsed}
+func (x *executor) failure(to *report.Reporter, s machine.Subject, step string, err error) {
+	ev := report.Event{Kind: report.Failure, Module: s.ID.String(), Kernel: s.Kernel, Arch: s.Arch, Step: step, Text: err.Error(), Err: err}
 	if exit.Status(err) == exit.Excluded {
 		ev.Kind = report.Warning
 	}
-	x.w.Report.Emit(ev)
+	to.Emit(ev)
 }
 
 // step carries out step i unless one that it needs has failed. The error is
@@ -203,14 +203,7 @@ func (x *executor) step(ctx context.Context, i int) error {
 		return nil
 	}
 	start := x.w.Host.Now()
-	changed, err := false, error(nil)
-	var elapsed time.Duration
-	if s.Kind == plan.Build {
-		changed, elapsed, err = x.build(i, sub)
-	} else {
-		changed, err = x.do(ctx, s, sub)
-		elapsed = x.w.Host.Now().Sub(start)
-	}
+	changed, err := x.do(ctx, i, sub)
 	if ctx.Err() != nil {
 		return interrupted(s, changed)
 	}
@@ -222,7 +215,9 @@ func (x *executor) step(ctx context.Context, i int) error {
 	if err == nil {
 		x.changed = true
 		x.record(sub, result{outcome: plan.Changed})
-		x.done(s, elapsed)
+		if s.Kind != plan.Build {
+			x.done(x.w.Report, s, x.w.Host.Now().Sub(start))
+		}
 		return nil
 	}
 	x.failed[i] = true
@@ -234,7 +229,9 @@ func (x *executor) step(ctx context.Context, i int) error {
 		outcome = plan.Skipped
 	}
 	x.record(sub, result{outcome, err.Error(), err})
-	x.failure(sub, s.Kind.String(), err, 0)
+	if s.Kind != plan.Build {
+		x.failure(x.w.Report, sub, s.Kind.String(), err)
+	}
 	if outcome == plan.Failed && (s.Kind == plan.Build || s.Kind == plan.Install) {
 		x.remember(sub, err, outdated(s))
 	}
@@ -322,12 +319,10 @@ var doneWords = map[plan.Kind]string{
 	plan.Sign: "signed",
 }
 
-func (x *executor) done(s plan.Step, elapsed time.Duration) {
+func (x *executor) done(to *report.Reporter, s plan.Step, elapsed time.Duration) {
 	kind := report.Done
 	text := fmt.Sprintf("%s: %s", s.ID, doneWords[s.Kind])
 	switch {
-	case s.Kind == plan.Build && x.imported(s.ID, s.Target):
-		return // as was said when it came
 	case x.scratch && s.Kind == plan.Install:
 		return
 	case x.scratch:
@@ -339,20 +334,15 @@ func (x *executor) done(s plan.Step, elapsed time.Duration) {
 	if s.Kind == plan.Forget {
 		text += " from the dkms tree"
 	}
-	x.w.Report.Emit(report.Event{Kind: kind, Module: s.ID.String(), Kernel: s.Target.Kernel, Arch: s.Target.Arch,
+	to.Emit(report.Event{Kind: kind, Module: s.ID.String(), Kernel: s.Target.Kernel, Arch: s.Target.Arch,
 		Step: s.Kind.String(), Text: text, Elapsed: elapsed})
 }
 
-// imported tells whether a build comes from another machine.
-func (x *executor) imported(id tree.ID, t tree.Target) bool {
-	m, err := x.w.Tree.Manifest(id, t)
-	return err == nil && m != nil && m.Origin != nil
-}
-
-// do carries out one step that is no build, and tells whether it has changed
-// something.
-func (x *executor) do(ctx context.Context, s plan.Step, sub machine.Subject) (changed bool, err error) {
-	switch s.Kind {
+// do carries out step i, and tells whether it has changed something.
+func (x *executor) do(ctx context.Context, i int, sub machine.Subject) (changed bool, err error) {
+	switch s := x.plan.Steps[i]; s.Kind {
+	case plan.Build:
+		return x.build(i, sub)
 	case plan.Install:
 		return x.install(ctx, s, sub)
 	case plan.Uninstall:
@@ -364,7 +354,7 @@ func (x *executor) do(ctx context.Context, s plan.Step, sub machine.Subject) (ch
 	case plan.Sign:
 		return true, x.sign(ctx, sub)
 	}
-	return false, fmt.Errorf("%s: unknown step", s.Kind)
+	return false, fmt.Errorf("%s: unknown step", sub.ID)
 }
 
 // conf is the checked configuration of a subject.
