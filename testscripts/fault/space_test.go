@@ -179,7 +179,7 @@ func (m *machine) leave(filler string, bytes int64) {
 	for {
 		var st unix.Statfs_t
 		m.must(unix.Statfs(filler, &st))
-		over := int64(st.Bavail)*st.Bsize - bytes
+		over := int64(st.Bavail)*int64(st.Bsize) - bytes
 		if over < st.Bsize {
 			return
 		}
