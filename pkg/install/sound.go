@@ -78,7 +78,7 @@ func (in *Installer) damaged(m *tree.Manifest, f tree.Installed) string {
 	if err != nil {
 		return "is damaged"
 	}
-	if want := kernel.Machine(m.Arch); have.Release() != m.Kernel || want != 0 && have.Machine != want {
+	if have.Release() != m.Kernel || !kernel.MadeFor(m.Arch, have.Machine, have.Data) {
 		return "was made for another kernel"
 	}
 	id, k := tree.ID{Name: m.Module, Version: m.Version}, tree.Target{Kernel: m.Kernel, Arch: m.Arch}
