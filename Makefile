@@ -17,6 +17,7 @@ BIN      = bin
 # laid down. auto asks os-release and means all where that is no help.
 DISTRO   = auto
 FUZZTIME = 10s
+ARCHES   = amd64 arm64 riscv64 ppc64le ppc64 loong64 s390x arm 386 mips64le
 
 GO          = go
 BUILD       = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
@@ -88,7 +89,7 @@ dirs := /etc/dkms/framework.conf.d /var/lib/dkms
 subst = sed -e 's|/usr/sbin/dkms|$(SBIN)/dkms|g' -e 's|/usr/lib/dkms|$(LIBDIR)|g' \
 	-e 's,\(^\|[^r]\)/lib/modules,\1$(MODDIR),g' -e "s|@HOOK@|$$hook|g"
 
-.PHONY: all install uninstall test test-vm differential race lint fuzz bench demo clean man-check deb rpm test-packages
+.PHONY: all install uninstall test arch test-vm differential race lint fuzz bench demo clean man-check deb rpm test-packages
 all:
 	$(BUILD) -o $(BIN)/dkms ./oneshot
 	$(BUILD) -o $(BIN)/dkms-hook ./hooks
@@ -127,6 +128,20 @@ uninstall:
 test:
 	sh testscripts/setup.sh
 	$(GO) test ./...
+
+# Every architecture that there are kernels for compiles; the packages that
+# read binary formats are tested on one with the other byte order.
+arch:
+	sh testscripts/setup.sh arch
+	@set -e; for arch in $(ARCHES); do \
+		echo "GOARCH=$$arch"; \
+		CGO_ENABLED=0 GOARCH=$$arch $(GO) build -o /dev/null ./oneshot; \
+		CGO_ENABLED=0 GOARCH=$$arch $(GO) build -o /dev/null ./hooks; \
+		CGO_ENABLED=0 GOARCH=$$arch $(GO) vet ./...; \
+	done
+	CGO_ENABLED=0 GOARCH=s390x $(GO) test -short -exec qemu-s390x \
+		./pkg/module ./pkg/kernel ./pkg/tree ./pkg/image ./pkg/conf
+	CGO_ENABLED=0 GOARCH=s390x $(GO) test -short -exec qemu-s390x -run 'List|Trusted|Cut|ECDSA|Accepted|Modinfo' ./pkg/sign
 
 # Hundreds of command sequences by Debian's dkms and by ours, in two chroots,
 # and every dkms.conf that Debian ships. DIFFERENTIAL_COUNT=25 is a small part.

@@ -362,11 +362,10 @@ func (w *work) check(r conf.Record) error {
 	if err != nil {
 		return err
 	}
-	want := kernel.Machine(w.Kernel.Arch)
 	var wrong error
 	switch {
-	case want != 0 && info.Machine != want:
-		wrong = fmt.Errorf("%s was built for %s, not for %s", name, info.Machine, w.Kernel.Arch)
+	case !kernel.MadeFor(w.Kernel.Arch, info.Machine, info.Data):
+		wrong = fmt.Errorf("%s was built for %s %s, not for %s", name, info.Machine, info.Data, w.Kernel.Arch)
 	case info.Release() != w.Kernel.Release:
 		wrong = fmt.Errorf("%s was built for kernel %q, not for %s", name, info.Release(), w.Kernel.Release)
 	}

@@ -206,11 +206,17 @@ func (w *work) sign(ctx context.Context, name string, data []byte) ([]byte, erro
 // admin's options.
 func (w *work) compress(ctx context.Context, format module.Compression, data []byte) ([]byte, error) {
 	options, err := module.ParseOptions(format, w.compressOptions(format))
-	if err != nil {
+	var packed []byte
+	bad := err != nil
+	if !bad {
+		packed, err = module.Compress(ctx, w.Run, format, options, data)
+		_, bad = errors.AsType[*module.OptionsError](err)
+	}
+	if bad {
 		name := "compress_" + format.String() + "_opts"
 		return nil, exit.Errorf(exit.BadConf, "%s: %s: %w", w.Framework.Where(name), name, err)
 	}
-	return module.Compress(ctx, w.Run, format, options, data)
+	return packed, err
 }
 
 func (w *work) compressOptions(format module.Compression) string {

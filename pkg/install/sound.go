@@ -89,7 +89,7 @@ func damaged(t *tree.Tree, m *tree.Manifest, f tree.Installed) string {
 	if err != nil {
 		return "is damaged"
 	}
-	if want := kernel.Machine(m.Arch); have.Release() != m.Kernel || want != 0 && have.Machine != want {
+	if have.Release() != m.Kernel || !kernel.MadeFor(m.Arch, have.Machine, have.Data) {
 		return ForAnotherKernel
 	}
 	id, k := tree.ID{Name: m.Module, Version: m.Version}, tree.Target{Kernel: m.Kernel, Arch: m.Arch}

@@ -90,7 +90,7 @@ func (mod *Module) fits(path string) Health {
 	if err != nil {
 		return damaged(path, "is damaged")
 	}
-	if want := kernel.Machine(mod.Arch); want != 0 && info.Machine != want {
+	if !kernel.MadeFor(mod.Arch, info.Machine, info.Data) {
 		return Health{State: Foreign, File: path, Reason: fmt.Sprintf("was built for %s", info.Machine)}
 	}
 	if info.Release() != mod.Kernel {

@@ -234,8 +234,8 @@ func (s *Set) symbols(w *Want) symbols {
 
 // misfit says why the kernel would not load a module.
 func (k symbols) misfit(info *module.Info, w *Want) string {
-	if want := kernel.Machine(w.Kernel.Arch); want != 0 && info.Machine != want {
-		return fmt.Sprintf("it was built for %s", info.Machine)
+	if !kernel.MadeFor(w.Kernel.Arch, info.Machine, info.Data) {
+		return fmt.Sprintf("it was built for %s %s", info.Machine, info.Data)
 	}
 	if info.Release() != w.Kernel.Release {
 		return fmt.Sprintf("it was built for kernel %q", info.Release())

@@ -37,7 +37,7 @@ func UnderJournal(env map[string]string, stderr *os.File) bool {
 		return false
 	}
 	sys, ok := st.Sys().(*syscall.Stat_t)
-	return ok && dev == strconv.FormatUint(sys.Dev, 10) && ino == strconv.FormatUint(sys.Ino, 10)
+	return ok && dev == strconv.FormatUint(uint64(sys.Dev), 10) && ino == strconv.FormatUint(sys.Ino, 10)
 }
 
 // Event sends e to the journal.
