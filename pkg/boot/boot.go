@@ -88,13 +88,10 @@ func (m Machine) Find(release string) (Kernel, bool) {
 
 // next asks, in the order in which the machine does, who decides.
 func next(h system.Host, kernels []Kernel) Next {
-	s := search{root: h.Root, kernels: kernels}
+	s := &search{root: h.Root, kernels: kernels}
 	if !foreign(h) {
-		if n, decided := s.beforeFirmware(h.Release); decided {
-			return n
-		}
 		s.efi = readFirmware(h.Root)
-		if n, decided := s.firmware(); decided {
+		if n, decided := s.beforeLoader(h.Release); decided {
 			return n
 		}
 	}
@@ -109,6 +106,16 @@ type search struct {
 	root    system.Root
 	kernels []Kernel
 	efi     firmware
+}
+
+// beforeLoader knows the restarts that the boot loader of this time has no say
+// in: two kinds that never reach the firmware, and a firmware that is told
+// otherwise.
+func (s *search) beforeLoader(running string) (n Next, decided bool) {
+	if n, decided := s.beforeFirmware(running); decided {
+		return n, true
+	}
+	return s.firmware()
 }
 
 // beforeFirmware knows the two kinds of restart that never reach the firmware.

@@ -74,19 +74,75 @@ func (f firmware) description(option uint16) string {
 	return utf16Text(data[6:])
 }
 
-// firmware answers where the firmware is told to start something else than the
-// boot loader that has started the machine this time.
+// firmware answers where the firmware does not start the boot loader that has
+// started the machine this time: it is told so once, or it starts a kernel
+// itself.
 func (s *search) firmware() (n Next, decided bool) {
-	once, ok := s.efi.number("BootNext")
 	current, known := s.efi.number("BootCurrent")
-	if !ok || known && once == current {
-		return Next{}, false
+	if once, ok := s.efi.number("BootNext"); ok && !(known && once == current) {
+		name := s.efi.description(once)
+		if name == "" {
+			name = fmt.Sprintf("Boot%04X", once)
+		}
+		return unknown("firmware", "the firmware is told to start "+name+" once (EFI variable BootNext)"), true
 	}
-	name := s.efi.description(once)
-	if name == "" {
-		name = fmt.Sprintf("Boot%04X", once)
+	for order := s.efi.variable("BootOrder" + globalGUID); len(order) >= 2; order = order[2:] {
+		option := binary.LittleEndian.Uint16(order)
+		if r := s.stub(option); r != "" {
+			return Next{Release: r, Loader: "firmware", Why: fmt.Sprintf("the firmware starts it itself (EFI variable Boot%04X)", option)}, true
+		}
+		if !known || option == current { // the options before it did not start
+			break
+		}
 	}
-	return unknown("firmware", "the firmware is told to start "+name+" once (EFI variable BootNext)"), true
+	return Next{}, false
+}
+
+// stub is the release of the kernel that a boot option starts without a boot
+// loader, or "".
+func (s *search) stub(option uint16) string {
+	path := s.efi.file(option)
+	if path == "" {
+		return ""
+	}
+	for _, dir := range []string{"/efi", "/boot/efi", "/boot"} {
+		file := s.root.Path(dir + path)
+		if !system.IsFile(file) {
+			continue
+		}
+		if r := releaseInPath(s.releases(), file); r != "" {
+			return r
+		}
+		return imageRelease(file)
+	}
+	return ""
+}
+
+// file is the path of the file that an active boot option starts, in the
+// partition that it is on (UEFI Specification, "File Path Media Device Path").
+func (f firmware) file(option uint16) string {
+	const active, media, filePath, end = 1, 4, 4, 0x7f
+	data := f.variable(fmt.Sprintf("Boot%04X%s", option, globalGUID))
+	if len(data) < 6 || data[0]&active == 0 {
+		return ""
+	}
+	for data = data[6:]; len(data) >= 2; {
+		u := binary.LittleEndian.Uint16(data)
+		if data = data[2:]; u == 0 {
+			break
+		}
+	}
+	for len(data) >= 4 && data[0] != end {
+		size := int(binary.LittleEndian.Uint16(data[2:]))
+		if size < 4 || size > len(data) {
+			break
+		}
+		if data[0] == media && data[1] == filePath {
+			return "/" + strings.TrimLeft(strings.ReplaceAll(utf16Text(data[4:size]), `\`, "/"), "/")
+		}
+		data = data[size:]
+	}
+	return ""
 }
 
 // utf16Text is a text that a NUL or the end of the data ends.

@@ -157,7 +157,7 @@ func releaseInPath(known []string, path string) string {
 	base := strings.TrimSuffix(strings.TrimSuffix(parts[len(parts)-1], ".efi"), ".old")
 	found := ""
 	for _, r := range known {
-		if len(r) > len(found) && (strings.HasSuffix(base, "-"+r) || slices.Contains(parts, r)) {
+		if len(r) > len(found) && (base == r || strings.HasSuffix(base, "-"+r) || slices.Contains(parts, r)) {
 			found = r
 		}
 	}

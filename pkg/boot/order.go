@@ -107,34 +107,23 @@ func compareBool(a, b bool) int {
 	return -1
 }
 
-// compareSystemd compares versions by the rules of UAPI.10.
+// compareSystemd compares versions by the rules of UAPI.10, as systemd does.
 func compareSystemd(a, b string) int {
-	valid := func(r rune) bool {
+	ignored := func(r rune) bool {
 		return !(isDigit(byte(r)) || isAlpha(byte(r)) || strings.ContainsRune("~-^.", r))
 	}
 	for {
-		a, b = strings.TrimLeftFunc(a, valid), strings.TrimLeftFunc(b, valid)
-		if c, decided := compareMark(&a, &b, '~'); decided {
-			if c != 0 {
-				return c
-			}
-			continue
+		a, b = strings.TrimLeftFunc(a, ignored), strings.TrimLeftFunc(b, ignored)
+		if c := compareMark(&a, &b, '~'); c != 0 {
+			return c
 		}
 		if a == "" || b == "" {
 			return cmp.Compare(len(a), len(b))
 		}
-		again := false
 		for _, mark := range []byte("-^.") {
-			c, decided := compareMark(&a, &b, mark)
-			if c != 0 {
+			if c := compareMark(&a, &b, mark); c != 0 {
 				return c
 			}
-			if again = decided; again {
-				break
-			}
-		}
-		if again {
-			continue
 		}
 		if c := compareRun(&a, &b); c != 0 {
 			return c
@@ -143,26 +132,20 @@ func compareSystemd(a, b string) int {
 }
 
 // compareMark compares by a mark at the beginning: what has it where the other
-// has not is older. decided says that one of the two has it.
-func compareMark(a, b *string, mark byte) (c int, decided bool) {
+// has not is older.
+func compareMark(a, b *string, mark byte) int {
 	am, bm := strings.HasPrefix(*a, string(mark)), strings.HasPrefix(*b, string(mark))
-	switch {
-	case am && bm:
+	if am && bm {
 		*a, *b = (*a)[1:], (*b)[1:]
-		return 0, true
-	case am:
-		return -1, true
-	case bm:
-		return 1, true
 	}
-	return 0, false
+	return compareBool(bm, am)
 }
 
 // compareRun compares a run of digits, where either begins with one, or else
 // of letters; capital letters are older than small ones.
 func compareRun(a, b *string) int {
 	kind := isAlpha
-	if isDigit((*a)[0]) || isDigit((*b)[0]) {
+	if startsWithDigit(*a) || startsWithDigit(*b) {
 		kind = isDigit
 	}
 	var x, y string
@@ -176,6 +159,8 @@ func compareRun(a, b *string) int {
 	}
 	return strings.Compare(x, y)
 }
+
+func startsWithDigit(s string) bool { return s != "" && isDigit(s[0]) }
 
 func cutRun(s string, kind func(byte) bool) (run, rest string) {
 	i := 0
