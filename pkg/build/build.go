@@ -328,7 +328,7 @@ func (w *work) compile(ctx context.Context, target conf.Target) error {
 	}
 	for _, r := range w.records {
 		if err := w.check(r); err != nil {
-			return w.failed(exit.NoModule, err)
+			return w.unfit(exit.NoModule, err)
 		}
 	}
 	return nil
@@ -354,7 +354,7 @@ func (w *work) check(r conf.Record) error {
 	file, err := w.outside(filepath.Join(w.scratch.dir, name))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || err == nil && !system.IsFile(file):
-		return fmt.Errorf("make succeeded but did not build %s", name)
+		return w.notBuilt(r)
 	case err != nil:
 		return err
 	}
@@ -367,7 +367,8 @@ func (w *work) check(r conf.Record) error {
 	case !kernel.MadeFor(w.Kernel.Arch, info.Machine, info.Data):
 		wrong = fmt.Errorf("%s was built for %s %s, not for %s", name, info.Machine, info.Data, w.Kernel.Arch)
 	case info.Release() != w.Kernel.Release:
-		wrong = fmt.Errorf("%s was built for kernel %q, not for %s", name, info.Release(), w.Kernel.Release)
+		wrong = exit.Errorf(exit.NoModule, "%s was built for kernel %q, not for %s", name, info.Release(), w.Kernel.Release).
+			WithHint("%s", diagnosis{class: otherKernel}.advice("the makefile does not build for the kernel that it is told", w.ID.Name))
 	}
 	return wrong
 }
@@ -385,10 +386,10 @@ func (w *work) patch(ctx context.Context) error {
 	for _, p := range w.Conf.Patches(w.Kernel.Release) {
 		file := filepath.Join(w.scratch.real, "patches", p)
 		if !filepath.IsLocal(p) || strings.Contains("/"+p+"/", "/../") {
-			return w.failed(exit.BadPatch, fmt.Errorf("patch %s: not a name inside patches/", p))
+			return w.unfit(exit.BadPatch, fmt.Errorf("patch %s: not a name inside patches/", p))
 		}
 		if !system.IsFile(file) {
-			return w.failed(exit.BadPatch, fmt.Errorf("patch %s: no such file in %s", p, filepath.Join(w.scratch.dir, "patches")))
+			return w.unfit(exit.BadPatch, fmt.Errorf("patch %s: no such file in %s", p, filepath.Join(w.scratch.dir, "patches")))
 		}
 		// The file is named by argument: its name never meets a shell.
 		err := w.shell(ctx, "Applying patch "+p, "patch -p1 < ./patches/"+shellQuote(p))
@@ -437,25 +438,42 @@ func (w *work) hook(ctx context.Context, name, line string, more ...string) erro
 	return w.failed(exit.Usage, fmt.Errorf("%s failed: %s", name, how(err)))
 }
 
-// failed makes the error of a step of the build: what failed, the first error
-// of the log and where the rest of it will be.
+// failed makes the error of a step of the build, with the reason that the log
+// gives.
 func (w *work) failed(code exit.Code, err error) error {
-	w.faulty = true
+	return w.blame(code, err, FirstError(w.scratch.log))
+}
+
+// unfit makes the error of a build that ended well and left nothing to use.
+// Where something was refused on the way, make carried on after it.
+func (w *work) unfit(code exit.Code, err error) error {
 	var lines []string
-	if code != exit.NoModule && code != exit.BadPatch {
-		lines = FirstError(w.scratch.log)
+	if line := Refused(w.scratch.log); line != "" && w.scratch.private != "" {
+		lines = []string{line}
 	}
-	c := classify(append(lines, err.Error()), w.scratch.private != "")
+	return w.blame(code, err, lines)
+}
+
+// blame makes the error of a failure: what failed, why, as far as lines of the
+// log tell, and where the rest of the log will be.
+func (w *work) blame(code exit.Code, err error, lines []string) error {
+	w.faulty = true
+	d := diagnose(append(lines, err.Error()), w.Kernel.Release, w.scratch.private != "")
 	what := strings.ReplaceAll(err.Error(), w.scratch.real, w.scratch.dir)
-	text := fmt.Sprintf("%s: kernel %s: %s%s", w.ID, w.Kernel.Release, what, c.words())
+	text := fmt.Sprintf("%s: kernel %s: %s%s", w.ID, w.Kernel.Release, what, d.words())
 	for _, line := range lines {
 		text += "\n  " + line
 	}
-	failed := exit.Errorf(code, "%s", text).WithHint("%s", c.advice("the whole log is in "+w.Tree.ScratchLog(w.ID), w.ID.Name))
+	log := "the whole log is in " + w.Tree.ScratchLog(w.ID)
+	hint := d.advice(log, w.ID.Name)
+	if own := exit.Hint(err); own != "" && d.class == unknown {
+		hint = own + "; " + log
+	}
+	failed := exit.Errorf(code, "%s", text).WithHint("%s", hint)
 	switch {
-	case c == memory:
+	case d.class == memory:
 		return &memoryError{failed}
-	case c.passes():
+	case d.passes():
 		return failed
 	}
 	return &Failure{failed, w.fingerprint}

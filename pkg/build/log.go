@@ -1,13 +1,10 @@
 package build
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -61,83 +58,4 @@ func (l *buildLog) step(what, command string, do func(io.Writer) error) error {
 	fmt.Fprintf(l.file, "\n# exit code: %d\n# elapsed time: %02d:%02d:%02d\n%s\n",
 		status, int(d.Hours()), int(d.Minutes())%60, int(d.Seconds())%60, ruler)
 	return err
-}
-
-// maxFirstError bounds what is quoted of a log, in lines and bytes.
-const (
-	errorContext  = 3
-	maxLogLine    = 300
-	maxLogScanned = 64 << 20
-)
-
-// FirstError finds the first line of a build log that says what went wrong,
-// with the lines that belong to it. It returns nil where none is recognised.
-func FirstError(path string) []string {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	scan := bufio.NewScanner(io.LimitReader(f, maxLogScanned))
-	scan.Buffer(make([]byte, 64<<10), 1<<20)
-	var found, refused, fallback []string
-	for scan.Scan() {
-		line := scan.Text()
-		line = strings.ToValidUTF8(line[:min(len(line), maxLogLine)], "")
-		switch {
-		case len(found) > 0:
-			if len(found) > errorContext || !strings.HasPrefix(line, " ") && !strings.HasPrefix(line, "\t") {
-				return found
-			}
-			found = append(found, line)
-		case Harmless(line) != "":
-		case isCompilerError(line):
-			found = []string{line}
-		case refused == nil && isRefusal(line):
-			refused = []string{line}
-		case fallback == nil && isMakeError(line):
-			fallback = []string{line}
-		}
-	}
-	switch {
-	case found != nil:
-		return found
-	case refused != nil:
-		return refused
-	}
-	return fallback
-}
-
-// isRefusal knows what programs say when they may not do something. Other
-// errors say more, if there are any.
-func isRefusal(line string) bool {
-	for _, m := range marks {
-		if m.class == sandbox && !strings.HasPrefix(line, "#") {
-			return slices.ContainsFunc(m.texts, func(text string) bool { return strings.Contains(line, text) })
-		}
-	}
-	return false
-}
-
-var errorMarks = []string{
-	": error: ", ": fatal error: ", "ERROR: modpost:", "FATAL: modpost:", ".ko] undefined!",
-	": undefined reference to ", "ld: cannot find ", ": syntax error", ": Syntax error", ": command not found", ": not found",
-	"No space left on device", "hunk FAILED", "hunks FAILED", "patch: ****", "can't find file to patch",
-	"Killed signal terminated program",
-}
-
-// isCompilerError knows the words of gcc, clang, ld, modpost, patch, the
-// shells and the preprocessor.
-func isCompilerError(line string) bool {
-	for _, mark := range errorMarks {
-		if strings.Contains(line, mark) {
-			return !strings.HasPrefix(line, "#")
-		}
-	}
-	return false
-}
-
-func isMakeError(line string) bool {
-	_, rest, ok := strings.Cut(line, "*** ")
-	return ok && rest != "" && (strings.HasPrefix(line, "make") || strings.Contains(line, "akefile"))
 }

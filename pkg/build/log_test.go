@@ -73,7 +73,7 @@ compilation terminated.
 	{"modpost", "FATAL: modpost: x.o is truncated\n", "FATAL: modpost: x.o is truncated"},
 	{"no more than four lines", "x.c:1:1: error: e\n 1\n 2\n 3\n 4\n 5\n", "x.c:1:1: error: e\n 1\n 2\n 3"},
 	{"the last line without an end", "x.c:1:1: error: e", "x.c:1:1: error: e"},
-	{"the header of a block is no error", "# command: sh -c 'echo x: error: y'\nall is well\n", ""},
+	{"the header of a block is no error", "# command: sh -c 'echo x: error: y'\nall is well\n", "all is well"},
 	{"nothing wrong", "  CC [M]  foo.o\n  LD [M]  foo.ko\n", ""},
 	{"nothing", "", ""},
 }
