@@ -8,19 +8,27 @@ KCONF    = /etc/kernel
 KINSTALL = /usr/lib/kernel/install.d
 KPREINST = /usr/lib/kernel/preinst.d
 SYSTEMD  = /usr/lib/systemd/system
-# On Debian only where OpenRC is: elsewhere its script confuses systemctl.
-OPENRC   = $(if $(filter debian,$(distro)),$(if $(wildcard /sbin/openrc-run),/etc/init.d),/etc/init.d)
+# On Debian, and where nobody knows, only where OpenRC is: elsewhere its script
+# confuses systemctl.
+OPENRC   = $(if $(filter debian other,$(distro)),$(if $(wildcard /sbin/openrc-run),/etc/init.d),/etc/init.d)
+# Void's.
+RUNIT    = /etc/sv
 SHARE    = /usr/share
 # Where the programs are built, and where install takes them from.
 BIN      = bin
-# debian, gentoo, fedora, suse, arch, alpine or all: whose kernel hooks are
-# laid down. auto asks os-release and means all where that is no help.
+# debian, gentoo, fedora, suse, arch, alpine, void, other or all: whose kernel
+# hooks are laid down. auto asks os-release and means other, which is the plugin
+# of kernel-install and a word on what is left to do, where that is no help.
 DISTRO   = auto
 FUZZTIME = 10s
 ARCHES   = amd64 arm64 riscv64 ppc64le ppc64 loong64 s390x arm 386 mips64le
 
 GO          = go
-BUILD       = CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w"
+# Without symbols; empty where the package manager takes them out itself. More
+# goes into Go's own GOFLAGS: -buildmode=pie makes programs that move in memory,
+# but that want the C library's loader.
+GOLDFLAGS   = -s -w
+BUILD       = CGO_ENABLED=0 $(GO) build -trimpath $(if $(GOLDFLAGS),-ldflags "$(GOLDFLAGS)")
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Packages: newer than the version of the original that they stand in for.
 # Later versions of nfpm need modules that the Go module proxy did not have.
@@ -31,9 +39,9 @@ NFPM    = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.0
 distro := $(DISTRO)
 ifeq ($(DISTRO),auto)
 distro := $(shell . /etc/os-release 2>/dev/null || . /usr/lib/os-release 2>/dev/null; \
-	for id in $$ID $$ID_LIKE all; do case $$id in \
+	for id in $$ID $$ID_LIKE other; do case $$id in \
 	(debian|ubuntu) echo debian; break;; (fedora|rhel|centos) echo fedora; break;; \
-	(suse|opensuse*|sle*) echo suse; break;; (gentoo|arch|alpine|all) echo $$id; break;; \
+	(suse|opensuse*|sle*) echo suse; break;; (gentoo|arch|alpine|void|other) echo $$id; break;; \
 	esac; done)
 endif
 
@@ -48,6 +56,8 @@ files_arch := \
 	dist/arch/dkms-alpm:$(SHARE)/libalpm/scripts/dkms:755
 files_suse := dist/compat/common.postinst:/usr/libexec/dkms/common.postinst:755
 files_systemd := dist/systemd/dkms.service:$(SYSTEMD)/dkms.service:644
+files_void := $(foreach dir,post-install pre-remove,dist/void/10-dkms:/etc/kernel.d/$(dir)/10-dkms:755)
+files_runit := dist/void/run:$(RUNIT)/dkms/run:755
 files_openrc := dist/openrc/dkms.initd:$(OPENRC)/dkms:755 \
 	dist/openrc/dkms.confd:$(dir $(OPENRC))conf.d/dkms:644
 
@@ -57,9 +67,11 @@ hooks_fedora := $(files_plugin)
 hooks_suse   := $(files_plugin) $(files_suse)
 hooks_arch   := $(files_arch)
 hooks_alpine :=
-hooks_all    := $(files_debian) $(files_gentoo) $(files_plugin) $(files_arch)
-ifeq ($(filter debian gentoo fedora suse arch alpine all,$(distro)),)
-$(error DISTRO=$(DISTRO) is none of auto debian gentoo fedora suse arch alpine all)
+hooks_void   := $(files_void)
+hooks_other  := $(files_plugin)
+hooks_all    := $(files_debian) $(files_gentoo) $(files_plugin) $(files_arch) $(files_void)
+ifeq ($(filter debian gentoo fedora suse arch alpine void other all,$(distro)),)
+$(error DISTRO=$(DISTRO) is none of auto debian gentoo fedora suse arch alpine void other all)
 endif
 
 files := \
@@ -72,6 +84,7 @@ files := \
 	dist/completions/_dkms:$(SHARE)/zsh/site-functions/_dkms:644 \
 	dist/completions/dkms.fish:$(SHARE)/fish/vendor_completions.d/dkms.fish:644 \
 	dist/doc/differences.md:$(SHARE)/doc/dkms/differences.md:644 \
+	dist/doc/licenses.txt:$(SHARE)/doc/dkms/licenses.txt:644 \
 	dist/doc/packaging.md:$(SHARE)/doc/dkms/packaging.md:644 \
 	dist/examples/90-dkms-motd:$(SHARE)/doc/dkms/examples/90-dkms-motd:755 \
 	dist/examples/dkms-textfile:$(SHARE)/doc/dkms/examples/dkms-textfile:755 \
@@ -80,8 +93,9 @@ files := \
 	dist/man/dkms.conf.5:$(SHARE)/man/man5/dkms.conf.5:644 \
 	dist/man/dkms-framework.conf.5:$(SHARE)/man/man5/dkms-framework.conf.5:644 \
 	$(hooks_$(distro)) \
-	$(if $(SYSTEMD),$(files_systemd)) \
-	$(if $(OPENRC),$(if $(filter debian gentoo alpine all,$(distro)),$(files_openrc)))
+	$(if $(SYSTEMD),$(if $(filter void,$(distro)),,$(files_systemd))) \
+	$(if $(OPENRC),$(if $(filter debian gentoo alpine other all,$(distro)),$(files_openrc))) \
+	$(if $(RUNIT),$(if $(filter void all,$(distro)),$(files_runit)))
 dirs := /etc/dkms/framework.conf.d /var/lib/dkms
 
 # Texts name the default paths; the others are put in on the way. Programs
@@ -89,7 +103,7 @@ dirs := /etc/dkms/framework.conf.d /var/lib/dkms
 subst = sed -e 's|/usr/sbin/dkms|$(SBIN)/dkms|g' -e 's|/usr/lib/dkms|$(LIBDIR)|g' \
 	-e 's,\(^\|[^r]\)/lib/modules,\1$(MODDIR),g' -e "s|@HOOK@|$$hook|g"
 
-.PHONY: all install uninstall test arch test-vm differential race lint fuzz bench demo clean man-check deb rpm test-packages
+.PHONY: all install uninstall test arch test-vm differential race lint fuzz bench demo clean man-check licenses source deb rpm test-packages test-arch
 all:
 	$(BUILD) -o $(BIN)/dkms ./oneshot
 	$(BUILD) -o $(BIN)/dkms-hook ./hooks
@@ -113,6 +127,7 @@ install: $(BIN)/dkms $(BIN)/dkms-hook
 		*) $(subst) "$$src" | install -D -m $$mode /dev/stdin "$(DESTDIR)$$to";; \
 		esac; \
 	done
+	@[ '$(distro)' != other ] || LIBDIR='$(LIBDIR)' sh dist/package/other.sh '$(DESTDIR)'
 
 # What was built, the signing key and a changed configuration stay.
 uninstall:
@@ -190,10 +205,25 @@ deb rpm: all
 	@GO='$(GO)' MAKE='$(MAKE)' BIN='$(BIN)' NFPM='$(NFPM)' VERSION='$(VERSION)' RELEASE='$(RELEASE)' \
 		sh dist/package/build.sh $@
 
-# In a chroot of Debian bookworm, kept below /var/tmp/dkms-packages.
+# The archives of a release, of what is committed: the sources, and what they
+# link. Into $(BIN).
+source:
+	@GO='$(GO)' BIN='$(BIN)' VERSION='$(VERSION)' sh dist/package/archive.sh
+
+# In chroots of Debian, which are kept below /var/tmp/dkms-packages.
+# PACKAGES_SUITE=trixie or sid is another Debian than bookworm.
 test-packages: deb rpm
 	sh testscripts/packages.sh $(BIN)/dkms_$(VERSION)-$(RELEASE)_$$(dpkg --print-architecture).deb \
 		$(BIN)/dkms-$(VERSION)-$(RELEASE).$$(uname -m).rpm
+
+# makepkg and pacman of Debian trixie: what is committed as Arch's package, and
+# kernels and modules that come, go and break.
+test-arch: source
+	GO='$(GO)' sh testscripts/packages/arch.sh $(BIN)/dkms-$(VERSION).tar.xz $(BIN)/dkms-$(VERSION)-vendor.tar.xz
+
+# What is linked has licences: this writes them down, a test compares.
+licenses:
+	GO='$(GO)' sh dist/package/licenses.sh >dist/doc/licenses.txt
 
 man-check:
 	mandoc -T lint -W warning dist/man/*

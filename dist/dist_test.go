@@ -120,9 +120,9 @@ func list(t *testing.T, dir string) (files []string) {
 
 var everywhere = []string{
 	"644 /etc/dkms/framework.conf",
-	"644 /usr/lib/systemd/system/dkms.service",
 	"644 /usr/share/bash-completion/completions/dkms",
 	"644 /usr/share/doc/dkms/differences.md",
+	"644 /usr/share/doc/dkms/licenses.txt",
 	"644 /usr/share/doc/dkms/packaging.md",
 	"644 /usr/share/fish/vendor_completions.d/dkms.fish",
 	"644 /usr/share/man/man5/dkms-framework.conf.5",
@@ -164,12 +164,21 @@ var byDistro = map[string][]string{
 		"755 /usr/share/libalpm/scripts/dkms",
 	},
 	"alpine": {"644 /etc/conf.d/dkms", "755 /etc/init.d/dkms"},
+	"void": {
+		"755 /etc/kernel.d/post-install/10-dkms",
+		"755 /etc/kernel.d/pre-remove/10-dkms",
+		"755 /etc/sv/dkms/run",
+	},
+	"other": {"755 /usr/lib/kernel/install.d/40-dkms.install"},
 }
 
 func TestInstall(t *testing.T) {
 	for distro, own := range byDistro {
 		dest := install(t, "DISTRO="+distro)
-		if _, err := os.Stat("/sbin/openrc-run"); err == nil && distro == "debian" {
+		if distro != "void" {
+			own = append(own, "644 /usr/lib/systemd/system/dkms.service")
+		}
+		if _, err := os.Stat("/sbin/openrc-run"); err == nil && (distro == "debian" || distro == "other") {
 			own = append(own, "644 /etc/conf.d/dkms", "755 /etc/init.d/dkms")
 		}
 		want := slices.Sorted(slices.Values(append(slices.Clone(everywhere), own...)))
@@ -203,11 +212,30 @@ func TestInstallUnknownDistro(t *testing.T) {
 	}
 }
 
+// TestInstallElsewhere: where the hooks are not known, make install says what
+// is left to do, and where modules cannot be built, that.
+func TestInstallElsewhere(t *testing.T) {
+	need(t, "make")
+	for id, want := range map[string]string{
+		"slackware": "kernel hooks of Some System 15 are not known here", "nixos": "modules are packages of their own there",
+	} {
+		dest := t.TempDir()
+		write(t, dest+"/etc/os-release", "ID="+id+"\nPRETTY_NAME=\"Some System 15\"\n", 0o644)
+		out := mustRun(t, "..", makeArgs(t, "install", dest, "DISTRO=other", "LIBDIR=/opt/dkms")...)
+		if !strings.Contains(out, want) || strings.Contains(out, "    /opt/dkms/dkms-hook --hook=postinst RELEASE") != (id == "slackware") {
+			t.Errorf("make install on %s says %q; want %q in it, and dkms-hook only where it is of use", id, out, want)
+		}
+	}
+	if out := mustRun(t, "..", makeArgs(t, "install", t.TempDir(), "DISTRO=debian")...); strings.Contains(out, "note:") {
+		t.Errorf("make install DISTRO=debian says %q; want no note", out)
+	}
+}
+
 func TestInstallWithoutServices(t *testing.T) {
-	dest := install(t, "DISTRO=gentoo", "SYSTEMD=", "OPENRC=")
+	dest := install(t, "DISTRO=all", "SYSTEMD=", "OPENRC=", "RUNIT=")
 	for _, f := range list(t, dest) {
-		if strings.Contains(f, "dkms.service") || strings.Contains(f, "init.d") || strings.Contains(f, "conf.d/dkms") {
-			t.Errorf("SYSTEMD= OPENRC= installs %s", f)
+		if strings.Contains(f, "dkms.service") || strings.Contains(f, "init.d") || strings.Contains(f, "/sv/") || strings.Contains(f, "conf.d/dkms") {
+			t.Errorf("SYSTEMD= OPENRC= RUNIT= installs %s", f)
 		}
 	}
 }
@@ -241,6 +269,8 @@ func TestInstallOtherPaths(t *testing.T) {
 		"/usr/share/man/man5/dkms-framework.conf.5":      "/opt/modules",
 		"/usr/lib/kernel/preinst.d/40-dkms.install":      "hook=/opt/lib/dkms/dkms-hook",
 		"/opt/kernel/header_postinst.d/dkms":             "--hook=header_postinst",
+		"/etc/kernel.d/pre-remove/10-dkms":               "hook=/opt/lib/dkms/dkms-hook",
+		"/etc/sv/dkms/run":                               "/opt/bin/dkms autoinstall",
 	} {
 		if got := read(t, dest+path); !strings.Contains(got, want) {
 			t.Errorf("%s lacks %q", path, want)

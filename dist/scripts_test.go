@@ -20,6 +20,9 @@ var stubs = []struct{ path, args, want string }{
 	{"/usr/lib/kernel/install.d/40-dkms.install", "remove 6.1 /boot/e", "remove 6.1 /boot/e"},
 	{"/usr/lib/kernel/install.d/40-dkms.install", "inspect 6.1", ""},
 	{"/usr/lib/kernel/install.d/40-dkms.install", "", ""},
+	{"/etc/kernel.d/post-install/10-dkms", "linux6.12 6.12.9_1", "--hook=postinst 6.12.9_1"},
+	{"/etc/kernel.d/pre-remove/10-dkms", "linux6.12 6.12.9_1", "--hook=prerm 6.12.9_1"},
+	{"/etc/kernel.d/pre-remove/10-dkms", "linux6.12", ""},
 	{"/usr/lib/kernel/preinst.d/40-dkms.install", "6.1 arch/x86/boot/bzImage", "--hook=postinst 6.1 arch/x86/boot/bzImage"},
 }
 
@@ -184,6 +187,21 @@ uname() { echo 6.1; }
 	write(t, root+"/no-autoinstall", "", 0o644)
 	if got := mustRun(t, root, "sh", "-c", openrc, "-", root+"/script"); strings.Contains(got, "dkms autoinstall") {
 		t.Errorf("with no-autoinstall the init script prints %q", got)
+	}
+}
+
+// TestRunit: the service builds once and does not end, whatever dkms says:
+// runit would start it again.
+func TestRunit(t *testing.T) {
+	root := t.TempDir()
+	dest := install(t, "DISTRO=void", "SBIN="+root)
+	for _, name := range []string{"dkms", "sleep"} {
+		write(t, root+"/"+name, "#!/bin/sh\necho "+name+" \"$@\"\nexit 11\n", 0o755)
+	}
+	write(t, root+"/conf", "dkms_options='-j 2'\n", 0o644)
+	got, _ := run(t, root, []string{"PATH=" + root + ":" + os.Getenv("PATH")}, dest+"/etc/sv/dkms/run")
+	if want := regexp.MustCompile(`^dkms autoinstall --kernelver \S+ --modprobe-on-install -j 2\nsleep infinity\n$`); !want.MatchString(got) {
+		t.Errorf("the runit service prints %q; want %s", got, want)
 	}
 }
 

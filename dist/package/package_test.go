@@ -15,6 +15,8 @@ import (
 // recipes are the shell scripts with what reads them.
 var recipes = map[string]string{
 	"build.sh":                           "sh",
+	"licenses.sh":                        "sh",
+	"other.sh":                           "sh",
 	"deb/postinst":                       "sh",
 	"deb/prerm":                          "sh",
 	"deb/postrm":                         "sh",

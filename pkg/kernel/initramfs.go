@@ -13,7 +13,8 @@ import (
 )
 
 // initramfsTool is a program that makes initramfs images, with how it is asked
-// to list one and to make one again.
+// to list one and to make one again. A tool is there if both programs are:
+// Debian's dracut brings an update-initramfs, too, but no lsinitramfs.
 type initramfsTool struct {
 	program string
 	list    []string
@@ -48,7 +49,7 @@ func (k *Kernel) Initramfs() *Initramfs {
 			continue
 		}
 		for _, t := range initramfsTools {
-			if system.IsExecutable(k.root.Path("/usr/sbin/"+t.program)) || system.IsExecutable(k.root.Path("/usr/bin/"+t.program)) {
+			if locate(k.root, t.program) != "" && locate(k.root, t.list[0]) != "" {
 				return &Initramfs{image, t, k.root}
 			}
 		}
@@ -84,11 +85,18 @@ func (i *Initramfs) Refresh(ctx context.Context, run *system.Runner, release str
 // program makes the first word of a command the tool of this root.
 func (i *Initramfs) program(argv []string) []string {
 	list := append([]string{}, argv...)
-	for _, dir := range []string{"/usr/sbin", "/usr/bin"} {
-		if file := i.root.Path(filepath.Join(dir, argv[0])); system.IsExecutable(file) {
-			list[0] = file
-			break
-		}
+	if file := locate(i.root, argv[0]); file != "" {
+		list[0] = file
 	}
 	return list
+}
+
+// locate is the file of a program of this root, or empty.
+func locate(root system.Root, program string) string {
+	for _, dir := range []string{"/usr/sbin", "/usr/bin"} {
+		if file := root.Path(filepath.Join(dir, program)); system.IsExecutable(file) {
+			return file
+		}
+	}
+	return ""
 }
