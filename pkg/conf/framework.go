@@ -207,10 +207,8 @@ func (o *options) literal(src source, names []string, exact bool) bool {
 // evaluated lets bash read the files.
 func (r *Reader) evaluated(ctx context.Context, o *options, sources []source, names []string, release string) error {
 	vars := r.frameworkVars(release)
-	sh := r.shell(names)
-	defer sh.close()
 	todo := sources
-	ev, err := sh.evaluate(ctx, vars, func(v values) (source, bool) {
+	ev, err := r.shell(names).read(ctx, vars, func(v values) (source, bool) {
 		if len(o.files) > 0 {
 			o.note(v, vars)
 		}
@@ -266,7 +264,7 @@ func (o *options) note(v values, first map[string]string) {
 func (o *options) listen(notes []note) error {
 	var broken []string
 	for _, n := range notes {
-		if n.syntax() {
+		if n.broken {
 			broken = append(broken, n.String())
 		}
 		o.warnings = append(o.warnings, n.String())
