@@ -90,7 +90,7 @@ func (e *Engine) openSigner(ctx context.Context, t tree.Target, dry bool) (*sign
 		e.report.Detailf("modules are not signed: %s has no CONFIG_MODULE_SIG_HASH", k.ConfigFile)
 		return nil, nil
 	}
-	pair, err := e.signingPair(t, options, dry)
+	pair, err := e.signingPair(ctx, t, options, dry)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func (e *Engine) openSigner(ctx context.Context, t tree.Target, dry bool) (*sign
 var errNoPair = errors.New("there is no signing key")
 
 // signingPair finds the key and the certificate for a target, or makes them.
-func (e *Engine) signingPair(t tree.Target, options *conf.Framework, dry bool) (sign.Pair, error) {
+func (e *Engine) signingPair(ctx context.Context, t tree.Target, options *conf.Framework, dry bool) (sign.Pair, error) {
 	pair, err := e.findPair(t, options)
 	if err != nil {
 		return pair, err
@@ -128,7 +128,7 @@ func (e *Engine) signingPair(t tree.Target, options *conf.Framework, dry bool) (
 		}
 		return pair, err
 	}
-	if err := pair.Ensure(e.host.Now()); err != nil {
+	if err := pair.Ensure(ctx, e.host.Now()); err != nil {
 		return pair, err
 	}
 	if pair.Generated {
@@ -158,7 +158,7 @@ func (e *Engine) generateMOK(ctx context.Context, req *Request) error {
 		if err != nil {
 			return err
 		}
-		pair, err := e.signingPair(targets[0], options, req.DryRun)
+		pair, err := e.signingPair(ctx, targets[0], options, req.DryRun)
 		switch {
 		case errors.Is(err, errNoPair):
 			e.report.Result(fmt.Sprintf("would make %s and %s: %v", pair.KeyPath, pair.CertPath, err))

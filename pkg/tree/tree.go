@@ -419,7 +419,8 @@ const lockName = ".lock"
 // Lock makes the caller the only writer of the tree. waiting is called once
 // when somebody else is, with what that writer said it was doing. left is what
 // the last writer was doing, if it did not come to its end, or what it unlocked
-// with.
+// with. The wait ends with ctx; a deadline of ctx bounds it, and the error then
+// names the holder.
 func (t *Tree) Lock(ctx context.Context, doing string, waiting func(holder string)) (unlock func(note string), left string, err error) {
 	if err := os.MkdirAll(t.dir, 0o755); err != nil {
 		return nil, "", err
@@ -427,6 +428,9 @@ func (t *Tree) Lock(ctx context.Context, doing string, waiting func(holder strin
 	unlock, left, err = system.Lock(ctx, filepath.Join(t.dir, lockName), doing+holderMark(os.Getpid()), waiting)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, errReadOnly) {
 		return nil, "", exit.Errorf(exit.Usage, "%s is not writable: %w", t.dir, err).WithHint("run this as root")
+	}
+	if held, ok := errors.AsType[*system.HeldError](err); ok && errors.Is(held, context.DeadlineExceeded) {
+		return nil, "", exit.Errorf(exit.Usage, "%w", held).WithHint("run this again when %s has ended", held.Holder)
 	}
 	return unlock, left, err
 }
