@@ -2,9 +2,11 @@ package build
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"slices"
 	"strings"
@@ -63,26 +65,87 @@ func (l *buildLog) step(what, command string, do func(io.Writer) error) error {
 	return err
 }
 
-// maxFirstError bounds what is quoted of a log, in lines and bytes.
+// Bounds of what is read of a log.
 const (
-	errorContext  = 3
-	maxLogLine    = 300
-	maxLogScanned = 64 << 20
+	// MaxLog is how much of a log is kept or shown, in bytes: of a longer one
+	// the beginning and the end.
+	MaxLog = 64 << 20
+	// maxLine is how much of a line is shown, in bytes.
+	maxLine = 64 << 10
+	// errorContext and maxLogLine bound what is quoted, in lines and bytes.
+	errorContext = 3
+	maxLogLine   = 300
 )
+
+// cutLog makes a log that is too long one that is not.
+func cutLog(ctx context.Context, path string) error {
+	f, st, err := system.OpenPlain(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if st.Size() <= MaxLog {
+		return nil
+	}
+	r, length := system.Cut(f, st.Size(), MaxLog)
+	data := make([]byte, length)
+	if _, err := io.ReadFull(r, data); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return system.WriteFile(path, data, 0o644)
+}
+
+// Lines reads the lines of a log, without the ends of those that are too long
+// and without the middle of a log that is too long. The last pair has the error
+// that ended it, if one did.
+func Lines(ctx context.Context, path string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		f, st, err := system.OpenPlain(path)
+		if err != nil {
+			yield("", err)
+			return
+		}
+		defer f.Close()
+		in, _ := system.Cut(f, st.Size(), MaxLog)
+		for r := bufio.NewReaderSize(in, maxLine); ; {
+			line, err := readLine(r)
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			if errors.Is(err, io.EOF) {
+				if line != "" {
+					yield(line, nil)
+				}
+				return
+			}
+			if !yield(line, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// readLine reads a line and drops what does not fit into the buffer of r.
+func readLine(r *bufio.Reader) (string, error) {
+	line, err := r.ReadSlice('\n')
+	text := strings.TrimSuffix(string(line), "\n")
+	for errors.Is(err, bufio.ErrBufferFull) {
+		_, err = r.ReadSlice('\n')
+	}
+	return text, err
+}
 
 // FirstError finds the first line of a build log that says what went wrong,
 // with the lines that belong to it. It returns nil where none is recognised.
 func FirstError(path string) []string {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	scan := bufio.NewScanner(io.LimitReader(f, maxLogScanned))
-	scan.Buffer(make([]byte, 64<<10), 1<<20)
 	var found, refused, fallback []string
-	for scan.Scan() {
-		line := scan.Text()
+	for line, err := range Lines(context.Background(), path) {
+		if err != nil {
+			break
+		}
 		line = strings.ToValidUTF8(line[:min(len(line), maxLogLine)], "")
 		switch {
 		case len(found) > 0:

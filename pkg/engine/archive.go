@@ -126,6 +126,9 @@ func (e *Engine) ldtarball(ctx context.Context, req *Request) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return err
+	}
 	content := filepath.Join(dir, "content")
 	if err := archive.Unpack(ctx, e.run, path, req.Input, content); err != nil {
 		return err
@@ -138,7 +141,7 @@ func (e *Engine) ldtarball(ctx context.Context, req *Request) error {
 		return err
 	}
 	id := tree.ID{Name: req.Name, Version: req.Version}
-	if err := e.loadBuilds(req, id, layout.Builds); err != nil {
+	if err := e.loadBuilds(ctx, req, id, layout.Builds); err != nil {
 		return err
 	}
 	switch {
@@ -175,11 +178,11 @@ func (e *Engine) loadSources(ctx context.Context, req *Request, l archive.Layout
 	if l.Source == "" && system.IsDir(e.tree.Sources(id)) {
 		return nil
 	}
-	return e.copySource(req, id, source, "the sources in "+req.Archive)
+	return e.copySource(ctx, req, id, source, "the sources in "+req.Archive)
 }
 
 // loadBuilds puts the builds of an archive into the dkms tree.
-func (e *Engine) loadBuilds(req *Request, id tree.ID, builds []archive.Build) error {
+func (e *Engine) loadBuilds(ctx context.Context, req *Request, id tree.ID, builds []archive.Build) error {
 	for _, b := range builds {
 		t := tree.Target{Kernel: b.Kernel, Arch: b.Arch}
 		if err := t.Check(); err != nil {
@@ -194,7 +197,7 @@ func (e *Engine) loadBuilds(req *Request, id tree.ID, builds []archive.Build) er
 			req.unloaded = append(req.unloaded, t)
 			continue
 		}
-		if err := e.loadBuild(id, t, b.Dir); err != nil {
+		if err := e.loadBuild(ctx, id, t, b.Dir); err != nil {
 			return err
 		}
 		e.report.Emit(report.Event{Kind: report.Done, Module: id.String(), Kernel: t.Kernel, Arch: t.Arch, Step: "ldtarball",
@@ -205,13 +208,13 @@ func (e *Engine) loadBuilds(req *Request, id tree.ID, builds []archive.Build) er
 
 // loadBuild copies a build into the tree. Its manifest then tells of this
 // machine: what the build that it replaces has installed here, if anything.
-func (e *Engine) loadBuild(id tree.ID, t tree.Target, dir string) error {
+func (e *Engine) loadBuild(ctx context.Context, id tree.ID, t tree.Target, dir string) error {
 	stage, err := e.tree.Stage(id, t)
 	if err != nil {
 		return err
 	}
 	defer stage.Discard()
-	if err := system.CopyTree(stage.Dir, dir, false); err != nil {
+	if err := system.CopyTree(ctx, stage.Dir, dir, false); err != nil {
 		return err
 	}
 	if err := os.Chmod(stage.Dir, 0o755); err != nil {

@@ -1,10 +1,7 @@
 package engine
 
 import (
-	"bufio"
-	"errors"
-	"io"
-	"os"
+	"context"
 	"strings"
 
 	"dkms/pkg/build"
@@ -58,26 +55,14 @@ func (e *Engine) asked(req *Request, a build.Attempt) bool {
 // printLog prints a file. Lines that look like trouble and are none are
 // labelled.
 func (e *Engine) printLog(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	r := bufio.NewReader(f)
-	for {
-		line, err := r.ReadString('\n')
-		if line != "" {
-			line = strings.TrimSuffix(line, "\n")
-			if meaning := build.Harmless(line); meaning != "" {
-				line += "   [harmless: " + meaning + "]"
-			}
-			e.report.Result(line)
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
+	for line, err := range build.Lines(context.Background(), path) {
 		if err != nil {
 			return err
 		}
+		if meaning := build.Harmless(line); meaning != "" {
+			line += "   [harmless: " + meaning + "]"
+		}
+		e.report.Result(line)
 	}
+	return nil
 }

@@ -124,7 +124,7 @@ func (e *Engine) importSource(ctx context.Context, req *Request) error {
 		return err
 	}
 	req.Name, req.Version = id.Name, id.Version
-	return e.copySource(req, id, dir, dir)
+	return e.copySource(ctx, req, id, dir, dir)
 }
 
 // identify reads the module and version that the dkms.conf in dir names.
@@ -148,7 +148,7 @@ func (e *Engine) identify(ctx context.Context, req *Request, dir string) (tree.I
 // copySource puts the sources of id into the source tree. What is already
 // registered keeps its sources: replacing them under it needs --force. from is
 // what the caller calls dir.
-func (e *Engine) copySource(req *Request, id tree.ID, dir, from string) error {
+func (e *Engine) copySource(ctx context.Context, req *Request, id tree.ID, dir, from string) error {
 	to := e.tree.Sources(id)
 	if real, err := filepath.EvalSymlinks(to); err == nil && real == dir {
 		return nil
@@ -170,7 +170,7 @@ func (e *Engine) copySource(req *Request, id tree.ID, dir, from string) error {
 		return err
 	}
 	defer os.RemoveAll(stage)
-	if err := system.CopyTree(stage, dir, false); err != nil {
+	if err := system.CopyTree(ctx, stage, dir, false); err != nil {
 		return err
 	}
 	if err := os.Chmod(stage, 0o755); err != nil {

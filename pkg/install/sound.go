@@ -100,7 +100,7 @@ func (in *Installer) Intact(id tree.ID, k tree.Target) bool {
 		return err == nil
 	}
 	for _, f := range m.Files {
-		sum, err := digest(filepath.Join(in.Tree.Modules(id, k), filepath.Base(f.Name)))
+		sum, err := digestBuilt(filepath.Join(in.Tree.Modules(id, k), filepath.Base(f.Name)))
 		if err != nil || sum != f.SHA256 {
 			return false
 		}
@@ -109,8 +109,9 @@ func (in *Installer) Intact(id tree.ID, k tree.Target) bool {
 }
 
 // Usable tells whether a build may be installed because somebody says so: it
-// came to its end, and every module of it that is there can be read. What
-// somebody made of the modules by hand is theirs to decide.
+// came to its end, and every module of it that is there is a file that can be
+// read. What somebody made of the modules by hand is theirs to decide: [Installer.Install]
+// wants to be forced then.
 func (in *Installer) Usable(id tree.ID, k tree.Target) bool {
 	if m, err := in.Tree.Manifest(id, k); err == nil && m != nil && m.Unfinished {
 		return false
@@ -120,7 +121,7 @@ func (in *Installer) Usable(id tree.ID, k tree.Target) bool {
 		if _, _, ok := module.ParseSuffix(e.Name()); !ok {
 			continue
 		}
-		if _, err := module.Read(filepath.Join(in.Tree.Modules(id, k), e.Name())); err != nil {
+		if _, err := module.Read(filepath.Join(in.Tree.Modules(id, k), e.Name())); err != nil || !e.Type().IsRegular() {
 			return false
 		}
 	}
