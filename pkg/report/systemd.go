@@ -37,7 +37,7 @@ func UnderJournal(env map[string]string, stderr *os.File) bool {
 		return false
 	}
 	sys, ok := st.Sys().(*syscall.Stat_t)
-	return ok && dev == strconv.FormatUint(sys.Dev, 10) && ino == strconv.FormatUint(sys.Ino, 10)
+	return ok && dev == strconv.FormatUint(uint64(sys.Dev), 10) && ino == strconv.FormatUint(sys.Ino, 10)
 }
 
 // Event sends e to the journal.
@@ -67,7 +67,7 @@ func (j *Journal) Event(e Event) {
 	if hint := exit.Hint(e.Err); hint != "" {
 		text += "; " + hint
 	}
-	if journal.Send(text, priority, fields) != nil {
+	if journal.Send(harmless(text), priority, fields) != nil {
 		j.Otherwise.Verbose = j.Verbose
 		j.Otherwise.Event(e)
 	}
@@ -87,5 +87,5 @@ func (n *Notify) Event(e Event) {
 	if e.Kind == Detail {
 		return
 	}
-	daemon.SdNotify(false, "STATUS="+strings.ReplaceAll(e.Text, "\n", " ")+"\n"+moreTime)
+	daemon.SdNotify(false, "STATUS="+printable(e.Text)+"\n"+moreTime)
 }
