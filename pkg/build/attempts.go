@@ -1,9 +1,8 @@
 package build
 
 import (
-	"bufio"
 	"cmp"
-	"io"
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -105,15 +104,8 @@ func scratchAttempt(t *tree.Tree, id tree.ID, path string) (Attempt, bool) {
 // logTarget reads the kernel off the title of a log. Its like of the original,
 // and the log that came with the sources, may stand before it.
 func logTarget(path string, id tree.ID) (k tree.Target, ok bool) {
-	f, err := os.Open(path)
-	if err != nil {
-		return k, false
-	}
-	defer f.Close()
-	scan := bufio.NewScanner(io.LimitReader(f, maxLogScanned))
-	scan.Buffer(make([]byte, 64<<10), 1<<20)
-	for scan.Scan() {
-		if found, is := titleTarget(scan.Text(), id); is {
+	for line, err := range Lines(context.Background(), path) {
+		if found, is := titleTarget(line, id); err == nil && is {
 			k, ok = found, true
 		}
 	}
@@ -152,6 +144,9 @@ func keepAttempt(t *tree.Writer, id tree.ID) error {
 		to = attemptPath(dir, a)
 	}
 	if err := os.Rename(a.Path, to); err != nil {
+		return err
+	}
+	if err := cutLog(context.Background(), to); err != nil {
 		return err
 	}
 	if f := t.Failure(id, a.Target); f != nil && f.Log == a.Path {

@@ -182,7 +182,7 @@ func (b *Builder) build(ctx context.Context, j Job, seat *seat) (manifest *tree.
 	if manifest, err = w.keep(ctx); err != nil {
 		return nil, err
 	}
-	if err := w.keepLog(); err != nil {
+	if err := w.keepLog(ctx); err != nil {
 		b.Report.Warnf("%s: the build log could not be kept: %v", j.ID, err)
 	}
 	return manifest, nil
@@ -250,7 +250,7 @@ func (w *work) checkSources() error {
 
 // prepare lays out the sources and opens the log.
 func (w *work) prepare(ctx context.Context) (err error) {
-	if err := w.scratch.fill(w.Tree.SourceLink(w.ID), w.Host.Root.Path("/etc/dkms/"+w.ID.Name+"/patches")); err != nil {
+	if err := w.scratch.fill(ctx, w.Tree.SourceLink(w.ID), w.Host.Root.Path("/etc/dkms/"+w.ID.Name+"/patches")); err != nil {
 		return err
 	}
 	title := fmt.Sprintf("DKMS (%s) make.log for %s for kernel %s", Release, w.ID, w.target())

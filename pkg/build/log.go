@@ -1,10 +1,14 @@
 package build
 
 import (
+	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -58,4 +62,74 @@ func (l *buildLog) step(what, command string, do func(io.Writer) error) error {
 	fmt.Fprintf(l.file, "\n# exit code: %d\n# elapsed time: %02d:%02d:%02d\n%s\n",
 		status, int(d.Hours()), int(d.Minutes())%60, int(d.Seconds())%60, ruler)
 	return err
+}
+
+// Bounds of what is read of a log.
+const (
+	// MaxLog is how much of a log is kept or shown, in bytes: of a longer one
+	// the beginning and the end.
+	MaxLog = 64 << 20
+	// maxLine is how much of a line is shown, in bytes.
+	maxLine = 64 << 10
+)
+
+// cutLog makes a log that is too long one that is not.
+func cutLog(ctx context.Context, path string) error {
+	f, st, err := system.OpenPlain(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if st.Size() <= MaxLog {
+		return nil
+	}
+	r, length := system.Cut(f, st.Size(), MaxLog)
+	data := make([]byte, length)
+	if _, err := io.ReadFull(r, data); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return system.WriteFile(path, data, 0o644)
+}
+
+// Lines reads the lines of a log, without the ends of those that are too long
+// and without the middle of a log that is too long. The last pair has the error
+// that ended it, if one did.
+func Lines(ctx context.Context, path string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		f, st, err := system.OpenPlain(path)
+		if err != nil {
+			yield("", err)
+			return
+		}
+		defer f.Close()
+		in, _ := system.Cut(f, st.Size(), MaxLog)
+		for r := bufio.NewReaderSize(in, maxLine); ; {
+			line, err := readLine(r)
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			if errors.Is(err, io.EOF) {
+				if line != "" {
+					yield(line, nil)
+				}
+				return
+			}
+			if !yield(line, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// readLine reads a line and drops what does not fit into the buffer of r.
+func readLine(r *bufio.Reader) (string, error) {
+	line, err := r.ReadSlice('\n')
+	text := strings.TrimSuffix(string(line), "\n")
+	for errors.Is(err, bufio.ErrBufferFull) {
+		_, err = r.ReadSlice('\n')
+	}
+	return text, err
 }

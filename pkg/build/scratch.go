@@ -1,6 +1,7 @@
 package build
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -89,12 +90,12 @@ func privateLog(private string) string { return filepath.Join(private, "make.log
 func (s *scratch) tmp() string { return filepath.Join(s.private, "tmp") }
 
 // fill copies the sources, and what the administrator adds to their patches.
-func (s *scratch) fill(sources, patches string) error {
-	if err := system.CopyTree(s.real, sources, true); err != nil {
+func (s *scratch) fill(ctx context.Context, sources, patches string) error {
+	if err := copyDir(ctx, s.real, sources); err != nil {
 		return err
 	}
 	if system.IsDir(patches) {
-		if err := system.CopyTree(filepath.Join(s.real, "patches"), patches, true); err != nil {
+		if err := copyDir(ctx, filepath.Join(s.real, "patches"), patches); err != nil {
 			return err
 		}
 	}
@@ -113,6 +114,15 @@ func (s *scratch) fill(sources, patches string) error {
 	return own(s.tmp(), s.user)
 }
 
+// copyDir copies a directory that may be reached through links.
+func copyDir(ctx context.Context, dst, src string) error {
+	real, err := filepath.EvalSymlinks(src)
+	if err != nil {
+		return err
+	}
+	return system.CopyTree(ctx, dst, real, true)
+}
+
 // own gives a directory and all in it to a user, links themselves and not what
 // they lead to, and however deep directories are.
 func own(dir string, user int) error {
@@ -121,12 +131,7 @@ func own(dir string, user int) error {
 		return err
 	}
 	defer root.Close()
-	return fs.WalkDir(root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		return root.Lchown(path, user, user)
-	})
+	return system.Walk(root, func(name string, _ fs.FileInfo) error { return root.Lchown(name, user, user) })
 }
 
 // close takes the place away; that of a build that has failed is kept for
@@ -134,10 +139,13 @@ func own(dir string, user int) error {
 func (s *scratch) close(failed bool) (err error) {
 	defer s.done()
 	if s.private == "" {
-		if failed {
-			return nil
+		if !failed {
+			return os.RemoveAll(s.dir)
 		}
-		return os.RemoveAll(s.dir)
+		if system.IsFile(s.log) {
+			return cutLog(context.Background(), s.log)
+		}
+		return nil
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(s.private)) }()
 	unlock := s.pool.lock(s.id)
@@ -149,7 +157,8 @@ func (s *scratch) close(failed bool) (err error) {
 	if system.IsFile(s.log) {
 		// The build may have made anything of the name of its log.
 		os.RemoveAll(filepath.Join(s.real, filepath.Base(s.log)))
-		err = errors.Join(err, own(s.real, 0), replaceContents(s.dir, s.real), os.Rename(s.log, s.tree.ScratchLog(s.id)))
+		err = errors.Join(err, own(s.real, 0), replaceContents(s.dir, s.real), os.Rename(s.log, s.tree.ScratchLog(s.id)),
+			cutLog(context.Background(), s.tree.ScratchLog(s.id)))
 	}
 	return err
 }

@@ -110,7 +110,7 @@ func TestPatchesThroughLink(t *testing.T) {
 	}
 	s := openIn(t, tr)
 	defer s.close(false)
-	err := s.fill(sources, patches)
+	err := s.fill(t.Context(), sources, patches)
 	if entries, _ := os.ReadDir(victim); err == nil || len(entries) > 0 {
 		t.Errorf("fill = %v, and %v is outside; want an error and nothing", err, entries)
 	}

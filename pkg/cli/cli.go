@@ -144,7 +144,7 @@ func (f *flags) run(ctx context.Context, h system.Host, s Streams, r *report.Rep
 	}
 	run := system.NewRunner(h)
 	if f.Debug {
-		run.Trace = s.Err
+		run.Trace = report.Clean(s.Err)
 	}
 	m, err := machine.New(ctx, h, run, r, settings)
 	if err != nil {

@@ -122,7 +122,7 @@ func do(ctx context.Context, m *machine.Machine, req Request) (exit.Code, error)
 	case Why:
 		return exit.OK, inspect.Why(ctx, m, q)
 	case Log:
-		return exit.OK, inspect.Log(m, q)
+		return exit.OK, inspect.Log(ctx, m, q)
 	case Doctor:
 		return doctor(ctx, m, choice, req, o)
 	case Rehearse:

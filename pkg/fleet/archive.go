@@ -123,6 +123,9 @@ func OpenTarball(ctx context.Context, m *machine.Machine, path string, input io.
 	if err != nil {
 		return nil, err
 	}
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return nil, err
+	}
 	u := &Unpacked{dir: dir}
 	content := filepath.Join(dir, "content")
 	if err = archive.Unpack(ctx, m.Run, path, input, content); err == nil {
@@ -142,13 +145,13 @@ func (u *Unpacked) Close() error { return os.RemoveAll(u.dir) }
 // of this machine: what the build that it replaces has installed here, if
 // anything. withSources says that the archive has the sources, too; otherwise
 // nobody can tell whether they are those of the build.
-func LoadBuild(w *machine.Writer, id tree.ID, t tree.Target, dir string, withSources bool) error {
+func LoadBuild(ctx context.Context, w *machine.Writer, id tree.ID, t tree.Target, dir string, withSources bool) error {
 	stage, err := w.Tree.Stage(id, t)
 	if err != nil {
 		return err
 	}
 	defer stage.Discard()
-	if err := system.CopyTree(stage.Dir, dir, false); err != nil {
+	if err := system.CopyTree(ctx, stage.Dir, dir, false); err != nil {
 		return err
 	}
 	if err := os.Chmod(stage.Dir, 0o755); err != nil {

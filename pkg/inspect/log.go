@@ -1,10 +1,7 @@
 package inspect
 
 import (
-	"bufio"
-	"errors"
-	"io"
-	"os"
+	"context"
 	"strings"
 
 	"dkms/pkg/build"
@@ -15,7 +12,7 @@ import (
 
 // Log prints the log of the last build of what a question is about: of any of
 // its versions and kernels where that is left open.
-func Log(m *machine.Machine, q Query) error {
+func Log(ctx context.Context, m *machine.Machine, q Query) error {
 	t, err := newTeller(m, q)
 	if err != nil {
 		return err
@@ -41,7 +38,7 @@ func Log(m *machine.Machine, q Query) error {
 		how = "failed"
 	}
 	m.Report.Progressf("%s: the build for %s that %s on %s", last.Path, last.Target, how, day(last.Time))
-	if err := printLog(m, last.Path); err != nil {
+	if err := printLog(ctx, m, last.Path); err != nil {
 		return err
 	}
 	if first := build.FirstError(last.Path); last.Failed && len(first) > 0 {
@@ -63,27 +60,15 @@ func (q Query) asks(k tree.Target) bool {
 
 // printLog prints a file. Lines that look like trouble and are none are
 // labelled.
-func printLog(m *machine.Machine, path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	r := bufio.NewReader(f)
-	for {
-		line, err := r.ReadString('\n')
-		if line != "" {
-			line = strings.TrimSuffix(line, "\n")
-			if meaning := build.Harmless(line); meaning != "" {
-				line += "   [harmless: " + meaning + "]"
-			}
-			m.Report.Result(line)
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
+func printLog(ctx context.Context, m *machine.Machine, path string) error {
+	for line, err := range build.Lines(ctx, path) {
 		if err != nil {
 			return err
 		}
+		if meaning := build.Harmless(line); meaning != "" {
+			line += "   [harmless: " + meaning + "]"
+		}
+		m.Report.Result(line)
 	}
+	return nil
 }

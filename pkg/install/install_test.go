@@ -87,6 +87,12 @@ func (h *house) build(id tree.ID, names ...string) *Set {
 		name, _, _ := strings.Cut(n, ".")
 		s.Records = append(s.Records, conf.Record{BuiltName: name, DestName: name, DestLocation: "/kernel/extra"})
 	}
+	if m, _ := h.Tree.Manifest(id, h.target); m != nil { // built again: that is on record
+		var err error
+		m.Files, err = h.builtFiles(s)
+		h.must(err)
+		h.must(m.Save(h.Tree.BuildDir(id, h.target)))
+	}
 	return s
 }
 
@@ -480,4 +486,42 @@ func TestWeakCommand(t *testing.T) {
 			t.Errorf("weakCommand(%q) to remove = %q", distribution, removed)
 		}
 	}
+}
+
+// What is not what was built is not installed, unless that is forced; a link
+// never is.
+func TestInstallVerifies(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	s := h.build(one, "foo.ko")
+	h.install(s)
+	h.must(h.Uninstall(one, h.k))
+	built := filepath.Join(h.Tree.Modules(one, h.target), "foo.ko")
+	h.write(built, "somebody's")
+	err := h.Install(context.Background(), s)
+	if exit.Status(err) != exit.NotBuilt || !strings.Contains(exit.Hint(err), "dkms build --force foo/1") {
+		t.Errorf("Install of a changed module = %v; want status %d with a hint", err, exit.NotBuilt)
+	}
+	h.wantKernel("")
+	s.Force = true
+	h.install(s)
+	h.wantKernel("updates/dkms/foo.ko=somebody's")
+	if !strings.Contains(h.said.String(), "is not what was built; it is installed because of --force") {
+		t.Errorf("nothing was said of it: %s", h.said)
+	}
+	h.must(h.Uninstall(one, h.k))
+	s.Force = false
+	h.install(s) // it is on record now
+	h.must(h.Uninstall(one, h.k))
+
+	secret := filepath.Join(t.TempDir(), "secret")
+	h.write(secret, "somebody's") // even with the right contents
+	h.must(os.Remove(built))
+	h.must(os.Symlink(secret, built))
+	for _, s.Force = range []bool{false, true} {
+		if err := h.Install(context.Background(), s); exit.Status(err) != exit.NotBuilt || !strings.Contains(err.Error(), "is a link") {
+			t.Errorf("Install of a link = %v; want status %d", err, exit.NotBuilt)
+		}
+	}
+	h.wantKernel("")
 }

@@ -113,7 +113,7 @@ func Altered(t *tree.Tree, m *tree.Manifest) (file, why string) {
 	dir := t.Modules(tree.ID{Name: m.Module, Version: m.Version}, tree.Target{Kernel: m.Kernel, Arch: m.Arch})
 	for _, f := range m.Files {
 		path := filepath.Join(dir, filepath.Base(f.Name))
-		switch sum, err := digest(path); {
+		switch sum, err := digestBuilt(path); {
 		case errors.Is(err, fs.ErrNotExist):
 			return path, Lost
 		case err != nil:

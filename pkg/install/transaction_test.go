@@ -75,7 +75,7 @@ func TestCrashIsUndone(t *testing.T) {
 			}
 			h.must(tr.write())
 			for _, step := range tr.steps()[:n] {
-				h.must(step.apply())
+				h.must(step.apply(t.Context()))
 			}
 			if !Unfinished(h.Tree.Tree) {
 				t.Fatal("there is no journal")
@@ -118,7 +118,7 @@ func TestCrashIsFinished(t *testing.T) {
 			s, active := scene(h)
 			tr := began(h, s, active)
 			h.must(tr.write())
-			h.must(tr.apply())
+			h.must(tr.apply(t.Context()))
 			if active == "" {
 				h.must(h.Tree.Deactivate("foo", h.target))
 			} else {
@@ -153,7 +153,7 @@ func TestCommitFails(t *testing.T) {
 		s, active := scene(h)
 		before := h.files()
 		no := errors.New("no")
-		if err := began(h, s, active).commit(func() error { return no }); !errors.Is(err, no) {
+		if err := began(h, s, active).commit(t.Context(), func() error { return no }); !errors.Is(err, no) {
 			t.Errorf("%s: commit = %v; want %v", name, err, no)
 		}
 		if got := h.files(); got != before || Unfinished(h.Tree.Tree) {
@@ -209,7 +209,7 @@ func TestScanPassesOverStaged(t *testing.T) {
 	tr := began(h, s, active)
 	for _, c := range tr.Changes {
 		if c.Staged != "" {
-			h.must(staging(c).apply())
+			h.must(staging(c).apply(t.Context()))
 		}
 	}
 	for name, paths := range scan(h.k.ModuleDir()) {

@@ -2,6 +2,7 @@ package install
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 
@@ -31,7 +32,7 @@ func (in *Installer) Uninstall(id tree.ID, k *kernel.Kernel) error {
 		t.remove(path)
 	}
 	in.restore(t, k.ModuleDir(), func(name string) string { return legacyHome(m, k, name) })
-	if err := t.commit(func() error { return in.Tree.Deactivate(id.Name, target) }); err != nil {
+	if err := t.commit(context.Background(), func() error { return in.Tree.Deactivate(id.Name, target) }); err != nil {
 		return exit.Errorf(exit.InstallFailed, "%s: not uninstalled: %w", id, err)
 	}
 	if err := in.record(t); err != nil {

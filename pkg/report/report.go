@@ -3,7 +3,8 @@
 //
 // It guarantees the rules of the screen: results go to standard output;
 // everything else goes to standard error as "dkms: ...", "dkms: warning: ..."
-// or "dkms: hint: ...", in lower case and without a full stop.
+// or "dkms: hint: ...", in lower case and without a full stop. Nothing that is
+// quoted reaches a terminal as anything but text.
 package report
 
 import (
@@ -65,8 +66,14 @@ type Reporter struct {
 	sinks []Sink
 }
 
-// New returns a reporter whose results go to out and events to sinks.
-func New(out io.Writer, sinks ...Sink) *Reporter { return &Reporter{out: out, sinks: sinks} }
+// New returns a reporter whose results go to out and events to sinks. Unless out
+// makes objects of results it gets them by [Clean].
+func New(out io.Writer, sinks ...Sink) *Reporter {
+	if _, ok := out.(*JSONLines); !ok {
+		out = Clean(out)
+	}
+	return &Reporter{out: out, sinks: sinks}
+}
 
 // Verbose has the sinks pass on details, from now on.
 func (r *Reporter) Verbose() {

@@ -67,7 +67,7 @@ func (j *Journal) Event(e Event) {
 	if hint := exit.Hint(e.Err); hint != "" {
 		text += "; " + hint
 	}
-	if journal.Send(text, priority, fields) != nil {
+	if journal.Send(harmless(text), priority, fields) != nil {
 		j.Otherwise.Verbose = j.Verbose
 		j.Otherwise.Event(e)
 	}
@@ -87,5 +87,5 @@ func (n *Notify) Event(e Event) {
 	if e.Kind == Detail {
 		return
 	}
-	daemon.SdNotify(false, "STATUS="+strings.ReplaceAll(e.Text, "\n", " ")+"\n"+moreTime)
+	daemon.SdNotify(false, "STATUS="+printable(e.Text)+"\n"+moreTime)
 }

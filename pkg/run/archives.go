@@ -81,7 +81,7 @@ func (v *verb) load(ctx context.Context, n Named) (brought, error) {
 	if err != nil {
 		return b, err
 	}
-	if b.loaded, err = v.loadBuilds(b.ID, u.Layout); err != nil {
+	if b.loaded, err = v.loadBuilds(ctx, b.ID, u.Layout); err != nil {
 		return b, err
 	}
 	b.announced = true
@@ -118,13 +118,13 @@ func (v *verb) loadSources(ctx context.Context, l archive.Layout, name string) (
 	if l.Source == "" && system.IsDir(v.Tree.Sources(id)) {
 		return brought{ID: id, sources: v.Tree.Sources(id)}, nil
 	}
-	from, err := v.copySource(id, source, "the sources in "+name)
+	from, err := v.copySource(ctx, id, source, "the sources in "+name)
 	return brought{ID: id, sources: from}, err
 }
 
 // loadBuilds puts the builds of an archive into the dkms tree. In a dry run the
 // builds that would be there are returned.
-func (v *verb) loadBuilds(id tree.ID, l archive.Layout) (loaded []tree.Target, err error) {
+func (v *verb) loadBuilds(ctx context.Context, id tree.ID, l archive.Layout) (loaded []tree.Target, err error) {
 	for _, b := range l.Builds {
 		t := tree.Target{Kernel: b.Kernel, Arch: b.Arch}
 		if err := t.Check(); err != nil {
@@ -139,7 +139,7 @@ func (v *verb) loadBuilds(id tree.ID, l archive.Layout) (loaded []tree.Target, e
 			loaded = append(loaded, t)
 			continue
 		}
-		if err := fleet.LoadBuild(v.w, id, t, b.Dir, l.Source != ""); err != nil {
+		if err := fleet.LoadBuild(ctx, v.w, id, t, b.Dir, l.Source != ""); err != nil {
 			return nil, err
 		}
 		v.Report.Emit(report.Event{Kind: report.Done, Module: id.String(), Kernel: t.Kernel, Arch: t.Arch, Step: "ldtarball",

@@ -92,7 +92,7 @@ func openSigner(ctx context.Context, m *machine.Machine, w *machine.Writer, t tr
 		m.Report.Detailf("modules are not signed: %s has no CONFIG_MODULE_SIG_HASH", k.ConfigFile)
 		return nil, nil
 	}
-	pair, err := signingPair(m, w, t, options)
+	pair, err := signingPair(ctx, m, w, t, options)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +118,7 @@ func openSigner(ctx context.Context, m *machine.Machine, w *machine.Writer, t tr
 var errNoPair = errors.New("there is no signing key")
 
 // signingPair finds the key and the certificate for a target, or makes them.
-func signingPair(m *machine.Machine, w *machine.Writer, t tree.Target, options *conf.Framework) (sign.Pair, error) {
+func signingPair(ctx context.Context, m *machine.Machine, w *machine.Writer, t tree.Target, options *conf.Framework) (sign.Pair, error) {
 	pair, err := m.FindPair(t, options)
 	if err != nil {
 		return pair, err
@@ -130,7 +130,7 @@ func signingPair(m *machine.Machine, w *machine.Writer, t tree.Target, options *
 		}
 		return pair, err
 	}
-	if err := pair.Ensure(m.Host.Now()); err != nil {
+	if err := pair.Ensure(ctx, m.Host.Now()); err != nil {
 		return pair, err
 	}
 	if pair.Generated {
@@ -150,7 +150,7 @@ func GenerateMOK(ctx context.Context, m *machine.Machine, choice machine.Choice,
 		if err != nil {
 			return err
 		}
-		pair, err := signingPair(m, w, targets[0], options)
+		pair, err := signingPair(ctx, m, w, targets[0], options)
 		switch {
 		case errors.Is(err, errNoPair):
 			would(m, "make %s and %s: %v", pair.KeyPath, pair.CertPath, err)

@@ -135,7 +135,7 @@ func (v *verb) bringDirectory(ctx context.Context, n Named) (brought, error) {
 	if err != nil {
 		return brought{}, err
 	}
-	from, err := v.copySource(id, dir, dir)
+	from, err := v.copySource(ctx, id, dir, dir)
 	return brought{ID: id, sources: from}, err
 }
 
@@ -161,7 +161,7 @@ func (v *verb) identify(ctx context.Context, dir string) (tree.ID, error) {
 // where they are: in a dry run they stay in dir. What is already registered
 // keeps its sources: replacing them under it needs --force. from is what the
 // caller calls dir.
-func (v *verb) copySource(id tree.ID, dir, from string) (string, error) {
+func (v *verb) copySource(ctx context.Context, id tree.ID, dir, from string) (string, error) {
 	to := v.Tree.Sources(id)
 	if real, err := filepath.EvalSymlinks(to); err == nil && real == dir {
 		return to, nil
@@ -182,7 +182,7 @@ func (v *verb) copySource(id tree.ID, dir, from string) (string, error) {
 		return to, err
 	}
 	defer os.RemoveAll(stage)
-	if err := system.CopyTree(stage, dir, false); err != nil {
+	if err := system.CopyTree(ctx, stage, dir, false); err != nil {
 		return to, err
 	}
 	if err := os.Chmod(stage, 0o755); err != nil {

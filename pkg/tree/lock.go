@@ -49,15 +49,16 @@ const buildsUnderWay = "the builds that are under way"
 
 // Lock makes the caller the only writer of the tree. doing is what the lock
 // says of the caller; waiting is called once with the holder while somebody
-// else holds the lock. The context ends the wait.
+// else holds the lock. The wait ends with ctx; where a deadline of ctx ends it,
+// the error names the holder.
 func (t *Tree) Lock(ctx context.Context, doing string, waiting func(holder string)) (*Writer, error) {
 	if err := os.MkdirAll(t.dir, 0o755); err != nil {
-		return nil, t.notWritable(err)
+		return nil, t.lockError(err)
 	}
 	for level := 0; ; level++ {
 		w, err := t.lockLevel(ctx, level, doing, waiting)
 		if !errors.Is(err, errAncestor) {
-			return w, t.notWritable(err)
+			return w, t.lockError(err)
 		}
 	}
 }
@@ -74,7 +75,7 @@ func (t *Tree) lockLevel(ctx context.Context, level int, doing string, waiting f
 		case startedBy(holder):
 			giveUp(errAncestor)
 			return
-		case level > 0 && holder == system.UnknownHolder:
+		case level > 0 && strings.HasPrefix(holder, system.UnknownHolder):
 			holder = buildsUnderWay
 		}
 		waiting(holder)
@@ -85,9 +86,12 @@ func (t *Tree) lockLevel(ctx context.Context, level int, doing string, waiting f
 	return &Writer{Tree: t, Left: left, level: level, unlock: unlock}, nil
 }
 
-func (t *Tree) notWritable(err error) error {
+func (t *Tree) lockError(err error) error {
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
 		return exit.Errorf(exit.Usage, "%s is not writable: %w", t.dir, err).WithHint("run this as root")
+	}
+	if held, ok := errors.AsType[*system.HeldError](err); ok && errors.Is(held, context.DeadlineExceeded) {
+		return exit.Errorf(exit.Usage, "%w", held).WithHint("run this again when %s has ended", held.Holder)
 	}
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -132,6 +133,15 @@ func manifestIn(dir string, id ID, k Target) (*Manifest, error) {
 func (m *Manifest) Save(dir string) error {
 	m.Schema = manifestSchema
 	return writeJSON(filepath.Join(dir, manifestName), m)
+}
+
+// Has tells whether a file of the build has the digest that is on record. A
+// nil manifest has nothing on record, and knows of no other.
+func (m *Manifest) Has(name, sha256 string) bool {
+	if m == nil {
+		return true
+	}
+	return slices.ContainsFunc(m.Files, func(f File) bool { return f.Name == name && f.SHA256 == sha256 })
 }
 
 // NoteFile notes that a built module has other contents now. A nil manifest
