@@ -137,7 +137,7 @@ func Main(ctx context.Context, h system.Host, stdout, stderr io.Writer, argv0 st
 	if !c.Debconf {
 		r = report.New(stdout, lines)
 	}
-	m, err := machine.New(ctx, h, system.NewRunner(h), r, machine.Settings{})
+	m, err := machine.New(ctx, h, system.NewRunner(h), r, machine.Settings{LockWait: machine.Patience})
 	if err != nil {
 		r.Error(err)
 		return 0 // a broken framework.conf must not keep a kernel from being installed

@@ -47,7 +47,13 @@ func (m *Machine) Lock(ctx context.Context, doing string) (*Writer, error) {
 		return nil, exit.Errorf(exit.Usage, "dkms cannot change modules from within the build of %s, which waits for it", of).
 			WithHint("call dkms from POST_INSTALL")
 	}
-	t, err := m.Tree.Lock(ctx, doing, func(holder string) { m.Report.Progressf("waiting for %s to finish", holder) })
+	wait := ctx
+	if m.Settings.LockWait > 0 {
+		var stop context.CancelFunc
+		wait, stop = context.WithTimeout(ctx, m.Settings.LockWait)
+		defer stop()
+	}
+	t, err := m.Tree.Lock(wait, doing, func(holder string) { m.Report.Progressf("waiting for %s to finish", holder) })
 	if err != nil {
 		return nil, err
 	}

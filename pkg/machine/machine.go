@@ -11,6 +11,7 @@ import (
 	"maps"
 	"strconv"
 	"sync"
+	"time"
 
 	"dkms/pkg/build"
 	"dkms/pkg/conf"
@@ -33,7 +34,14 @@ type Settings struct {
 	Directives []string
 	// Symlink is --symlink-modules.
 	Symlink bool
+	// LockWait bounds the wait for another run that changes modules; 0 is
+	// without limit, for somebody who can interrupt it.
+	LockWait time.Duration
 }
+
+// Patience is how long hooks and the boot service wait for another run: longer
+// than the longest build takes on a usual machine.
+const Patience = time.Hour
 
 // Subject is a module version and a kernel.
 type Subject struct {
