@@ -102,7 +102,7 @@ dirs := /etc/dkms/framework.conf.d /var/lib/dkms
 subst = sed -e 's|/usr/sbin/dkms|$(SBIN)/dkms|g' -e 's|/usr/lib/dkms|$(LIBDIR)|g' \
 	-e 's,\(^\|[^r]\)/lib/modules,\1$(MODDIR),g' -e "s|@HOOK@|$$hook|g"
 
-.PHONY: all install uninstall test test-vm differential race lint fuzz bench demo clean man-check licenses deb rpm test-packages
+.PHONY: all install uninstall test test-vm differential race lint fuzz bench demo clean man-check licenses source deb rpm test-packages test-arch
 all:
 	$(BUILD) -o $(BIN)/dkms ./oneshot
 	$(BUILD) -o $(BIN)/dkms-hook ./hooks
@@ -190,10 +190,21 @@ deb rpm: all
 	@GO='$(GO)' MAKE='$(MAKE)' BIN='$(BIN)' NFPM='$(NFPM)' VERSION='$(VERSION)' RELEASE='$(RELEASE)' \
 		sh dist/package/build.sh $@
 
-# In a chroot of Debian bookworm, kept below /var/tmp/dkms-packages.
+# The archives of a release, of what is committed: the sources, and what they
+# link. Into $(BIN).
+source:
+	@GO='$(GO)' BIN='$(BIN)' VERSION='$(VERSION)' sh dist/package/archive.sh
+
+# In chroots of Debian, which are kept below /var/tmp/dkms-packages.
+# PACKAGES_SUITE=trixie or sid is another Debian than bookworm.
 test-packages: deb rpm
 	sh testscripts/packages.sh $(BIN)/dkms_$(VERSION)-$(RELEASE)_$$(dpkg --print-architecture).deb \
 		$(BIN)/dkms-$(VERSION)-$(RELEASE).$$(uname -m).rpm
+
+# makepkg and pacman of Debian trixie: what is committed as Arch's package, and
+# kernels and modules that come, go and break.
+test-arch: source
+	GO='$(GO)' sh testscripts/packages/arch.sh $(BIN)/dkms-$(VERSION).tar.xz $(BIN)/dkms-$(VERSION)-vendor.tar.xz
 
 # What is linked has licences: this writes them down, a test compares.
 licenses:

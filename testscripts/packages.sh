@@ -2,92 +2,27 @@
 # shellcheck disable=SC2016 # ${Version} is for dpkg-query
 # packages.sh PACKAGE.deb [PACKAGE.rpm]: the life of a Debian machine with our
 # dkms package, and a short one of the other package where rpm is installed.
-# In a chroot of bookworm it takes the place of Debian's dkms, sees packages
+# In a chroot of ${PACKAGES_SUITE:-bookworm} it takes the place of Debian's dkms, sees packages
 # with modules and kernels come and go, is purged, and gives way to Debian's
 # again. The system, and what apt fetched for it, are kept in
 # ${PACKAGES_CACHE:-/var/tmp/dkms-packages}. Prints PASS or FAIL for every
 # expectation; the status is 0 if all were met.
-set -u
-export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
-cache=${PACKAGES_CACHE:-/var/tmp/dkms-packages}
-mirror=${PACKAGES_MIRROR-}
 here=$(cd "$(dirname "$0")" && pwd)
-base=$cache/base root=$cache/root log=$cache/log
-
-# Mounts and processes of this test end with it.
-if [ "${3-}" != inside ]; then
-	[ -f "${1-}" ] || { echo "usage: packages.sh PACKAGE.deb [PACKAGE.rpm] (made by make deb rpm)" >&2 && exit 2; }
-	[ "$(id -u)" = 0 ] || { echo "packages.sh: a chroot needs root" >&2 && exit 2; }
-	command -v debootstrap >/dev/null || { echo "packages.sh: debootstrap is not installed" >&2 && exit 2; }
-	mkdir -p "$cache"
-	exec flock "$cache/lock" unshare --mount --pid --fork sh "$0" "$(readlink -f "$1")" "${2:+$(readlink -f "$2")}" inside
-fi
+# shellcheck source=testscripts/packages/lib.sh
+. "$here/packages/lib.sh"
+[ -f "${1-}" ] || { echo "usage: packages.sh PACKAGE.deb [PACKAGE.rpm] (made by make deb rpm)" >&2 && exit 2; }
+alone "$@"
 ours=$(dpkg-deb -f "$1" Version)
 
-# ---- the machine ----
-
-make_base() {
-	[ ! -d "$base" ] || return 0
-	echo "packages.sh: making $base, see $cache/debootstrap.log" >&2
-	rm -rf "$base.partial"
-	debootstrap --variant=minbase --include=ca-certificates,kmod,zstd bookworm "$base.partial" ${mirror:+"$mirror"} \
-		>"$cache/debootstrap.log" 2>&1 || exit
-	mv "$base.partial" "$base"
-}
-
-make_root() {
-	rm -rf "$root"
-	cp -a --reflink=auto "$base" "$root" || exit
-	mkdir -p "$cache/archives/partial" "$root/packages"
-	mount -t proc proc "$root/proc" && mount --bind "$cache/archives" "$root/var/cache/apt/archives" || exit
+prepare() {
+	make_base base ca-certificates kmod zstd
+	make_root root
 	install -m 644 "$1" "$root/packages/ours.deb"
-	printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
-	chmod 755 "$root/usr/sbin/policy-rc.d"
 	mkdir -p "$root/etc/initramfs-tools/conf.d"
 	echo MODULES=list >"$root/etc/initramfs-tools/conf.d/small"
-	echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/unsafe-io"
-	cat >"$root/etc/apt/apt.conf.d/test" <<-END
-		APT::Install-Recommends "false";
-		APT::Keep-Downloaded-Packages "true";
-		Dpkg::Use-Pty "false";
-		Dpkg::Options { "--force-confdef"; "--force-confold"; };
-		$(apt-config dump Acquire::http::Proxy 2>/dev/null)
-	END
-	in_root apt-get update -q >"$log" 2>&1 || { cat "$log" >&2 && exit 2; }
 }
-
-in_root() { chroot "$root" "$@" </dev/null; }
 
 # ---- expectations ----
-
-passed=0 failed=0
-
-step() { printf '\n== %s\n' "$*"; }
-
-pass() { passed=$((passed + 1)) && echo "PASS $*"; }
-
-fail() {
-	failed=$((failed + 1))
-	echo "FAIL $*"
-	tail -n 40 "$log" | sed 's/^/     | /'
-}
-
-# expect TEXT COMMAND...: the command succeeds.
-expect() {
-	text=$1 && shift
-	if "$@" >"$log" 2>&1; then pass "$text"; else
-		code=$?
-		fail "$text (status $code: $*)"
-	fi
-}
-
-# reject TEXT STATUS COMMAND...: the command fails, with that status.
-reject() {
-	text=$1 want=$2 && shift 2
-	"$@" >"$log" 2>&1
-	code=$?
-	if [ "$code" = "$want" ]; then pass "$text"; else fail "$text (status $code, want $want: $*)"; fi
-}
 
 # What has to be said: when Debian's package, which is older and has fewer
 # conffiles, comes back; when ours goes and leaves modules or the key; when the
@@ -103,16 +38,13 @@ apt() {
 	text=$1 && shift
 	in_root apt-get -y -q "$@" >"$log" 2>&1
 	code=$?
-	cat "$log" >>"$cache/apt.log"
+	cat "$log" >>"$cache/apt-$suite.log"
 	if [ $code = 0 ] && ! grep -Ev "$inevitable" "$log" | grep -E '^(dpkg(-[a-z]+)?: (error|warning)|E:|W:|run-parts:)'; then
 		pass "$text"
 	else
 		fail "$text (status $code: apt-get $*)"
 	fi
 }
-
-# said TEXT PATTERN: the last command printed a line like that.
-said() { if grep -Eq -- "$2" "$log"; then pass "$1"; else fail "$1 (no line matches $2)"; fi; }
 
 # status TEXT [LINE...]: dkms status prints these lines in some order.
 status() {
@@ -129,9 +61,10 @@ status() {
 modules() {
 	release=$1 && shift
 	got=$(cd "$root/lib/modules/$release/updates/dkms" 2>/dev/null && ls)
+	files=$got got=$(printf '%s\n' "$got" | sed 's/\.xz$//')
 	want=$(for name; do echo "$name.ko"; done)
 	: >"$log"
-	for file in $got; do
+	for file in $files; do
 		case $(in_root modinfo -F vermagic "/lib/modules/$release/updates/dkms/$file") in
 		"$release "*) ;;
 		*) got="$got (not for this kernel: $file)" ;;
@@ -145,15 +78,6 @@ modules() {
 
 # indexed KERNEL NAME: modprobe would find the module.
 indexed() { expect "modprobe finds $2 of $1" in_root modprobe --set-version "$1" --show-depends --dry-run "$2"; }
-
-gone() {
-	text=$1 && shift
-	: >"$log"
-	for path; do
-		! [ -e "$root$path" ] && ! [ -L "$root$path" ] || echo "$path is still there" >>"$log"
-	done
-	if [ -s "$log" ]; then fail "$text"; else pass "$text"; fi
-}
 
 # version NAME prints the version of a package's module, from its sources.
 version() { (cd "$root/usr/src" && ls -d "$1"-[0-9]*) | sed "s/^$1-//"; }
@@ -331,7 +255,7 @@ debians_again() {
 	modules "$kernel" v4l2loopback
 	status "it is still built" "$acpi, $kernel, x86_64: built" "$v4l, $kernel, x86_64: installed"
 	apt "remove a package whose module ours had installed" remove v4l2loopback-dkms
-	gone "nothing is left of it" "/var/lib/dkms/${v4l%/*}" "/lib/modules/$kernel/updates/dkms/v4l2loopback.ko"
+	gone "nothing is left of it" "/var/lib/dkms/${v4l%/*}" "/lib/modules/$kernel/updates/dkms/v4l2loopback.ko" "/lib/modules/$kernel/updates/dkms/v4l2loopback.ko.xz"
 
 	apt "ours once more" install /packages/ours.deb
 	status "it sees what Debian's has done" "$acpi, $kernel, x86_64: built"
@@ -343,6 +267,17 @@ debians_again() {
 	apt "remove the package" remove acpi-call-dkms
 	gone "nothing is left" "/var/lib/dkms/${acpi%/*}" "/lib/modules/$kernel/updates/dkms"
 	status "no module is registered"
+}
+
+# judged: Debian's own judge has nothing to say about the package that is not
+# answered in it.
+judged() {
+	step "lintian"
+	make_root lint
+	apt "install lintian" install lintian
+	install -m 644 "$1" "$root/packages/ours.deb"
+	expect "finds neither errors nor warnings" in_root lintian --allow-root --fail-on error,warning /packages/ours.deb
+	expect "and says nothing" [ ! -s "$log" ]
 }
 
 # rpm_package: what rpm itself makes of the other package, in a root of its own.
@@ -368,9 +303,8 @@ rpm_package() {
 
 on_fedora() { rpm --force-debian --root "$fedora" "$@"; }
 
-make_base
-make_root "$1"
-: >"$cache/apt.log"
+prepare "$1"
+: >"$cache/apt-$suite.log"
 debians_dkms
 ours_takes_over
 kernels_come
@@ -379,8 +313,8 @@ kernels_go
 broken_module
 ours_goes
 debians_again
+judged "$1"
 if [ -z "$2" ]; then :; elif command -v rpm >/dev/null; then rpm_package "$2"; else
 	echo "packages.sh: rpm is not installed, the .rpm is not tried" >&2
 fi
-printf '\n%s passed, %s failed; all that apt said is in %s\n' "$passed" "$failed" "$cache/apt.log"
-[ "$failed" = 0 ]
+conclude "all that apt said is in $cache/apt-$suite.log"

@@ -1,0 +1,103 @@
+# lib.sh: what the scripts that try packages share: roots, and expectations that
+# print PASS or FAIL. They source it, with $here set to testscripts.
+# shellcheck shell=sh disable=SC2034,SC2154 # set and read by those scripts
+set -u
+export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
+cache=${PACKAGES_CACHE:-/var/tmp/dkms-packages}
+mirror=${PACKAGES_MIRROR-}
+suite=${PACKAGES_SUITE:-bookworm}
+log=$cache/log-$suite-${0##*/}
+passed=0 failed=0
+
+# alone ARGUMENTS...: starts the script again, with nobody else at its
+# roots, and with mounts and processes that end with it. What has come that far
+# has PACKAGES_INSIDE set.
+alone() {
+	[ -z "${PACKAGES_INSIDE-}" ] || return 0
+	for program in debootstrap unshare flock; do
+		command -v $program >/dev/null || { echo "$0: $program is not installed" >&2 && exit 2; }
+	done
+	[ "$(id -u)" = 0 ] || { echo "$0: a chroot needs root" >&2 && exit 2; }
+	mkdir -p "$cache"
+	PACKAGES_INSIDE=1 exec flock "$cache/lock-$suite-${0##*/}" unshare --mount --pid --fork sh "$0" "$@"
+}
+
+# make_base NAME PACKAGE...: a Debian of $suite with these, kept as $base.
+make_base() {
+	base=$cache/$1-$suite && shift
+	(
+		flock 9
+		[ ! -d "$base" ] || exit 0
+		echo "making $base, see $base.log" >&2
+		rm -rf "$base.partial"
+		debootstrap --variant=minbase --include="$(echo "$*" | tr ' ' ,)" "$suite" "$base.partial" ${mirror:+"$mirror"} \
+			>"$base.log" 2>&1 && mv "$base.partial" "$base"
+	) 9>"$base.lock" || exit
+}
+
+# make_root NAME: a copy of $base as $root, in which apt fetches nothing twice.
+make_root() {
+	root=$cache/$1-$suite
+	rm -rf "$root"
+	cp -a --reflink=auto "$base" "$root" || exit
+	mkdir -p "$cache/archives-$suite-$1/partial" "$root/packages"
+	mount -t proc proc "$root/proc" && mount --bind "$cache/archives-$suite-$1" "$root/var/cache/apt/archives" || exit
+	printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
+	chmod 755 "$root/usr/sbin/policy-rc.d"
+	echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/unsafe-io"
+	cat >"$root/etc/apt/apt.conf.d/test" <<-END
+		APT::Install-Recommends "false";
+		APT::Keep-Downloaded-Packages "true";
+		Dpkg::Use-Pty "false";
+		Dpkg::Options { "--force-confdef"; "--force-confold"; };
+		$(apt-config dump Acquire::http::Proxy 2>/dev/null)
+	END
+	in_root apt-get update -q >"$log" 2>&1 || { cat "$log" >&2 && exit 2; }
+}
+
+in_root() { chroot "$root" "$@" </dev/null; }
+
+step() { printf '\n== %s\n' "$*"; }
+
+pass() { passed=$((passed + 1)) && echo "PASS $*"; }
+
+fail() {
+	failed=$((failed + 1))
+	echo "FAIL $*"
+	tail -n 40 "$log" | sed 's/^/     | /'
+}
+
+# expect TEXT COMMAND...: the command succeeds.
+expect() {
+	text=$1 && shift
+	if "$@" >"$log" 2>&1; then pass "$text"; else
+		code=$?
+		fail "$text (status $code: $*)"
+	fi
+}
+
+# reject TEXT STATUS COMMAND...: the command fails, with that status.
+reject() {
+	text=$1 want=$2 && shift 2
+	"$@" >"$log" 2>&1
+	code=$?
+	if [ "$code" = "$want" ]; then pass "$text"; else fail "$text (status $code, want $want: $*)"; fi
+}
+
+# said TEXT PATTERN: the last command printed a line like that.
+said() { if grep -Eq -- "$2" "$log"; then pass "$1"; else fail "$1 (no line matches $2)"; fi; }
+
+gone() {
+	text=$1 && shift
+	: >"$log"
+	for path; do
+		! [ -e "$root$path" ] && ! [ -L "$root$path" ] || echo "$path is still there" >>"$log"
+	done
+	if [ -s "$log" ]; then fail "$text"; else pass "$text"; fi
+}
+
+# conclude prints the sum; the status is 0 if everything was as expected.
+conclude() {
+	printf '\n%s passed, %s failed%s\n' "$passed" "$failed" "${1:+; $1}"
+	[ "$failed" = 0 ]
+}
