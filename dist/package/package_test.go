@@ -17,6 +17,7 @@ var recipes = map[string]string{
 	"build.sh":                           "sh",
 	"licenses.sh":                        "sh",
 	"other.sh":                           "sh",
+	"archive.sh":                         "sh",
 	"deb/postinst":                       "sh",
 	"deb/prerm":                          "sh",
 	"deb/postrm":                         "sh",
@@ -28,6 +29,7 @@ var recipes = map[string]string{
 	"../alpine/dkms.post-install":        "sh",
 	"../alpine/dkms.kernel-hook":         "sh",
 	"../../testscripts/packages.sh":      "sh",
+	"../../testscripts/packages/*.sh":    "sh",
 	"../gentoo/sys-kernel/dkms/*.ebuild": "bash",
 }
 
@@ -74,7 +76,7 @@ func TestShellcheck(t *testing.T) {
 	for pattern, shell := range recipes {
 		files, _ := filepath.Glob(pattern)
 		for _, f := range files {
-			argv := []string{"shellcheck", "-s", shell}
+			argv := []string{"shellcheck", "-x", "--source-path=../..", "-s", shell}
 			if filepath.Ext(f) == ".ebuild" {
 				argv = append(argv, "-e", "SC2034,SC2154,SC2086") // portage's variables
 			}

@@ -29,6 +29,7 @@ prepare() {
 # makepkg DIR: builds the package of the PKGBUILD there, into /packages. That
 # gcc and the others are Debian's, pacman cannot know.
 makepkg() {
+	# shellcheck disable=SC2016 # for the shell inside
 	chroot --userspec=builder:builder "$root" env -i HOME=/home/builder LANG=C.UTF-8 GOCACHE=/var/cache/go \
 		PATH=/usr/local/go/bin:/usr/sbin:/usr/bin PKGDEST=/tmp/made sh -c 'cd "$1" && makepkg --force --nodeps' - "$1" </dev/null >"$log" 2>&1 || return
 	mv "$root"/tmp/made/* "$root/packages"
@@ -52,7 +53,7 @@ kernel() {
 	rm "$files/lib/modules/$2/build"
 	mv "$files/usr/src/linux-headers-$2" "$files/lib/modules/$2/build"
 	mv "$files/lib" "$files/usr/lib"
-	rm -r "$files/usr/src" "$files/boot"
+	rm -r "$files/usr/src" "${files:?}/boot"
 	find "$files" -name 'modules.*' ! -name modules.order ! -name modules.builtin -delete
 	package "$1" "$(echo "$2" | tr - _)"
 }

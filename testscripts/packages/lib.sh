@@ -6,7 +6,7 @@ export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
 cache=${PACKAGES_CACHE:-/var/tmp/dkms-packages}
 mirror=${PACKAGES_MIRROR-}
 suite=${PACKAGES_SUITE:-bookworm}
-log=$cache/log-$suite
+log=$cache/log-$suite-${0##*/}
 passed=0 failed=0
 
 # alone ARGUMENTS...: starts the script again, with nobody else at its
@@ -19,18 +19,20 @@ alone() {
 	done
 	[ "$(id -u)" = 0 ] || { echo "$0: a chroot needs root" >&2 && exit 2; }
 	mkdir -p "$cache"
-	PACKAGES_INSIDE=1 exec flock "$cache/lock-$suite" unshare --mount --pid --fork sh "$0" "$@"
+	PACKAGES_INSIDE=1 exec flock "$cache/lock-$suite-${0##*/}" unshare --mount --pid --fork sh "$0" "$@"
 }
 
 # make_base NAME PACKAGE...: a Debian of $suite with these, kept as $base.
 make_base() {
 	base=$cache/$1-$suite && shift
-	[ ! -d "$base" ] || return 0
-	echo "making $base, see $base.log" >&2
-	rm -rf "$base.partial"
-	debootstrap --variant=minbase --include="$(echo "$*" | tr ' ' ,)" "$suite" "$base.partial" ${mirror:+"$mirror"} \
-		>"$base.log" 2>&1 || exit
-	mv "$base.partial" "$base"
+	(
+		flock 9
+		[ ! -d "$base" ] || exit 0
+		echo "making $base, see $base.log" >&2
+		rm -rf "$base.partial"
+		debootstrap --variant=minbase --include="$(echo "$*" | tr ' ' ,)" "$suite" "$base.partial" ${mirror:+"$mirror"} \
+			>"$base.log" 2>&1 && mv "$base.partial" "$base"
+	) 9>"$base.lock" || exit
 }
 
 # make_root NAME: a copy of $base as $root, in which apt fetches nothing twice.
@@ -38,8 +40,8 @@ make_root() {
 	root=$cache/$1-$suite
 	rm -rf "$root"
 	cp -a --reflink=auto "$base" "$root" || exit
-	mkdir -p "$cache/archives-$suite/partial" "$root/packages"
-	mount -t proc proc "$root/proc" && mount --bind "$cache/archives-$suite" "$root/var/cache/apt/archives" || exit
+	mkdir -p "$cache/archives-$suite-$1/partial" "$root/packages"
+	mount -t proc proc "$root/proc" && mount --bind "$cache/archives-$suite-$1" "$root/var/cache/apt/archives" || exit
 	printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
 	chmod 755 "$root/usr/sbin/policy-rc.d"
 	echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/unsafe-io"

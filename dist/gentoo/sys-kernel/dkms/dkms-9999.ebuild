@@ -1,10 +1,8 @@
-# The ebuild of this repository, for an overlay. It has the name of Gentoo's
-# own package and takes its place: both have the same files.
-#
-# A release is a copy with a version, say 3.4.3.1, newer than the original's
-# that it stands in for. It takes two archives from the distfiles directory:
-# the sources, and what "GOMODCACHE=$PWD/go-mod go mod download -modcacherw"
-# makes of them.
+# Copyright 2026 Gentoo Authors
+# Distributed under the terms of the GNU General Public License v2
+
+# It has the name of Gentoo's own package and takes its place: both have the
+# same files. The other ebuild here, of a release, is a link to this one.
 
 EAPI=8
 
@@ -13,18 +11,23 @@ inherit go-module linux-info optfeature systemd
 DESCRIPTION="Build kernel modules whenever a kernel is installed"
 HOMEPAGE="https://wiki.gentoo.org/wiki/DKMS"
 
-if [[ ${PV} == 9999 ]]; then
+# Upstream's 3.4.3+go1 is 3.4.3_p1 here.
+MY_P="${PN}-${PV/_p/+go}"
+
+if [[ ${PV} == *9999 ]]; then
 	inherit git-r3
 	# Where your checkout is, unless EGIT_OVERRIDE_REPO_DKMS says otherwise.
 	EGIT_REPO_URI="file:///usr/src/dkms"
 else
-	SRC_URI="${P}.tar.xz ${P}-deps.tar.xz"
+	# "make source" in a checkout makes both.
+	SRC_URI="${MY_P}.tar.xz ${MY_P}-vendor.tar.xz"
+	S="${WORKDIR}/${MY_P}"
+	KEYWORDS="~amd64 ~arm64 ~riscv ~x86"
 	RESTRICT="fetch"
-	KEYWORDS="~amd64 ~arm64"
 fi
 
 # Go's own and golang.org/x/sys, compress and xz: BSD; kong: MIT; the rest:
-# Apache-2.0.
+# Apache-2.0. The texts are in licenses.txt.
 LICENSE="Apache-2.0 BSD MIT"
 SLOT="0"
 IUSE="systemd"
@@ -38,6 +41,7 @@ RDEPEND="
 	dev-build/make
 	sys-apps/kmod
 	sys-devel/binutils
+	sys-devel/gcc
 	sys-devel/patch
 	virtual/linux-sources
 	systemd? ( sys-apps/systemd )
@@ -45,19 +49,26 @@ RDEPEND="
 
 CONFIG_CHECK="~MODULES"
 
-src_unpack() {
-	if [[ ${PV} == 9999 ]]; then
-		git-r3_src_unpack
-		cd "${S}" || die
-		ego mod download
-	fi
-	go-module_src_unpack
+pkg_nofetch() {
+	einfo "Nobody distributes these archives. Run \"make source\" in a checkout of ${PN}"
+	einfo "${PV/_p/+go}, and put what it makes into your DISTDIR:"
+	einfo "  ${MY_P}.tar.xz ${MY_P}-vendor.tar.xz"
 }
 
+src_unpack() {
+	if [[ ${PV} == *9999 ]]; then
+		git-r3_src_unpack
+		go-module_live_vendor
+	else
+		go-module_src_unpack
+	fi
+}
+
+# Portage takes the symbols out, or keeps them, as FEATURES say. Programs that
+# move in memory are what Gentoo's compilers make by default.
 src_compile() {
-	export CGO_ENABLED=0
-	ego build -trimpath -ldflags "-s -w" -o bin/dkms ./oneshot
-	ego build -trimpath -ldflags "-s -w" -o bin/dkms-hook ./hooks
+	export GOFLAGS="${GOFLAGS} -buildmode=pie"
+	emake GOLDFLAGS=
 }
 
 # installkernel can be told at any call to use kernel-install or not to, so the
@@ -69,6 +80,7 @@ src_install() {
 	use systemd && services=( OPENRC= SYSTEMD="$(systemd_get_systemunitdir)" )
 	emake install DESTDIR="${ED}" DISTRO=gentoo "${services[@]}"
 	mv "${ED}"/usr/share/doc/{${PN},${PF}} || die
+	docompress -x "/usr/share/doc/${PF}/examples"
 	dodoc README.md CHANGES.md
 	keepdir /var/lib/dkms /etc/dkms/framework.conf.d
 }

@@ -1,0 +1,1 @@
+dkms-9999.ebuild
