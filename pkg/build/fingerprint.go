@@ -15,8 +15,8 @@ import (
 
 // Fingerprint is a digest of everything that decides how a build ends: what
 // [Builder.SourceDigest] is of, the file that build_environment names, the
-// kernel's headers and compiler, what builds are allowed, and the versions of
-// what the module builds on. Two builds with the same fingerprint have the
+// kernel's headers and compiler, what builds are allowed and for how long, and
+// the versions of what the module builds on. Two builds with the same fingerprint have the
 // same outcome, as far as this program can tell.
 func (b *Builder) Fingerprint(j Job) (string, error) {
 	source, err := b.SourceDigest(j)
@@ -32,7 +32,7 @@ func (b *Builder) fingerprint(j Job, source, headers string) string {
 	if b.Environment != "" {
 		hashFile(h, b.Environment, b.Environment)
 	}
-	fmt.Fprintf(h, "%q %q\n", b.Framework.BuildSandbox, b.Framework.SandboxAllow)
+	fmt.Fprintf(h, "%q %q %s\n", b.Framework.BuildSandbox, b.Framework.SandboxAllow, b.Framework.BuildTimeLimit)
 	for _, d := range j.Conf.BuildDepends {
 		fmt.Fprintf(h, "%s=%s\n", d, b.Tree.Newest(d, j.target()))
 	}

@@ -16,7 +16,6 @@ import (
 	"dkms/pkg/plan"
 	"dkms/pkg/report"
 	"dkms/pkg/system"
-	"dkms/pkg/tree"
 )
 
 // builds are the builds of a run. They are started as soon as what they need
@@ -117,16 +116,12 @@ func (r *run) startBuild(ctx context.Context, sub subject) *underway {
 
 func (r *run) runBuild(ctx context.Context, sub subject, b *build.Builder, job build.Job, u *underway) error {
 	var start time.Time
-	err := r.limited(ctx, sub.ID, func(ctx context.Context, begin func()) error {
-		job.Begin = func(log string) {
-			begin()
-			start = r.host.Now()
-			b.Report.Emit(report.Event{Kind: report.Progress, Module: sub.ID.String(), Kernel: sub.Kernel, Arch: sub.Arch, Step: "build",
-				Text: fmt.Sprintf("%s: building for %s", sub.ID, sub.Target), Log: log})
-		}
-		_, err := b.Build(ctx, job)
-		return err
-	})
+	job.Begin = func(log string) {
+		start = r.host.Now()
+		b.Report.Emit(report.Event{Kind: report.Progress, Module: sub.ID.String(), Kernel: sub.Kernel, Arch: sub.Arch, Step: "build",
+			Text: fmt.Sprintf("%s: building for %s", sub.ID, sub.Target), Log: log})
+	}
+	_, err := b.Build(ctx, job)
 	if !start.IsZero() {
 		u.elapsed = r.host.Now().Sub(start)
 		b.Report.Rest(report.Event{Module: sub.ID.String(), Kernel: sub.Kernel, Arch: sub.Arch, Step: "build",
@@ -216,28 +211,6 @@ func (r *run) failedLog(sub subject) string {
 		}
 	}
 	return ""
-}
-
-// limited ends what do does when it takes longer than a build may, from the
-// time that it calls begin.
-func (e *Engine) limited(ctx context.Context, id tree.ID, do func(ctx context.Context, begin func()) error) error {
-	limit := e.framework.BuildTimeLimit
-	if limit == 0 {
-		return do(ctx, func() {})
-	}
-	over := exit.Errorf(exit.MakeFailed, "%s: the build took longer than %s and was ended", id, limit).
-		WithHint("build_time_limit in framework.conf sets the limit")
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var timer *time.Timer
-	err := do(ctx, func() { timer = time.AfterFunc(limit, func() { cancel(over) }) })
-	if timer != nil {
-		timer.Stop()
-	}
-	if err != nil && context.Cause(ctx) == error(over) {
-		return over
-	}
-	return err
 }
 
 // builder is what builds share. Those that are only asked for fingerprints

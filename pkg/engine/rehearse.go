@@ -248,11 +248,7 @@ func (s *stage) build(ctx context.Context, id tree.ID) error {
 	}
 	b.Pool = build.NewPool(s.framework.Jobs(s.host), s.host.CPUs, false)
 	defer b.Pool.Close()
-	err = s.limited(ctx, id, func(ctx context.Context, begin func()) error {
-		_, err := b.Build(ctx, build.Job{ID: id, Kernel: s.kernel(s.target), Conf: c, Begin: func(string) { begin() }})
-		return err
-	})
-	if err == nil {
+	if _, err = b.Build(ctx, build.Job{ID: id, Kernel: s.kernel(s.target), Conf: c}); err == nil {
 		return nil
 	}
 	log := filepath.Join(s.logs, id.Name+"-"+id.Version+"-"+s.Kernel+".log")
