@@ -324,7 +324,7 @@ func (w *work) compile(ctx context.Context, target conf.Target) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		return w.failed(exit.MakeFailed, fmt.Errorf("make failed: %s", how(err)))
+		return w.failed(exit.MakeFailed, failedBy("make failed", err))
 	}
 	for _, r := range w.records {
 		if err := w.check(r); err != nil {
@@ -337,9 +337,11 @@ func (w *work) compile(ctx context.Context, target conf.Target) error {
 // shell logs and runs a command line of the package.
 func (w *work) shell(ctx context.Context, what, command string) error {
 	return w.log.step(what, command, func(out io.Writer) error {
-		return w.Run.Run(ctx, system.Cmd{
-			Argv: []string{"bash", "-c", command, "dkms"}, Dir: w.scratch.dir, Env: w.env, Stdout: out, Stderr: out,
-			EndGroup: true, ExtraFiles: w.seat.files(), Jail: w.jail(), Idle: w.Idle,
+		return w.watched(ctx, func(ctx context.Context, started func(pid int)) error {
+			return w.Run.Run(ctx, system.Cmd{
+				Argv: []string{"bash", "-c", command, "dkms"}, Dir: w.scratch.dir, Env: w.env, Stdout: out, Stderr: out,
+				EndGroup: true, ExtraFiles: w.seat.files(), Jail: w.jail(), Idle: w.Idle, Started: started,
+			})
 		})
 	})
 }
@@ -373,13 +375,13 @@ func (w *work) check(r conf.Record) error {
 	return wrong
 }
 
-// how a command line of the package ended; that a shell ran it is of no
-// interest.
-func how(err error) string {
+// failedBy says what failed and how the command line ended; that a shell ran it
+// is of no interest.
+func failedBy(what string, err error) error {
 	if e, ok := errors.AsType[*system.ExitError](err); ok {
-		return e.How()
+		return fmt.Errorf("%s: %s", what, e.How())
 	}
-	return err.Error()
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 func (w *work) patch(ctx context.Context) error {
@@ -394,7 +396,7 @@ func (w *work) patch(ctx context.Context) error {
 		// The file is named by argument: its name never meets a shell.
 		err := w.shell(ctx, "Applying patch "+p, "patch -p1 < ./patches/"+shellQuote(p))
 		if err != nil {
-			return w.failed(exit.PatchFailed, fmt.Errorf("patch %s does not apply: %s", p, how(err)))
+			return w.failed(exit.PatchFailed, failedBy("patch "+p+" does not apply", err))
 		}
 	}
 	return nil
@@ -422,7 +424,10 @@ func (w *work) hook(ctx context.Context, name, line string, more ...string) erro
 	command := fmt.Sprintf("cd %s/ && %[1]s/%s", w.scratch.dir, line)
 	err := w.log.step("Running the "+strings.ToLower(name)+" script", command, func(out io.Writer) error {
 		s.Out = out
-		return s.Run(ctx, w.Run)
+		return w.watched(ctx, func(ctx context.Context, started func(pid int)) error {
+			s.Started = started
+			return s.Run(ctx, w.Run)
+		})
 	})
 	var missing *script.Missing
 	var status *system.ExitError
@@ -433,9 +438,9 @@ func (w *work) hook(ctx context.Context, name, line string, more ...string) erro
 		w.Report.Warnf("%s: %v", w.ID, missing)
 		return nil
 	case errors.As(err, &status) && status.Status > 0:
-		return w.failed(exit.Code(status.Status), fmt.Errorf("%s failed: %s", name, how(err)))
+		return w.failed(exit.Code(status.Status), failedBy(name+" failed", err))
 	}
-	return w.failed(exit.Usage, fmt.Errorf("%s failed: %s", name, how(err)))
+	return w.failed(exit.Usage, failedBy(name+" failed", err))
 }
 
 // failed makes the error of a step of the build, with the reason that the log
@@ -459,6 +464,9 @@ func (w *work) unfit(code exit.Code, err error) error {
 func (w *work) blame(code exit.Code, err error, lines []string) error {
 	w.faulty = true
 	d := diagnose(append(lines, err.Error()), w.Kernel.Release, w.scratch.private != "")
+	if _, ended := errors.AsType[*stalled](err); ended {
+		d = diagnosis{class: stall}
+	}
 	what := strings.ReplaceAll(err.Error(), w.scratch.real, w.scratch.dir)
 	text := fmt.Sprintf("%s: kernel %s: %s%s", w.ID, w.Kernel.Release, what, d.words())
 	for _, line := range lines {

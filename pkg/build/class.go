@@ -10,6 +10,7 @@ type class int
 
 const (
 	unknown class = iota
+	stall
 	memory
 	disk
 	sandbox
@@ -264,6 +265,8 @@ func (d diagnosis) words() string {
 // advice says what to do next about a module, besides reading the log.
 func (d diagnosis) advice(log, module string) string {
 	switch d.class {
+	case stall:
+		return log + "; build_time_limit in framework.conf sets how long a build may do nothing"
 	case memory, disk:
 		return log + "; make room and run the same command again"
 	case sandbox:

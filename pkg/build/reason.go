@@ -67,6 +67,8 @@ func scanLog(path string, read func(line string) (more bool)) error {
 type reason struct {
 	// done says that what follows in the block does not matter.
 	done bool
+	// titled says that the last line was the title of the log.
+	titled bool
 	// found is an error with what belongs to it, and open says that more may
 	// follow; around are the lines that tell how the compiler came there.
 	found, around []string
@@ -90,7 +92,11 @@ type reason struct {
 func (r *reason) read(line string) {
 	status, over := strings.CutPrefix(line, "# exit code: ")
 	switch {
-	case over && status == "0", isTitle(line):
+	case isTitle(line):
+		*r = reason{titled: true}
+	case r.titled: // the time follows
+		r.titled = false
+	case over && status == "0":
 		*r = reason{}
 	case over:
 		r.done = true

@@ -29,6 +29,7 @@ type Kernel struct {
 	root   system.Root
 	config func() *Config
 	suffix func() module.Compression
+	digest func() string
 }
 
 // Options replace what is otherwise found at the usual places.
@@ -52,6 +53,7 @@ func New(root system.Root, release, arch string, o Options) *Kernel {
 	}
 	k.config = sync.OnceValue(func() *Config { return readConfig(k.ConfigFile) })
 	k.suffix = sync.OnceValue(k.findSuffix)
+	k.digest = sync.OnceValue(k.digestHeaders)
 	return k
 }
 

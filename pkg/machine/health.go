@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"dkms/pkg/build"
 	"dkms/pkg/exit"
 	"dkms/pkg/tree"
 )
@@ -96,7 +97,7 @@ func (k *known) Unwrap() error { return k.error }
 // notAgain is the failure of an earlier build, as the answer to why there is no
 // other one.
 func notAgain(s Subject, f *tree.Failure) error {
-	return &known{exit.Errorf(exit.Code(f.Code), "%s\n  not tried again: nothing has changed since %s", f.Message, f.Time.Local().Format("2006-01-02 15:04")).
+	return &known{exit.Errorf(exit.Code(f.Code), "%s\n  not tried again: %s of %s", f.Message, build.Compared, f.Time.Local().Format("2006-01-02 15:04")).
 		WithHint("dkms build %s -k %s tries again and shows why it fails", s.ID, s.Kernel)}
 }
 

@@ -115,6 +115,18 @@ func (r *Reporter) emit(e Event, to func(Sink) bool) {
 	}
 }
 
+// Alive tells the service manager that a step that takes long goes on.
+func (r *Reporter) Alive() {
+	for _, s := range r.sinks {
+		switch s := s.(type) {
+		case *waiting:
+			s.to.Alive()
+		case *Notify:
+			s.Alive()
+		}
+	}
+}
+
 // Result writes a line that programs may read to standard output.
 func (r *Reporter) Result(line string) {
 	r.mu.Lock()

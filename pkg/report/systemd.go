@@ -78,8 +78,11 @@ func (j *Journal) Event(e Event) {
 // (sd_notify(3)). Sending may fail; nothing depends on it.
 type Notify struct{}
 
+// Alive asks for more time: something that takes long goes on.
+func (n *Notify) Alive() { daemon.SdNotify(false, moreTime) }
+
 // moreTime is how long the service manager is asked to wait for the next sign
-// of life: a build may take that long, in microseconds.
+// of life, in microseconds: builds give one every minute.
 const moreTime = "EXTEND_TIMEOUT_USEC=2100000000"
 
 // Event sends what is being done.

@@ -197,16 +197,12 @@ func (x *executor) runBuild(ctx context.Context, sub machine.Subject, b *build.B
 		step, text = "rehearse", fmt.Sprintf("%s: rehearsing the build for %s", sub.ID, sub.Target)
 	}
 	ev := report.Event{Kind: report.Progress, Module: sub.ID.String(), Kernel: sub.Kernel, Arch: sub.Arch, Step: step, Text: text}
-	err := limited(ctx, x.w.Framework.BuildTimeLimit, sub, func(ctx context.Context, begin func()) error {
-		job.Begin = func(log string) {
-			begin()
-			start = x.w.Host.Now()
-			ev.Log = log
-			b.Report.Emit(ev)
-		}
-		_, err := b.Build(ctx, job)
-		return err
-	})
+	job.Begin = func(log string) {
+		start = x.w.Host.Now()
+		ev.Log = log
+		b.Report.Emit(ev)
+	}
+	_, err := b.Build(ctx, job)
 	if !start.IsZero() {
 		u.elapsed = x.w.Host.Now().Sub(start)
 		ev.Log, ev.Text = "", fmt.Sprintf("%s: waiting for its turn for %s", sub.ID, sub.Target)
@@ -271,27 +267,6 @@ func (x *executor) failedLog(sub machine.Subject) string {
 		}
 	}
 	return ""
-}
-
-// limited ends what do does when it takes longer than a build may, from the
-// time that it calls begin.
-func limited(ctx context.Context, limit time.Duration, sub machine.Subject, do func(ctx context.Context, begin func()) error) error {
-	if limit == 0 {
-		return do(ctx, func() {})
-	}
-	over := exit.Errorf(exit.MakeFailed, "%s: the build took longer than %s and was ended", sub.ID, limit).
-		WithHint("build_time_limit in framework.conf sets the limit")
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var timer *time.Timer
-	err := do(ctx, func() { timer = time.AfterFunc(limit, func() { cancel(over) }) })
-	if timer != nil {
-		timer.Stop()
-	}
-	if err != nil && context.Cause(ctx) == error(over) {
-		return over
-	}
-	return err
 }
 
 // confinement is how builds are kept from the rest of the system; nil is not

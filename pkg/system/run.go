@@ -47,6 +47,8 @@ type Cmd struct {
 	Jail *Jail
 	// Idle gives the program only the time that nobody else wants.
 	Idle bool
+	// Started, if set, is told the process that was started.
+	Started func(pid int)
 }
 
 // Runner starts every program. Its zero value is not usable; see [NewRunner].
@@ -211,6 +213,9 @@ func (r *Runner) Run(ctx context.Context, c Cmd) error {
 		return fmt.Errorf("%s: %w", cmd.Args[0], err)
 	}
 	defer ended()
+	if c.Started != nil {
+		c.Started(cmd.Process.Pid)
+	}
 	return r.wait(ctx, cmd, &said, c.EndGroup)
 }
 

@@ -76,8 +76,9 @@ type Origin struct {
 	Time   time.Time `json:"time"`
 }
 
-// Stamp is the sizes (bytes) and times (nanoseconds since 1970) of the kernel
-// configuration and of Module.symvers; zeros stand for a missing file.
+// Stamp is the size (bytes) and time (nanoseconds since 1970) of the kernel
+// configuration, the size of Module.symvers, and a digest of the sizes and times
+// of what a kernel's build makes anew; zeros stand for what is missing.
 type Stamp [4]int64
 
 // Missing tells a stamp of headers that are not there.
