@@ -47,7 +47,7 @@ func Copy(ctx context.Context, out, in *os.File) error {
 // Whoever may write to src meanwhile gets nothing copied that lies outside of
 // it.
 func CopyTree(ctx context.Context, dst, src string, keepOwner bool) error {
-	from, err := openReal(src)
+	from, err := OpenDir(src)
 	if err != nil {
 		return err
 	}
@@ -105,9 +105,9 @@ func inTree(top, name string, err error) error {
 	return fmt.Errorf("%s: %w", filepath.Join(top, name), err)
 }
 
-// openReal opens a directory, none of whose names on the way is a link that
+// OpenDir opens a directory, none of whose names on the way is a link that
 // leads out of the directory that it is in.
-func openReal(dir string) (*os.Root, error) {
+func OpenDir(dir string) (*os.Root, error) {
 	root, err := os.OpenRoot("/")
 	if err != nil {
 		return nil, err

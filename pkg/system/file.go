@@ -210,6 +210,8 @@ func SwapDir(path, stage string) error {
 		err = os.Rename(stage, path)
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.ENOTSUP):
 		err = swapByThree(path, stage) // a file system that cannot exchange
+	case errors.Is(err, unix.EXDEV):
+		err = swapByCopy(path, stage) // a directory of a lower layer of an overlay
 	default:
 		err = &os.LinkError{Op: "rename", Old: stage, New: path, Err: err}
 	}
@@ -232,6 +234,48 @@ func swapByThree(path, stage string) error {
 		return errors.Join(err, os.Rename(old, path))
 	}
 	return os.Rename(old, stage)
+}
+
+// swapByCopy is for a directory that cannot be renamed, because it comes from
+// the lower layer of an overlay file system (redirect_dir=off, see overlayfs in
+// the kernel's documentation): a copy of it is made first, then it is deleted
+// file by file. A crash in between leaves a part of it under its name, and the
+// whole of both under others: the hidden files of a directory, which tell what
+// belongs in it, go last, so that nobody takes the part for the whole.
+func swapByCopy(path, stage string) error {
+	old := stage + ".old"
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	if err := CopyTree(context.Background(), old, real, true); err != nil {
+		return errors.Join(err, os.RemoveAll(old))
+	}
+	if err := RemoveParts(path); err != nil {
+		return err
+	}
+	if err := os.Rename(stage, path); err != nil {
+		return err
+	}
+	return os.Rename(old, stage)
+}
+
+// RemoveParts deletes a directory that cannot be renamed away first: what is
+// hidden in it goes last.
+func RemoveParts(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), ".") {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return os.RemoveAll(dir)
 }
 
 // SyncDir makes the names in dir durable. File systems that cannot sync a

@@ -239,13 +239,6 @@ func heldByStranger(f *os.File) bool {
 	return owner(proc) != owner(st)
 }
 
-func owner(st fs.FileInfo) int {
-	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
-		return int(sys.Uid)
-	}
-	return -1
-}
-
 // Held tells whether another process holds the lock on the file path. Who may
 // not open the file asks the system instead.
 func Held(path string) bool {
