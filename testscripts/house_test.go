@@ -16,7 +16,7 @@ import (
 // floors are the rooms of the house from the ground up: a package imports
 // only what lies on a lower floor, or beside it on the ground floor.
 var floors = [][]string{
-	{"conf", "exit", "kernel", "module", "report", "script", "sign", "system", "tree", "version", "archive", "image"},
+	{"conf", "exit", "index", "kernel", "module", "report", "script", "sign", "system", "tree", "version", "archive", "image"},
 	{"build", "install", "lint", "plan", "prebuilt"},
 	{"engine"},
 	{"cli", "hook"},

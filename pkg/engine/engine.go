@@ -186,6 +186,7 @@ func New(ctx context.Context, h system.Host, run *system.Runner, r *report.Repor
 	e.installer = &install.Installer{
 		Tree: e.tree, Report: r, Run: run, Distribution: distribution, ID: conf.DistributionID(h.Root),
 		Addon: h.Env["ADDON_MODULES_DIR"], Symlink: s.Symlink || e.framework.SymlinkModules,
+		DepmodProgram: e.framework.Depmod == "program",
 	}
 	return e, nil
 }
