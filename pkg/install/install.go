@@ -37,6 +37,8 @@ type Installer struct {
 	Distribution, ID string
 	// Addon is ADDON_MODULES_DIR, which replaces every destination.
 	Addon string
+	// DepmodProgram leaves every module index to depmod.
+	DepmodProgram bool
 	// Symlink installs links into the dkms tree instead of copies.
 	Symlink bool
 }

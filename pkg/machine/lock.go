@@ -61,6 +61,7 @@ func (m *Machine) Lock(ctx context.Context, doing string) (*Writer, error) {
 	w.Installer = &install.Installer{
 		Tree: t, Report: m.Report, Run: m.Run, Distribution: m.Distribution, ID: conf.DistributionID(m.Host.Root),
 		Addon: m.Host.Env["ADDON_MODULES_DIR"], Symlink: m.Settings.Symlink || m.Framework.SymlinkModules,
+		DepmodProgram: m.Framework.Depmod == "program",
 	}
 	if t.Nested() { // what the outer run is at is not left over
 		return w, nil
