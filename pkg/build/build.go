@@ -95,8 +95,11 @@ type work struct {
 	// local and localStamp are of the sources as they are on this machine.
 	local      string
 	localStamp uint64
-	// cache is the directory of the compiler cache in use.
-	cache string
+	// cache is the directory of the compiler cache in use, for a confined build.
+	cache *system.Mount
+	// lend says that the headers are root's alone, and are lent to the build's
+	// user.
+	lend bool
 	// faulty says that a command of the package has failed.
 	faulty bool
 }
@@ -151,7 +154,12 @@ func (b *Builder) build(ctx context.Context, j Job, seat *seat) (manifest *tree.
 	w.headers, w.stamp = KernelInputs(j.Kernel, b.Run), HeadersStamp(j.Kernel)
 	w.fingerprint = b.fingerprint(j, w.source, w.headers)
 	confined := b.Confine != nil && !j.Conf.NoSandbox
-	w.scratch, err = openScratch(b.Pool, b.Tree, j.ID, j.target(), confined, buildUser(j.Kernel, seat.user))
+	if w.lend = confined && closed(j.Kernel); w.lend {
+		if err := w.checkLending(ctx); err != nil {
+			return nil, err
+		}
+	}
+	w.scratch, err = openScratch(b.Pool, b.Tree, j.ID, j.target(), confined, seat.user)
 	if err != nil {
 		return nil, err
 	}
@@ -279,11 +287,11 @@ func (w *work) environment(ctx context.Context) error {
 	if flags := w.seat.makeFlags() + launcher; flags != "" {
 		w.env["MAKEFLAGS"] = flags
 	}
-	if err := w.openCache(); err != nil {
+	if err := w.openCache(ctx); err != nil {
 		return fmt.Errorf("compiler_launcher: %w", err)
 	}
-	if w.scratch.private != "" { // root's home is closed, and there is one /tmp
-		w.env["HOME"], w.env["TMPDIR"] = "/tmp", "/tmp"
+	if w.scratch.private != "" { // root's home is closed
+		w.env["HOME"] = "/tmp"
 	}
 	if w.Environment == "" || !system.IsFile(w.Environment) {
 		return nil

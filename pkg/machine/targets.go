@@ -74,10 +74,11 @@ func (m *Machine) Targets(c Choice, discover func() ([]string, error)) ([]tree.T
 			list = append(list, tree.Target{Kernel: r, Arch: arch})
 		}
 	}
-	for _, t := range list {
+	for i, t := range list {
 		if err := t.Check(); err != nil {
 			return nil, err
 		}
+		list[i].Arch = kernel.Arch(t.Arch, m.Host.Machine)
 	}
 	return list, nil
 }
@@ -125,6 +126,11 @@ func (c Choice) Filters() []tree.Target {
 		list = append(list, t)
 	}
 	return list
+}
+
+// MatchesTarget tells whether a target is one of a filter's.
+func MatchesTarget(filter, t tree.Target) bool {
+	return Matches(filter.Kernel, t.Kernel) && (Matches(filter.Arch, t.Arch) || kernel.SameArch(filter.Arch, t.Arch))
 }
 
 // Matches applies a shell pattern; an empty one fits everything.
