@@ -30,7 +30,7 @@ func TestAvailableMemory(t *testing.T) {
 		{"the first version", map[string]string{
 			"proc/meminfo": meminfo, "proc/self/cgroup": "9:memory:/a/b\n8:cpu,cpuacct:/a\n0::/\n",
 			"sys/fs/cgroup/memory/a/memory.limit_in_bytes": "5000\n", "sys/fs/cgroup/memory/a/memory.usage_in_bytes": "4500\n",
-			"sys/fs/cgroup/memory/a/memory.stat": "inactive_file 1\ntotal_inactive_file 1000\n",
+			"sys/fs/cgroup/memory/a/memory.stat":         "inactive_file 1\ntotal_inactive_file 1000\n",
 			"sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n", "sys/fs/cgroup/memory/memory.usage_in_bytes": "4500\n",
 		}, 1500},
 		{"the first version in a container, whose path is the host's", map[string]string{
