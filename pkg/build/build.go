@@ -293,6 +293,15 @@ func (w *work) environment(ctx context.Context) error {
 	if w.scratch.private != "" { // root's home is closed
 		w.env["HOME"] = "/tmp"
 	}
+	if err := w.addEnvironment(ctx); err != nil {
+		return err
+	}
+	w.extraSymbols()
+	return nil
+}
+
+// addEnvironment adds what the file that build_environment names exports.
+func (w *work) addEnvironment(ctx context.Context) error {
 	if w.Environment == "" || !system.IsFile(w.Environment) {
 		return nil
 	}
@@ -339,7 +348,7 @@ func (w *work) compile(ctx context.Context, target conf.Target) error {
 			return w.unfit(exit.NoModule, err)
 		}
 	}
-	return nil
+	return w.gatherSymvers()
 }
 
 // shell logs and runs a command line of the package.
@@ -475,15 +484,19 @@ func (w *work) blame(code exit.Code, err error, lines []string) error {
 	if _, ended := errors.AsType[*stalled](err); ended {
 		d = diagnosis{class: stall}
 	}
+	log := "the whole log is in " + w.Tree.ScratchLog(w.ID)
+	hint := d.advice(log, w.ID.Name)
+	own := exit.Hint(err)
+	if found := w.exporter(lines); found != "" {
+		d, own = diagnosis{}, found
+	}
+	if own != "" && d.class == unknown {
+		hint = own + "; " + log
+	}
 	what := strings.ReplaceAll(err.Error(), w.scratch.real, w.scratch.dir)
 	text := fmt.Sprintf("%s: kernel %s: %s%s", w.ID, w.Kernel.Release, what, d.words())
 	for _, line := range lines {
 		text += "\n  " + line
-	}
-	log := "the whole log is in " + w.Tree.ScratchLog(w.ID)
-	hint := d.advice(log, w.ID.Name)
-	if own := exit.Hint(err); own != "" && d.class == unknown {
-		hint = own + "; " + log
 	}
 	failed := exit.Errorf(code, "%s", text).WithHint("%s", hint)
 	switch {
