@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -131,6 +132,9 @@ func (f *flags) reporter(h system.Host, s Streams) *report.Reporter {
 }
 
 func (f *flags) run(ctx context.Context, h system.Host, s Streams, r *report.Reporter) exit.Code {
+	if len(f.Words) > 0 && strings.HasPrefix(f.Words[0], "packaging-") {
+		return packaging(ctx, h, s, r, f.Words)
+	}
 	req, err := f.request(h, s.In)
 	req.Prompt = s.Err
 	if err != nil {

@@ -335,7 +335,7 @@ func (r *Reader) framework(o *options) (*Framework, error) {
 	} {
 		*field = o.values[name] != ""
 	}
-	fw.ContinueOnError = o.values["continue_on_error"] == "true"
+	fw.ContinueOnError = o.values["continue_on_error"] == "" || o.values["continue_on_error"] == "true"
 	for name, field := range map[string]*[]string{
 		"build_sandbox_allow": &fw.SandboxAllow, "compiler_launcher": &fw.CompilerLauncher,
 	} {
