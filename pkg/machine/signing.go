@@ -138,7 +138,7 @@ func (k usedKey) signed(path string, info *module.Info) bool {
 		return false
 	}
 	payload, _, ok := module.CutSignature(data)
-	return ok && sign.Verify(info.Signature.PKCS7, payload, k.cert) == nil
+	return ok && sign.VerifyOrdered(info.Signature.PKCS7, payload, k.cert, info.Signature.Hash) == nil
 }
 
 // Certificate is the certificate in use for a target, nil where there is none
