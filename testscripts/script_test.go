@@ -74,6 +74,7 @@ func TestScripts(t *testing.T) {
 			"compat":   compatScript,
 			"dry":      dryRun,
 			"members":  wantMembers,
+			"index":    wantIndex,
 		},
 	})
 }
@@ -218,6 +219,26 @@ func wantState(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got := ts.ReadFile("stdout"); got != want {
 		ts.Fatalf("dkms status = %q; want %q", got, want)
+	}
+}
+
+// wantIndex is "index": depmod would write the very index that is there.
+func wantIndex(ts *testscript.TestScript, neg bool, args []string) {
+	read := func() map[string]string {
+		files := map[string]string{}
+		names, err := filepath.Glob(filepath.Join(ts.Getenv("I"), "modules.*"))
+		ts.Check(err)
+		for _, name := range names {
+			files[filepath.Base(name)] = ts.ReadFile(name)
+		}
+		return files
+	}
+	ours := read()
+	ts.Check(exec.Command("depmod", "-b", ts.Getenv("ROOT"), release).Run())
+	for name, want := range read() {
+		if ours[name] != want {
+			ts.Fatalf("%s is not as depmod writes it", name)
+		}
 	}
 }
 
