@@ -9,8 +9,6 @@
 package hook
 
 import (
-	"context"
-	"io"
 	"path/filepath"
 	"strings"
 
@@ -109,12 +107,13 @@ func (c Call) check() error {
 	return nil
 }
 
-// Main runs the hook and returns its exit status. argv0 and args are those of
-// the process.
-func Main(ctx context.Context, h system.Host, stdout, stderr io.Writer, argv0 string, args []string) int {
-	lines := &report.Lines{W: stderr}
-	r := report.New(stderr, lines)
-	c, err := Parse(argv0, args, h.Env)
+// Main runs the hook in a process and returns its exit status.
+func Main(p system.Process) int {
+	ctx, stop := p.Begin()
+	defer stop()
+	lines := &report.Lines{W: p.Err}
+	r := report.New(p.Err, lines)
+	c, err := Parse(p.Name, p.Args, p.Host.Env)
 	if err != nil {
 		r.Error(err)
 		return int(exit.Usage)
@@ -124,14 +123,15 @@ func Main(ctx context.Context, h system.Host, stdout, stderr io.Writer, argv0 st
 	}
 	lines.Verbose = c.Verbose
 	if !c.Debconf {
-		r = report.New(stdout, lines)
+		r = report.New(p.Out, lines)
 	}
-	e, err := engine.New(ctx, h, system.NewRunner(h), r, engine.Settings{})
+	e, err := engine.New(ctx, p.Host, system.NewRunner(p.Host), r, engine.Settings{})
 	if err != nil {
 		r.Error(err)
 		return 0 // a broken framework.conf must not keep a kernel from being installed
 	}
-	return status(r, e, c, e.Do(ctx, engine.Request{Verb: c.Verb, Kernels: []string{c.Kernel}}))
+	code := e.Do(ctx, engine.Request{Verb: c.Verb, Kernels: []string{c.Kernel}})
+	return status(r, e, c, system.Status(ctx, code))
 }
 
 // status is what the caller gets to know of a run.

@@ -1,0 +1,40 @@
+package cli
+
+import (
+	"dkms/pkg/engine"
+)
+
+// addVerb registers the sources of a module.
+type addVerb struct {
+	sources
+	kernels
+	dryRun
+	forced
+	safeUpgrade
+	jobs
+}
+
+func (*addVerb) about() about {
+	return about{
+		name: "add", original: true, help: "register the sources of a module",
+		examples: [2]string{"add ./hello-1.0", "add hello/1.0"},
+		needs:    "root for a directory, which is copied to the source tree",
+	}
+}
+
+// Run registers the sources of a module.
+func (v *addVerb) Run(c *call) error {
+	s, err := v.find(c.host)
+	if err != nil {
+		return err
+	}
+	if s.dir != "" && !v.DryRun {
+		if err := c.root(); err != nil {
+			return err
+		}
+	}
+	return c.do(v.jobs, false, engine.Request{
+		Verb: engine.Add, Name: s.name, Version: s.version, Source: s.dir, Archive: s.archive, Input: c.process.In,
+		Kernels: v.Kernelver, Arches: v.Arch, Conf: v.Conf, DryRun: v.DryRun, Force: v.Force, SafeUpgrade: v.RpmSafeUpgrade,
+	})
+}

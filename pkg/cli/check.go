@@ -1,0 +1,25 @@
+package cli
+
+import (
+	"dkms/pkg/engine"
+)
+
+// checkVerb tells whether it is safe to boot.
+type checkVerb struct {
+	kernels
+	dryAnyway
+	jsonOutput
+}
+
+func (*checkVerb) about() about {
+	return about{
+		name: "check", everyday: true, help: "is it safe to boot: are all modules of a kernel ready",
+		examples: [2]string{"check", "check -k 6.1.0-57-amd64"},
+		instead:  "why",
+	}
+}
+
+// Run tells whether it is safe to boot.
+func (v *checkVerb) Run(c *call) error {
+	return c.tell(engine.Request{Verb: engine.Check, Kernels: v.Kernelver, Arches: v.Arch, JSON: v.JSON})
+}

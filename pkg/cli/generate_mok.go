@@ -1,0 +1,24 @@
+package cli
+
+import (
+	"dkms/pkg/engine"
+)
+
+// generateMOKVerb makes the key that signs modules.
+type generateMOKVerb struct {
+	dryRun
+	kernels
+	ignoresAll
+}
+
+func (*generateMOKVerb) about() about {
+	return about{
+		name: "generate_mok", original: true, help: "make the key that signs modules",
+		examples: [2]string{"generate_mok", "generate_mok --dry-run"},
+	}
+}
+
+// Run makes the key that signs modules.
+func (v *generateMOKVerb) Run(c *call) error {
+	return c.tell(engine.Request{Verb: engine.GenerateMOK, Kernels: v.Kernelver, Arches: v.Arch, DryRun: v.DryRun})
+}

@@ -1,0 +1,28 @@
+package cli
+
+import (
+	"dkms/pkg/engine"
+)
+
+// logVerb prints the log of the last build of a module.
+type logVerb struct {
+	named
+	kernels
+	dryAnyway
+}
+
+func (*logVerb) about() about {
+	return about{
+		name: "log", everyday: true, help: "print the log of the last build of a module",
+		examples: [2]string{"log hello", "log hello/1.0 -k 6.1.0-57-amd64"},
+	}
+}
+
+// Run prints the log of the last build of a module.
+func (v *logVerb) Run(c *call) error {
+	m, err := v.id()
+	if err != nil {
+		return err
+	}
+	return c.tell(engine.Request{Verb: engine.Log, Name: m.name, Version: m.version, Kernels: v.Kernelver, Arches: v.Arch})
+}

@@ -1,0 +1,33 @@
+package cli
+
+import (
+	"dkms/pkg/engine"
+)
+
+// signVerb signs what is built with the key in use now.
+type signVerb struct {
+	named
+	byRoot
+	kernels
+	allKernels
+	indexing
+}
+
+func (*signVerb) about() about {
+	return about{
+		name: "sign", help: "sign what is built with the key in use now",
+		examples: [2]string{"sign", "sign hello/1.0 -k 6.1.0-56-amd64"},
+		needs:    "root",
+	}
+}
+
+// Run signs what is built with the key in use now.
+func (v *signVerb) Run(c *call) error {
+	m, err := v.id()
+	if err != nil {
+		return err
+	}
+	return c.tell(engine.Request{
+		Verb: engine.Sign, Name: m.name, Version: m.version, Kernels: v.Kernelver, Arches: v.Arch, NoDepmod: v.NoDepmod, DryRun: v.DryRun,
+	})
+}

@@ -1,0 +1,34 @@
+package cli
+
+import (
+	"dkms/pkg/engine"
+)
+
+// uninstallVerb takes a module out of kernels; it stays built.
+type uninstallVerb struct {
+	named
+	byRoot
+	kernels
+	allKernels
+	indexing
+}
+
+func (*uninstallVerb) about() about {
+	return about{
+		name: "uninstall", original: true, help: "take it out of the kernel again",
+		examples: [2]string{"uninstall hello/1.0", "uninstall hello/1.0 --all"},
+		needs:    "root",
+	}
+}
+
+// Run takes a module out of kernels; it stays built.
+func (v *uninstallVerb) Run(c *call) error {
+	m, err := v.id()
+	if err != nil {
+		return err
+	}
+	return c.tell(engine.Request{
+		Verb: engine.Uninstall, Name: m.name, Version: m.version, Kernels: v.Kernelver, Arches: v.Arch,
+		All: v.All, NoDepmod: v.NoDepmod, DryRun: v.DryRun,
+	})
+}

@@ -1,0 +1,41 @@
+package system
+
+import (
+	"context"
+	"io"
+	"os"
+	"syscall"
+)
+
+// Process is what a program is started with. A door is a function of it, so
+// that tests run the same door on a machine of their own.
+type Process struct {
+	Host Host
+	// Name is the path by which the program was called, and Args are its
+	// arguments.
+	Name     string
+	Args     []string
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// ThisProcess is the process that runs this program, on this machine.
+func ThisProcess() Process {
+	return Process{
+		Host: ThisHost(os.Environ()), Name: os.Args[0], Args: os.Args[1:],
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
+	}
+}
+
+// ErrFile is Err where that is a file, and nil otherwise.
+func (p Process) ErrFile() *os.File {
+	f, _ := p.Err.(*os.File)
+	return f
+}
+
+// Begin gives new files the modes that they ask for, and returns the context
+// of the program; see [Interrupts].
+func (p Process) Begin() (ctx context.Context, stop context.CancelFunc) {
+	syscall.Umask(0o022)
+	return Interrupts()
+}
