@@ -25,20 +25,24 @@ import (
 // real doors on a Host whose root is the script's own directory.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"dkms": func() {
-			ctx, _ := system.Interrupts()
-			streams := cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, ErrFile: os.Stderr}
-			os.Exit(cli.Main(ctx, scriptHost(), streams, os.Args[1:]))
-		},
+		"dkms": func() { os.Exit(cli.Main(scriptProcess())) },
 		// The name under which a hook is called comes from the script.
 		"dkms-hook": func() {
-			name := os.Getenv("HOOK_PATH")
-			if name == "" {
-				name = os.Args[0]
+			p := scriptProcess()
+			if name := os.Getenv("HOOK_PATH"); name != "" {
+				p.Name = name
 			}
-			os.Exit(hook.Main(context.Background(), scriptHost(), os.Stdout, os.Stderr, name, os.Args[1:]))
+			os.Exit(hook.Main(p))
 		},
 	})
+}
+
+// scriptProcess is the process that a script starts, on the machine of the
+// script.
+func scriptProcess() system.Process {
+	p := system.ThisProcess()
+	p.Host = scriptHost()
+	return p
 }
 
 // scriptHost is a machine whose root is $ROOT and whose running kernel is

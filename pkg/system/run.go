@@ -171,7 +171,6 @@ func lookPath(name, path string) (string, error) {
 // and waits for it. When ctx ends first, the whole group gets SIGTERM and,
 // after a while, SIGKILL. A status other than 0 is an [*ExitError].
 func (r *Runner) Run(ctx context.Context, c Cmd) error {
-	ctx.Done() // see [Interrupts]: no program is to be left alone
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
