@@ -208,7 +208,7 @@ func (o *options) literal(src source, names []string, exact bool) bool {
 func (r *Reader) evaluated(ctx context.Context, o *options, sources []source, names []string, release string) error {
 	vars := r.frameworkVars(release)
 	todo := sources
-	ev, err := r.shell(names).read(ctx, vars, func(v values) (source, bool) {
+	ev, err := r.shell(names).read(ctx, vars, nil, func(v values) (source, bool) {
 		if len(o.files) > 0 {
 			o.note(v, vars)
 		}
@@ -239,7 +239,7 @@ func (r *Reader) frameworkVars(release string) map[string]string {
 	vars["tmp_location"] = d.TmpLocation
 	vars["parallel_jobs"] = r.Host.Env["parallel_jobs"]
 	vars["verbose"] = ""
-	vars["symlink_modules"] = ""
+	vars["symlink_modules"], vars["modprobe_on_install"] = "", ""
 	vars["compress_gzip_opts"] = d.CompressGzip
 	vars["compress_xz_opts"] = d.CompressXZ
 	vars["compress_zstd_opts"] = d.CompressZstd

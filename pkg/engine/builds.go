@@ -158,7 +158,7 @@ func (r *run) job(ctx context.Context, sub subject, to *report.Reporter) (*build
 	if err := r.checkDepends(sub, c); err != nil {
 		return nil, err
 	}
-	notes(to, c)
+	notes(to, c, r.reader.Fresh(c))
 	signer, err := r.signer(ctx, sub.Target)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", sub.ID, err)
@@ -174,14 +174,14 @@ func notFor(sub subject, c *conf.Module, k *kernel.Kernel) error {
 	return nil
 }
 
-// notes passes on what the reader of a configuration noticed. Deprecated
-// directives were warned of when the version was added, and only its author
-// can do something about them.
-func notes(to *report.Reporter, c *conf.Module) {
+// notes passes on what the reader of a configuration noticed, and has not said
+// before. Only the author of a package can do something about deprecated
+// directives: lint warns of them.
+func notes(to *report.Reporter, c *conf.Module, warnings []string) {
 	for _, d := range c.Deprecated {
 		to.Detailf("%s", d)
 	}
-	for _, w := range c.Warnings {
+	for _, w := range warnings {
 		to.Warnf("%s", w)
 	}
 }

@@ -67,7 +67,7 @@ func (e *Engine) register(ctx context.Context, req *Request, id tree.ID) error {
 	if err := res.Conf.CheckStrict(); err != nil {
 		return err
 	}
-	for _, w := range append(res.Conf.Deprecated, res.Conf.Warnings...) {
+	for _, w := range e.reader.Fresh(res.Conf) {
 		e.report.Warnf("%s", w)
 	}
 	if req.DryRun {
