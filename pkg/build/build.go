@@ -18,6 +18,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"dkms/pkg/conf"
@@ -293,6 +294,7 @@ func (w *work) environment(ctx context.Context) error {
 	if w.scratch.private != "" { // root's home is closed
 		w.env["HOME"] = "/tmp"
 	}
+	maps.Copy(w.env, w.Conf.Env)
 	if err := w.addEnvironment(ctx); err != nil {
 		return err
 	}
@@ -310,6 +312,7 @@ func (w *work) addEnvironment(ctx context.Context) error {
 		return fmt.Errorf("build_environment: %w", err)
 	}
 	maps.Copy(w.env, added)
+	maps.Copy(w.env, w.Conf.Env) // what is for one module counts more than what is for all
 	return nil
 }
 
@@ -341,14 +344,48 @@ func (w *work) compile(ctx context.Context, target conf.Target) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		return w.failed(exit.MakeFailed, failedBy("make failed", err))
-	}
-	for _, r := range w.records {
-		if err := w.check(r); err != nil {
-			return w.unfit(exit.NoModule, err)
+		failed := w.failed(exit.MakeFailed, failedBy("make failed", err))
+		if _, ok := errors.AsType[*Failure](failed); !ok || !w.spares() {
+			return failed
 		}
+		w.faulty = false
+		w.Report.Warnf("%v", failed)
+		return w.gatherSymvers()
+	}
+	if err := w.checkBuilt(); err != nil {
+		return err
 	}
 	return w.gatherSymvers()
+}
+
+// spares tells whether a failure has cost the package only modules that the
+// administrator can do without.
+func (w *work) spares() bool {
+	all := len(w.records)
+	return slices.ContainsFunc(w.records, func(r conf.Record) bool { return r.Optional }) &&
+		w.checkBuilt() == nil && len(w.records) < all
+}
+
+// checkBuilt makes sure that all modules are there, but for those that the
+// administrator can do without: those are left out.
+func (w *work) checkBuilt() error {
+	var good []conf.Record
+	for _, r := range w.records {
+		err := w.check(r)
+		if err != nil && !r.Optional {
+			return w.unfit(exit.NoModule, err)
+		}
+		if err != nil {
+			w.Report.Warnf("%s: kernel %s: left out because of BUILD_OPTIONAL: %v", w.ID, w.Kernel.Release, err)
+			continue
+		}
+		good = append(good, r)
+	}
+	if len(good) == 0 && len(w.records) > 0 {
+		return w.failed(exit.NoModule, errors.New("make succeeded but built none of the modules"))
+	}
+	w.records = good
+	return nil
 }
 
 // shell logs and runs a command line of the package.
