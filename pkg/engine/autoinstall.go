@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -61,7 +62,9 @@ func (e *Engine) autoinstall(ctx context.Context, req *Request) (code exit.Code,
 func (e *Engine) newest() (list []tree.ID, broken []tree.ID, err error) {
 	names, err := e.tree.Names()
 	for _, name := range names {
-		id, known, bad := newestOf(e.tree.Known(name))
+		versions, unread := e.tree.Known(name)
+		err = errors.Join(err, unread)
+		id, known, bad := newestOf(versions)
 		if known {
 			list = append(list, id)
 		}
@@ -122,8 +125,9 @@ const sharing = 8
 // settled tells whether nothing is to be done for a package; now and indexes
 // are the headers and module indexes of the targets.
 func (e *Engine) settled(name string, targets []tree.Target, now []headers, indexes []install.Index) bool {
-	id, known, broken := newestOf(e.tree.Known(name))
-	if len(broken) > 0 {
+	versions, err := e.tree.Known(name)
+	id, known, broken := newestOf(versions)
+	if err != nil || len(broken) > 0 {
 		return false
 	}
 	for i, t := range targets {

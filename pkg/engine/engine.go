@@ -351,7 +351,8 @@ func (e *Engine) versionHint(req *Request) string {
 		return general
 	}
 	var known []string
-	for _, v := range e.tree.Versions(req.Name) {
+	versions, _ := e.tree.Known(req.Name)
+	for _, v := range versions {
 		if v.State != tree.Absent {
 			known = append(known, v.ID.Version)
 		}

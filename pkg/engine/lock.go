@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"dkms/pkg/install"
+	"dkms/pkg/system"
 	"dkms/pkg/tree"
 )
 
@@ -67,7 +68,7 @@ func startedBy(holder string) bool {
 		if tree.HolderIs(holder, pid) {
 			return true
 		}
-		parent, _, err := processStat(pid)
+		parent, _, err := system.ProcessStat(pid)
 		if err != nil {
 			return false
 		}

@@ -1,11 +1,9 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -29,28 +27,12 @@ type transaction struct {
 }
 
 func currentTransaction() (transaction, error) {
-	pid, _, err := processStat(os.Getppid())
+	pid, _, err := system.ProcessStat(os.Getppid())
 	if err != nil {
 		return transaction{}, err
 	}
-	_, start, err := processStat(pid)
+	_, start, err := system.ProcessStat(pid)
 	return transaction{pid, start}, err
-}
-
-// processStat reads the parent and the start time of a process (proc(5),
-// /proc/PID/stat, fields 4 and 22).
-func processStat(pid int) (parent int, start string, err error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, "", err
-	}
-	_, rest, ok := strings.Cut(string(data), ") ")
-	fields := strings.Fields(rest)
-	if !ok || len(fields) < 20 {
-		return 0, "", errors.New("/proc: unknown format of stat")
-	}
-	parent, err = strconv.Atoi(fields[1])
-	return parent, fields[19], err
 }
 
 // markUpgrade leaves the mark of add.

@@ -373,7 +373,11 @@ func (e *Engine) takeOutTargets(req *Request, id tree.ID) ([]tree.Target, error)
 		return e.targets(req, e.running)
 	}
 	var list []tree.Target
-	for _, v := range e.tree.Versions(id.Name) {
+	versions, err := e.tree.Versions(id.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range versions {
 		if v.ID != id {
 			continue
 		}
@@ -389,8 +393,9 @@ func (e *Engine) planTakeOut(req *Request, id tree.ID, targets []tree.Target) *p
 	if req.Verb != Remove {
 		return e.planFor(req, subjects)
 	}
-	others := false
-	for _, v := range e.tree.Versions(id.Name) {
+	versions, err := e.tree.Versions(id.Name)
+	others := err != nil // what cannot be read may be a build
+	for _, v := range versions {
 		for _, b := range v.Builds {
 			others = others || v.ID == id && !slices.Contains(targets, b.Target)
 		}

@@ -119,7 +119,11 @@ func (e *Engine) concerned(req *Request, ids []tree.ID) ([]tree.Target, error) {
 		return targets, err
 	}
 	for _, id := range ids {
-		for _, v := range e.tree.Versions(id.Name) {
+		versions, err := e.tree.Versions(id.Name)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range versions {
 			for _, b := range v.Builds {
 				if v.ID == id && !slices.Contains(targets, b.Target) {
 					targets = append(targets, b.Target)

@@ -168,4 +168,6 @@ func Usage(cert *x509.Certificate) []string {
 
 // modulesOnly is the usage that keeps shim from taking a key for boot loaders and
 // kernels.
-func modulesOnly() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 2312, 16, 1, 2} }
+func modulesOnly() asn1.ObjectIdentifier {
+	return asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 2312, 16, 1, 2}
+}
