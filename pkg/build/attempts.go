@@ -44,13 +44,13 @@ func Attempts(t *tree.Tree, id tree.ID) []Attempt {
 	if a, ok := scratchAttempt(t, id, t.ScratchLog(id)); ok {
 		list = append(list, a)
 	}
-	private, _ := filepath.Glob(privateLog(t.PrivateDir(id, tree.Target{Kernel: "*", Arch: "*"})))
-	for _, log := range private {
-		if a, ok := scratchAttempt(t, id, log); ok {
+	for _, dir := range t.PrivateDirs(id) {
+		if a, ok := scratchAttempt(t, id, privateLog(dir)); ok {
 			list = append(list, a)
 		}
 	}
-	for _, v := range t.Versions(id.Name) {
+	versions, _ := t.Versions(id.Name)
+	for _, v := range versions {
 		for _, b := range v.Builds {
 			if st, err := os.Stat(t.Log(v.ID, b.Target)); v.ID == id && err == nil {
 				list = append(list, Attempt{Path: t.Log(v.ID, b.Target), Target: b.Target, Time: st.ModTime()})
@@ -64,10 +64,10 @@ func Attempts(t *tree.Tree, id tree.ID) []Attempt {
 // keptAttempts are the logs in the directory of attempts; their names say
 // what they are of.
 func keptAttempts(t *tree.Tree, id tree.ID) []Attempt {
-	files, _ := filepath.Glob(filepath.Join(attemptsDir(t, id), "*.log"))
+	files, _ := system.Match(attemptsDir(t, id), "", ".log")
 	var list []Attempt
-	for _, path := range files {
-		name := strings.TrimSuffix(filepath.Base(path), ".log")
+	for _, file := range files {
+		path, name := filepath.Join(attemptsDir(t, id), file), strings.TrimSuffix(file, ".log")
 		rest, stamp, ok := cutLast(name, "-")
 		_, err := time.Parse(attemptTime, stamp)
 		kernel, arch, split := cutLast(rest, "-")

@@ -173,7 +173,7 @@ func (b *Builder) build(ctx context.Context, j Job, seat *seat) (manifest *tree.
 			b.Report.Warnf("%s: kernel %s: what is left of the build could not be put away: %v", j.ID, j.Kernel.Release, closeErr)
 		}
 		if w.faulty {
-			w.apport()
+			w.apport(ctx)
 		}
 	}()
 	if err := w.prepare(ctx); err != nil {
@@ -266,7 +266,11 @@ func (w *work) prepare(ctx context.Context) (err error) {
 	if w.log, err = openLog(w.scratch.log, title, w.Host.Now); err != nil {
 		return err
 	}
-	return w.environment(ctx)
+	if err := w.environment(ctx); err != nil {
+		w.log.Close()
+		return err
+	}
+	return nil
 }
 
 // environment is what make and the scripts see beyond the runner's base.
@@ -547,12 +551,12 @@ func (w *work) blame(code exit.Code, err error, lines []string) error {
 
 // apport lets Ubuntu's crash reporter collect the log of a failed build,
 // where it is installed. What it says and how it ends is its own affair.
-func (w *work) apport() {
+func (w *work) apport(ctx context.Context) {
 	root := w.Host.Root
 	if w.Rehearsal || !system.IsExecutable(root.Path("/usr/share/apport/apport")) || !w.Run.Has("python3") {
 		return
 	}
-	w.Run.Run(context.Background(), system.Cmd{Argv: []string{
+	w.Run.Run(ctx, system.Cmd{Argv: []string{
 		"python3", root.Path("/usr/share/apport/package-hooks/dkms_packages.py"),
 		"-m", w.ID.Name, "-v", w.ID.Version, "-k", w.Kernel.Release,
 	}})

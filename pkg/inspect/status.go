@@ -40,6 +40,9 @@ type teller struct {
 
 func newTeller(m *machine.Machine, q Query) (*teller, error) {
 	facts, err := m.Facts()
+	if err == nil {
+		err = facts.Readable()
+	}
 	return &teller{m, facts, q}, err
 }
 

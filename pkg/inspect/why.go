@@ -114,7 +114,11 @@ func (t *teller) concerned(ids []tree.ID) ([]tree.Target, error) {
 		return targets, err
 	}
 	for _, id := range ids {
-		for _, v := range t.Tree.Versions(id.Name) {
+		versions, err := t.Tree.Versions(id.Name)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range versions {
 			for _, b := range v.Builds {
 				if v.ID == id && !slices.Contains(targets, b.Target) {
 					targets = append(targets, b.Target)

@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -279,8 +280,10 @@ func digestOf(f *os.File, _ fs.FileInfo, err error) (string, error) {
 func (in *Installer) manifest(s *Set) error {
 	m, err := in.Tree.Manifest(s.ID, s.target())
 	switch {
-	case err != nil:
+	case errors.Is(err, tree.ErrDamaged):
 		in.Report.Warnf("%v; it is written anew", err)
+	case err != nil:
+		return err
 	case m != nil:
 		return in.verify(s, m)
 	}

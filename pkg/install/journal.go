@@ -161,7 +161,11 @@ func (in *Installer) record(t *transaction) error {
 	} else if err := in.recordInstalled(t); err != nil {
 		return err
 	}
-	for _, v := range in.Tree.Versions(t.ID.Name) {
+	versions, err := in.Tree.Known(t.ID.Name)
+	if err != nil {
+		return err
+	}
+	for _, v := range versions {
 		m, _ := in.Tree.Manifest(v.ID, t.Target)
 		if v.ID.Version == t.Active || m == nil || len(m.Installed) == 0 {
 			continue

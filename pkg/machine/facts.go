@@ -2,6 +2,7 @@ package machine
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -43,6 +44,7 @@ type Package struct {
 	read sync.Once
 	// versions are without their builds.
 	versions []tree.Version
+	unread   error
 	modules  keyed[Subject, *Module]
 }
 
@@ -104,8 +106,19 @@ func (f *Facts) Packages() []*Package {
 
 // Versions are the versions of a package, in byte order, without their builds.
 func (p *Package) Versions() []tree.Version {
-	p.read.Do(func() { p.versions = p.f.m.Tree.Known(p.Name) })
+	p.read.Do(func() { p.versions, p.unread = p.f.m.Tree.Known(p.Name) })
 	return p.versions
+}
+
+// Readable is the error of a tree that cannot be read, which must not look like
+// one that holds nothing.
+func (f *Facts) Readable() error {
+	var errs []error
+	for _, p := range f.Packages() {
+		p.Versions()
+		errs = append(errs, p.unread)
+	}
+	return errors.Join(errs...)
 }
 
 // Usable are the versions whose sources are there, the newest first.
@@ -285,7 +298,7 @@ const sharing = 8
 
 // idle tells whether nothing is to be done for a package.
 func (p *Package) idle(targets []tree.Target) bool {
-	if len(p.Broken()) > 0 {
+	if len(p.Broken()) > 0 || p.unread != nil {
 		return false
 	}
 	id, any := p.Newest()

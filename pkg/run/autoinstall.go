@@ -50,6 +50,9 @@ func autoinstallTargets(m *machine.Machine, name string, choice machine.Choice) 
 // autoinstall installs what is missing for some kernels.
 func autoinstall(ctx context.Context, m *machine.Machine, w *machine.Writer, targets []tree.Target, o Options, j job) (exit.Code, error) {
 	facts, err := m.Facts()
+	if err == nil {
+		err = facts.Readable()
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -73,9 +73,9 @@ func switchedOff(m *machine.Machine) bool {
 // the run.
 func (v *verb) addAnew(ctx context.Context, p Package) (exit.Code, error) {
 	if system.IsDir(v.Tree.VersionDir(p.ID)) {
-		var subjects []plan.Subject
-		for _, t := range buildsOf(v.Tree, p.ID) {
-			subjects = append(subjects, inTree(v.Tree, p.ID, t))
+		subjects, err := allBuilds(v.Tree, p.ID)
+		if err != nil {
+			return 0, err
 		}
 		code, err := named(ctx, v.Machine, v.w, Options{NoDepmod: true}, job{plan: plan.ForRemove(p.ID, subjects, false)})
 		if err != nil || code != exit.OK {
@@ -364,9 +364,10 @@ func PathsRemoved(ctx context.Context, m *machine.Machine, in io.Reader) (code e
 			if !slices.ContainsFunc(c.sources, func(dir string) bool { return leadsTo(m, v.ID, dir) }) {
 				continue
 			}
-			var subjects []plan.Subject
-			for _, t := range buildsOf(m.Tree, v.ID) {
-				subjects = append(subjects, inTree(m.Tree, v.ID, t))
+			subjects, err := allBuilds(m.Tree, v.ID)
+			if err != nil {
+				errs = append(errs, err)
+				continue
 			}
 			got, err := named(ctx, m, w, Options{NoDepmod: true}, job{plan: plan.ForRemove(v.ID, subjects, false)})
 			if errs = append(errs, err); got != exit.OK {
@@ -376,6 +377,16 @@ func PathsRemoved(ctx context.Context, m *machine.Machine, in io.Reader) (code e
 		return errors.Join(append(errs, err)...)
 	})
 	return code, err
+}
+
+// allBuilds are the builds of a version for all kernels.
+func allBuilds(t *tree.Tree, id tree.ID) ([]plan.Subject, error) {
+	targets, err := buildsOf(t, id)
+	var list []plan.Subject
+	for _, k := range targets {
+		list = append(list, inTree(t, id, k))
+	}
+	return list, err
 }
 
 // leadsTo tells whether a version was registered from a directory of the source

@@ -14,24 +14,23 @@ import (
 // Uninstall takes a version out of some kernels; all takes it out of every
 // kernel that it is built for.
 func Uninstall(ctx context.Context, m *machine.Machine, id tree.ID, choice machine.Choice, all bool, o Options) (exit.Code, error) {
-	return takeOut(ctx, m, "uninstall", id, choice, all, o, func(s []plan.Subject, _ []tree.Target) *plan.Plan { return plan.ForUninstall(s) })
+	return takeOut(ctx, m, "uninstall", id, choice, all, o, func(s []plan.Subject, _ bool) *plan.Plan { return plan.ForUninstall(s) })
 }
 
 // Unbuild uninstalls a version and deletes its builds.
 func Unbuild(ctx context.Context, m *machine.Machine, id tree.ID, choice machine.Choice, all bool, o Options) (exit.Code, error) {
-	return takeOut(ctx, m, "unbuild", id, choice, all, o, func(s []plan.Subject, _ []tree.Target) *plan.Plan { return plan.ForUnbuild(s) })
+	return takeOut(ctx, m, "unbuild", id, choice, all, o, func(s []plan.Subject, _ bool) *plan.Plan { return plan.ForUnbuild(s) })
 }
 
 // Remove unbuilds a version and forgets it once no build is left.
 func Remove(ctx context.Context, m *machine.Machine, id tree.ID, choice machine.Choice, all bool, o Options) (exit.Code, error) {
-	return takeOut(ctx, m, "remove", id, choice, all, o, func(s []plan.Subject, targets []tree.Target) *plan.Plan {
-		others := slices.ContainsFunc(buildsOf(m.Tree, id), func(t tree.Target) bool { return !slices.Contains(targets, t) })
+	return takeOut(ctx, m, "remove", id, choice, all, o, func(s []plan.Subject, others bool) *plan.Plan {
 		return plan.ForRemove(id, s, others)
 	})
 }
 
 func takeOut(ctx context.Context, m *machine.Machine, name string, id tree.ID, choice machine.Choice, all bool, o Options,
-	planFor func([]plan.Subject, []tree.Target) *plan.Plan) (code exit.Code, err error) {
+	planFor func(s []plan.Subject, others bool) *plan.Plan) (code exit.Code, err error) {
 	v := &verb{m, nil, name, choice, o}
 	if id, err = v.id(Named{Name: id.Name, Version: id.Version}); err != nil {
 		return 0, err
@@ -46,15 +45,22 @@ func takeOut(ctx context.Context, m *machine.Machine, name string, id tree.ID, c
 			m.Report.Warnf("%s: not removed: the running transaction has just added it (--rpm_safe_upgrade)", id)
 			return nil
 		}
-		targets, err := takeOutTargets(m, id, choice, all)
+		built, err := buildsOf(m.Tree, id)
 		if err != nil {
 			return err
 		}
+		targets := built
+		if !all {
+			if targets, err = m.Targets(choice, m.Running); err != nil {
+				return err
+			}
+		}
+		others := slices.ContainsFunc(built, func(t tree.Target) bool { return !slices.Contains(targets, t) })
 		var subjects []plan.Subject
 		for _, t := range targets {
 			subjects = append(subjects, inTree(m.Tree, id, t))
 		}
-		code, err = named(ctx, m, w, o, job{plan: planFor(subjects, targets), command: true})
+		code, err = named(ctx, m, w, o, job{plan: planFor(subjects, others), command: true})
 		return err
 	})
 	return code, err
@@ -63,15 +69,16 @@ func takeOut(ctx context.Context, m *machine.Machine, name string, id tree.ID, c
 // takeOutTargets are the kernels that a version is taken out of.
 func takeOutTargets(m *machine.Machine, id tree.ID, choice machine.Choice, all bool) ([]tree.Target, error) {
 	if all {
-		return buildsOf(m.Tree, id), nil
+		return buildsOf(m.Tree, id)
 	}
 	return m.Targets(choice, m.Running)
 }
 
 // buildsOf are the kernels that a version is built for.
-func buildsOf(t *tree.Tree, id tree.ID) []tree.Target {
+func buildsOf(t *tree.Tree, id tree.ID) ([]tree.Target, error) {
 	var list []tree.Target
-	for _, v := range t.Versions(id.Name) {
+	versions, err := t.Versions(id.Name)
+	for _, v := range versions {
 		if v.ID != id {
 			continue
 		}
@@ -79,7 +86,7 @@ func buildsOf(t *tree.Tree, id tree.ID) []tree.Target {
 			list = append(list, b.Target)
 		}
 	}
-	return list
+	return list, err
 }
 
 // inTree is what the tree holds of a version, whether that is sound or not:

@@ -68,7 +68,8 @@ func (v *verb) versionHint(name string) string {
 		return general
 	}
 	var found []string
-	for _, t := range v.Tree.Versions(name) {
+	versions, _ := v.Tree.Known(name)
+	for _, t := range versions {
 		if t.State != tree.Absent {
 			found = append(found, t.ID.Version)
 		}

@@ -292,6 +292,23 @@ func SyncDir(dir string) error {
 	return nil
 }
 
+// Match lists the names in dir with a prefix and a suffix, in their order. Unlike
+// [filepath.Glob] it takes dir as it is, and says why it cannot be read.
+func Match(dir, prefix, suffix string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var names []string
+	for _, e := range entries {
+		name := e.Name()
+		if len(name) >= len(prefix)+len(suffix) && strings.HasPrefix(name, prefix) && strings.HasSuffix(name, suffix) {
+			names = append(names, name)
+		}
+	}
+	return names, err
+}
+
 // IsDir reports whether path is a directory, following links.
 func IsDir(path string) bool {
 	st, err := os.Stat(path)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"dkms/pkg/system"
@@ -109,6 +110,10 @@ type Installed struct {
 
 const manifestSchema = 1
 
+// ErrDamaged is the error of a manifest that is there and cannot be understood:
+// what it says is lost, and the build is not one without a manifest.
+var ErrDamaged = errors.New("damaged")
+
 // Manifest reads the manifest of a build; nil without an error means that the
 // build has none that this program can use.
 func (t *Tree) Manifest(id ID, k Target) (*Manifest, error) {
@@ -163,11 +168,14 @@ const maxRecord = 4 << 20
 
 func readJSON(path string, v any) error {
 	data, err := system.ReadRegular(path, maxRecord)
+	if _, machine := errors.AsType[syscall.Errno](err); err != nil && !machine {
+		return fmt.Errorf("%w: %w", err, ErrDamaged)
+	}
 	if err != nil {
 		return err
 	}
 	if err := json.Unmarshal(data, v); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%s: %w: %v", path, ErrDamaged, err)
 	}
 	return nil
 }
@@ -302,7 +310,8 @@ func (t *Tree) Newest(name string, k Target) string {
 		return v
 	}
 	newest := ""
-	for _, v := range t.Known(name) {
+	known, _ := t.Known(name)
+	for _, v := range known {
 		if t.IsBuilt(v.ID, k) && (newest == "" || vers.Natural(v.ID.Version, newest) > 0) {
 			newest = v.ID.Version
 		}

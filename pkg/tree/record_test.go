@@ -2,6 +2,7 @@ package tree
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -66,13 +67,13 @@ func TestManifestHostile(t *testing.T) {
 	for _, text := range []string{"", "{", "[]", `"x"`, `{"schema":"1"}`, `{"schema":1} trailing`, "\x00", `{"installed":{}}`, strings.Repeat("[", 100_000), strings.Repeat(" ", maxRecord+1)} {
 		write(t, path, text)
 		m, err := tr.Manifest(foo, target)
-		if m != nil || err == nil || !strings.HasPrefix(err.Error(), path+": ") {
+		if m != nil || !errors.Is(err, ErrDamaged) || !strings.HasPrefix(err.Error(), path+": ") {
 			t.Errorf("Manifest(%.20q) = %v, %v; want an error that begins with the path", text, m, err)
 		}
 	}
 	must(t, os.Remove(path))
 	must(t, unix.Mkfifo(path, 0o644)) // reading it would hang
-	if m, err := tr.Manifest(foo, target); m != nil || err == nil {
+	if m, err := tr.Manifest(foo, target); m != nil || !errors.Is(err, ErrDamaged) {
 		t.Errorf("Manifest of a pipe = %v, %v; want an error", m, err)
 	}
 }
@@ -123,7 +124,7 @@ func TestFailure(t *testing.T) {
 	if got := tr.Failure(foo, Target{"6.1.0", "x86_64"}); got != nil {
 		t.Errorf("Failure for another kernel = %+v", got)
 	}
-	if got := tr.Versions("foo"); len(got) != 1 || len(got[0].Builds) != 0 {
+	if got, err := tr.Versions("foo"); err != nil || len(got) != 1 || len(got[0].Builds) != 0 {
 		t.Errorf("with a failure recorded the versions are %v", got)
 	}
 	for _, text := range []string{"", "{}", "null", `{"schema":2}`, "{"} {

@@ -12,22 +12,22 @@ func (t *Tree) Held() bool { return system.Held(filepath.Join(t.dir, lockName)) 
 
 // Failures lists the targets that a failure of a version is recorded for.
 func (t *Tree) Failures(id ID) []Target {
-	return targetsOf(filepath.Join(t.VersionDir(id), failurePrefix), noteSuffix)
+	return targetsOf(t.VersionDir(id), failurePrefix, noteSuffix)
 }
 
 // ActiveTargets lists the targets that the links of a package name, whether or
 // not the version they lead to is still there.
 func (t *Tree) ActiveTargets(name string) []Target {
-	return targetsOf(filepath.Join(t.ModuleDir(name), "kernel-"), "")
+	return targetsOf(t.ModuleDir(name), "kernel-", "")
 }
 
-// targetsOf reads RELEASE-ARCH between the prefix and the suffix of paths. No
-// architecture has a dash in its name.
-func targetsOf(prefix, suffix string) []Target {
-	paths, _ := filepath.Glob(prefix + "*" + suffix)
+// targetsOf reads RELEASE-ARCH between the prefix and the suffix of names in a
+// directory. No architecture has a dash in its name.
+func targetsOf(dir, prefix, suffix string) []Target {
+	names, _ := system.Match(dir, prefix, suffix)
 	var list []Target
-	for _, p := range paths {
-		name := strings.TrimSuffix(strings.TrimPrefix(p, prefix), suffix)
+	for _, name := range names {
+		name = strings.TrimSuffix(strings.TrimPrefix(name, prefix), suffix)
 		i := strings.LastIndexByte(name, '-')
 		if i < 0 {
 			continue

@@ -57,3 +57,23 @@ func TestHeld(t *testing.T) {
 		t.Error("the tree is held after its writer has left")
 	}
 }
+
+// A name may hold what patterns of file names are made of.
+func TestFailuresBrackets(t *testing.T) {
+	tr := &Writer{Tree: Open(system.Root{Dir: filepath.Join(t.TempDir(), "a[b")})}
+	for _, id := range []ID{{"foo", "1[0"}, {"f*o", "[1]"}} {
+		mkdir(t, tr.VersionDir(id))
+		must(t, tr.RecordFailure(id, target, Failure{Message: "no"}))
+		must(t, tr.Activate(id, target))
+		if got := tr.Failures(id); len(got) != 1 || got[0] != target {
+			t.Errorf("%s: Failures = %v; want %v", id, got, target)
+		}
+		if got := tr.ActiveTargets(id.Name); len(got) != 1 || got[0] != target {
+			t.Errorf("%s: ActiveTargets = %v; want %v", id, got, target)
+		}
+	}
+	must(t, tr.MarkPending(target))
+	if got := tr.Pending(); len(got) != 1 || got[0] != target {
+		t.Errorf("Pending = %v; want %v", got, target)
+	}
+}

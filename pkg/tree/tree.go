@@ -30,9 +30,9 @@ func (id ID) String() string { return id.Name + "/" + id.Version }
 // Check refuses an ID whose parts are not plain path components: everything
 // below is built by joining them to the trees.
 func (id ID) Check() error {
-	for what, s := range map[string]string{"module name": id.Name, "module version": id.Version} {
-		if !system.PlainName(s) {
-			return exit.Errorf(exit.Usage, "%s %q is not a plain name", what, s)
+	for _, part := range [...][2]string{{"module name", id.Name}, {"module version", id.Version}} {
+		if !system.PlainName(part[1]) {
+			return exit.Errorf(exit.Usage, "%s %q is not a plain name", part[0], part[1])
 		}
 	}
 	if id.Version == originalsName {
@@ -55,9 +55,9 @@ func (t Target) Check() error {
 	if t.Kernel == "" || t.Arch == "" {
 		return exit.Errorf(exit.EmptyTarget, "kernel release or architecture is empty")
 	}
-	for what, s := range map[string]string{"kernel release": t.Kernel, "architecture": t.Arch} {
-		if !system.PlainName(s) {
-			return exit.Errorf(exit.Usage, "%s %q is not a plain name", what, s)
+	for _, part := range [...][2]string{{"kernel release", t.Kernel}, {"architecture", t.Arch}} {
+		if !system.PlainName(part[1]) {
+			return exit.Errorf(exit.Usage, "%s %q is not a plain name", part[0], part[1])
 		}
 	}
 	if slices.Contains(special, t.Kernel) {
@@ -113,7 +113,19 @@ func (t *Tree) ScratchDir(id ID) string { return filepath.Join(t.VersionDir(id),
 // PrivateDir is what a build of a version for a target has to itself while it
 // runs.
 func (t *Tree) PrivateDir(id ID, k Target) string {
-	return filepath.Join(t.VersionDir(id), StagePrefix+"build_"+k.Kernel+"_"+k.Arch)
+	return filepath.Join(t.VersionDir(id), privatePrefix+k.Kernel+"_"+k.Arch)
+}
+
+const privatePrefix = StagePrefix + "build_"
+
+// PrivateDirs lists the directories of builds of a version that run, or were
+// interrupted.
+func (t *Tree) PrivateDirs(id ID) []string {
+	names, _ := system.Match(t.VersionDir(id), privatePrefix, "")
+	for i, name := range names {
+		names[i] = filepath.Join(t.VersionDir(id), name)
+	}
+	return names
 }
 
 // BuildDir is where the build of a version for a target is kept.
@@ -155,20 +167,31 @@ const (
 
 // State tells whether a version is added, broken or neither.
 func (t *Tree) State(id ID) State {
+	state, _ := t.state(id)
+	return state
+}
+
+func (t *Tree) state(id ID) (State, error) {
 	link := t.SourceLink(id)
 	st, err := os.Lstat(link)
 	isLink := err == nil && st.Mode()&fs.ModeSymlink != 0
 	switch {
 	case isLink && system.IsDir(link):
-		return Added
+		return Added, nil
+	case err != nil && !isGone(err):
+		return Broken, err
 	case !system.IsDir(t.VersionDir(id)): // maybe it was removed while this was looking
-		return Absent
+		return Absent, nil
 	case isLink, system.IsDir(t.Sources(id)):
-		return Broken
+		return Broken, nil
 	default:
-		return Absent
+		return Absent, nil
 	}
 }
+
+// isGone tells the error of what is not there from that of what cannot be read:
+// only the first is nothing.
+func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) }
 
 // IsBuilt tells whether a version has a build for a target.
 func (t *Tree) IsBuilt(id ID, k Target) bool { return system.IsDir(t.Modules(id, k)) }
@@ -245,22 +268,22 @@ func isDirEntry(dir string, e fs.DirEntry) bool {
 
 // Versions lists the versions of a package with their builds, in byte order.
 // Directories that are no version are left out, and so is whatever vanishes
-// while it is being read: readers take no lock.
-func (t *Tree) Versions(name string) []Version {
-	list := t.Known(name)
+// while it is being read: readers take no lock. What cannot be read is an error,
+// and the rest is listed all the same.
+func (t *Tree) Versions(name string) ([]Version, error) {
+	list, err := t.Known(name)
 	for i := range list {
-		list[i].Builds = t.builds(list[i].ID)
+		var bad error
+		list[i].Builds, bad = t.builds(list[i].ID)
+		err = errors.Join(err, bad)
 	}
-	return list
+	return list, err
 }
 
 // Known is [Tree.Versions] without a look for builds, which costs a fraction of
 // it.
-func (t *Tree) Known(name string) []Version {
-	entries, err := os.ReadDir(t.ModuleDir(name))
-	if err != nil {
-		return nil
-	}
+func (t *Tree) Known(name string) ([]Version, error) {
+	entries, err := readDir(t.ModuleDir(name))
 	var list []Version
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), ".") || e.Name() == originalsName {
@@ -270,31 +293,44 @@ func (t *Tree) Known(name string) []Version {
 			continue
 		}
 		id := ID{name, e.Name()}
-		list = append(list, Version{ID: id, State: t.State(id)})
+		state, bad := t.state(id)
+		list, err = append(list, Version{ID: id, State: state}), errors.Join(err, bad)
 	}
-	return list
+	return list, err
 }
 
-func (t *Tree) builds(id ID) []Build {
-	kernels, err := os.ReadDir(t.VersionDir(id))
-	if err != nil {
-		return nil
+// readDir reads a directory that may not be there any more.
+func readDir(dir string) ([]fs.DirEntry, error) {
+	entries, err := os.ReadDir(dir)
+	if isGone(err) {
+		return nil, nil
 	}
+	return entries, err
+}
+
+func (t *Tree) builds(id ID) ([]Build, error) {
+	kernels, err := readDir(t.VersionDir(id))
 	var list []Build
 	for _, k := range kernels {
 		if strings.HasPrefix(k.Name(), ".") || slices.Contains(special, k.Name()) || !k.IsDir() {
 			continue
 		}
-		arches, _ := os.ReadDir(filepath.Join(t.VersionDir(id), k.Name()))
+		arches, bad := readDir(filepath.Join(t.VersionDir(id), k.Name()))
+		err = errors.Join(err, bad)
 		for _, a := range arches {
 			target := Target{k.Name(), a.Name()}
-			if strings.HasPrefix(a.Name(), ".") || !t.IsBuilt(id, target) {
+			if strings.HasPrefix(a.Name(), ".") {
 				continue
 			}
-			list = append(list, Build{target, t.Active(id.Name, target) == id.Version})
+			switch st, bad := os.Stat(t.Modules(id, target)); {
+			case bad == nil && st.IsDir():
+				list = append(list, Build{target, t.Active(id.Name, target) == id.Version})
+			case bad != nil && !isGone(bad):
+				err = errors.Join(err, bad)
+			}
 		}
 	}
-	return list
+	return list, err
 }
 
 // All lists every version of every package.
@@ -304,11 +340,12 @@ func (t *Tree) All() ([]Version, error) { return t.each(t.Versions) }
 // costs a fraction of [Tree.All].
 func (t *Tree) Registered() ([]Version, error) { return t.each(t.Known) }
 
-func (t *Tree) each(versions func(name string) []Version) ([]Version, error) {
+func (t *Tree) each(versions func(name string) ([]Version, error)) ([]Version, error) {
 	names, err := t.Names()
 	var list []Version
 	for _, name := range names {
-		list = append(list, versions(name)...)
+		some, bad := versions(name)
+		list, err = append(list, some...), errors.Join(err, bad)
 	}
 	return list, err
 }
@@ -435,10 +472,10 @@ const maxNote = 4 << 10
 
 // Pending lists the kernels whose index is out of date.
 func (t *Tree) Pending() []Target {
-	marks, _ := filepath.Glob(filepath.Join(t.dir, pendingPrefix+"*"))
+	marks, _ := system.Match(t.dir, pendingPrefix, "")
 	var list []Target
 	for _, m := range marks {
-		data, err := system.ReadRegular(m, maxNote)
+		data, err := system.ReadRegular(filepath.Join(t.dir, m), maxNote)
 		kernel, arch, ok := strings.Cut(strings.TrimSpace(string(data)), "\n")
 		k := Target{kernel, arch}
 		if err == nil && ok && k.Check() == nil {

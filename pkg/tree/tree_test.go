@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -278,9 +279,56 @@ func TestListing(t *testing.T) {
 	if got := describe(all); got != want {
 		t.Errorf("All =\n%s; want\n%s", got, want)
 	}
-	if got := tr.Versions("none"); got != nil {
-		t.Errorf("Versions(none) = %v", got)
+	if got, err := tr.Versions("none"); got != nil || err != nil {
+		t.Errorf("Versions(none) = %v, %v", got, err)
 	}
+}
+
+// What cannot be read is not taken for nothing, on any level; what can be is
+// listed all the same.
+func TestUnreadable(t *testing.T) {
+	tr := newTree(t)
+	bar := ID{"bar", "2"}
+	for _, id := range []ID{foo, bar} {
+		add(t, tr, id)
+		built(t, tr, id, target)
+	}
+	for dir := tr.Root().Dir; dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
+		must(t, os.Chmod(dir, 0o755))
+	}
+	for dir, want := range map[string]string{
+		tr.ModuleDir("foo"):                    "bar/2:1 6.1.0-1-amd64/x86_64; ",
+		tr.VersionDir(foo):                     "bar/2:1 6.1.0-1-amd64/x86_64; foo/1.0:2; ",
+		filepath.Dir(tr.BuildDir(foo, target)): "bar/2:1 6.1.0-1-amd64/x86_64; foo/1.0:1; ",
+		tr.BuildDir(foo, target):               "bar/2:1 6.1.0-1-amd64/x86_64; foo/1.0:1; ",
+	} {
+		must(t, os.Chmod(dir, 0))
+		asNobody(t, func() {
+			all, err := tr.All()
+			if !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), dir) {
+				t.Errorf("%s: All = %v; want an error that names it", dir, err)
+			}
+			if got := describe(all); got != want {
+				t.Errorf("%s: All = %s; want %s", dir, got, want)
+			}
+		})
+		must(t, os.Chmod(dir, 0o755))
+	}
+}
+
+// asNobody does something as a user to whom modes apply.
+func asNobody(t *testing.T, do func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // the thread ends with the goroutine
+		if os.Getuid() == 0 {
+			unix.Setfsuid(65534)
+		}
+		do()
+	}()
+	<-done
 }
 
 func TestNamesUnreadable(t *testing.T) {
