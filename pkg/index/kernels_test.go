@@ -85,13 +85,13 @@ func TestKernels(t *testing.T) {
 	for _, suite := range suites {
 		t.Run(suite, func(t *testing.T) {
 			m := newMachine(t, suite)
-			for range min(sequences, 10) {
-				m.sequence(t, 1+m.rand.IntN(3))
+			for range min(sequences, 3) {
+				m.sequence(t, 1+m.rand.IntN(2))
 			}
 			m.report(t)
 			m.decompress(t)
-			for range sequences - min(sequences, 10) {
-				m.sequence(t, 1+m.rand.IntN(3))
+			for range sequences - min(sequences, 3) {
+				m.sequence(t, 1+m.rand.IntN(2))
 			}
 			m.report(t)
 			m.modprobe(t)

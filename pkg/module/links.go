@@ -41,7 +41,10 @@ func ReadLinks(data []byte) (*Links, error) {
 			l.Weakdeps = append(l.Weakdeps, value)
 		}
 	}
-	return l, o.symbols(l)
+	if err := o.symbols(l); err != nil {
+		return nil, err
+	}
+	return l, nil
 }
 
 // crcPrefix begins the name of the symbol that holds the checksum of an
