@@ -298,7 +298,11 @@ func (w *work) compile(ctx context.Context, target conf.Target) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		return w.failed(exit.MakeFailed, failedBy("make failed", err))
+		err = failedBy("make failed", err)
+		if strings.Contains(command, "SUBDIRS=") {
+			err = exit.Errorf(exit.MakeFailed, "%w", err).WithHint("%s", subdirs)
+		}
+		return w.failed(exit.MakeFailed, err)
 	}
 	for _, r := range w.records {
 		if err := w.check(r); err != nil {
