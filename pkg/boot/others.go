@@ -70,6 +70,23 @@ func parseExtlinux(text string) (label, image string) {
 	return label, images[label]
 }
 
+// unread answers for boot loaders whose choice this program cannot read.
+func (s *search) unread() (n Next, found bool) {
+	if s.efi.loader != "" {
+		return unknown(s.efi.loader, s.efi.loader+" has started this machine, and this program does not read what it starts next"), true
+	}
+	for _, l := range []struct{ name, file string }{
+		{"the firmware of the Raspberry Pi", "/boot/firmware/config.txt"}, {"the firmware of the Raspberry Pi", "/boot/config.txt"},
+		{"rEFInd", "/boot/efi/EFI/refind/refind.conf"}, {"rEFInd", "/efi/EFI/refind/refind.conf"}, {"rEFInd", "/boot/EFI/refind/refind.conf"},
+		{"Limine", "/boot/limine.conf"}, {"Limine", "/boot/limine/limine.conf"}, {"Limine", "/boot/EFI/limine/limine.conf"},
+	} {
+		if system.IsFile(s.root.Path(l.file)) {
+			return unknown("", l.name+" chooses the kernel, and this program does not read what it starts next ("+s.root.Path(l.file)+")"), true
+		}
+	}
+	return Next{}, false
+}
+
 // flashKernel answers for boards whose kernel flash-kernel has written: it
 // takes the newest one, and what it writes does not tell.
 func (s *search) flashKernel() (n Next, found bool) {

@@ -1,10 +1,7 @@
 package boot
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -15,16 +12,13 @@ import (
 func (s *search) systemdBoot() (n Next, found bool) {
 	dirs := s.bootPartitions()
 	if len(dirs) == 0 {
+		if s.efi.loader == systemdBootName {
+			return unknown("", "the entries of systemd-boot are not to be found in "+strings.Join(s.paths(loaderPlaces), ", ")+"; they may be readable by root only"), true
+		}
 		return Next{}, false
 	}
-	for _, dir := range dirs {
-		if _, err := os.ReadDir(dir); errors.Is(err, fs.ErrPermission) {
-			return unknown("", dir+" can be read by root only"), true
-		}
-	}
-	all := sortedForSystemd(readEntries(s.root, dirs))
 	var list []entry
-	for _, e := range all {
+	for _, e := range sortedForSystemd(readEntries(s.root, dirs)) {
 		if e.image != "" {
 			list = append(list, e)
 		}
@@ -38,11 +32,19 @@ func (s *search) systemdBoot() (n Next, found bool) {
 func (s *search) bootPartitions() []string {
 	dirs := loaderDirs(s.root)
 	for _, dir := range dirs {
-		if s.efi.loader == "systemd-boot" || system.IsFile(filepath.Join(dir, "loader/loader.conf")) || system.IsDir(filepath.Join(dir, "EFI/systemd")) {
+		if s.efi.loader == systemdBootName || system.IsFile(filepath.Join(dir, "loader/loader.conf")) || system.IsDir(filepath.Join(dir, "EFI/systemd")) {
 			return dirs
 		}
 	}
 	return nil
+}
+
+func (s *search) paths(places []string) []string {
+	list := make([]string, len(places))
+	for i, p := range places {
+		list[i] = s.root.Path(p)
+	}
+	return list
 }
 
 // systemdBoot is the entries of systemd-boot in the order of its menu.
