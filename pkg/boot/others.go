@@ -34,7 +34,11 @@ func (s *search) extlinux() (n Next, found bool) {
 			return unknown("", why+", which starts no Linux kernel"), true
 		}
 		g := grub{search: s}
-		if r := releaseOf(s.root, s.releases(), g.onDisk("/"+strings.TrimLeft(image, "./"))); r != "" {
+		file := g.onDisk("/" + strings.TrimLeft(image, "./"))
+		if !system.IsFile(file) {
+			return unknown("", fmt.Sprintf("%s, which starts %s, and that is not here", why, image)), true
+		}
+		if r := releaseOf(s.root, s.releases(), file); r != "" {
 			return Next{Release: r, Why: why}, true
 		}
 		return unknown("", fmt.Sprintf("%s, which starts %s, and nothing tells its release", why, image)), true
