@@ -89,6 +89,9 @@ func (m Machine) Find(release string) (Kernel, bool) {
 // next asks, in the order in which the machine does, who decides.
 func next(h system.Host, kernels []Kernel) Next {
 	s := &search{root: h.Root, kernels: kernels}
+	if h.Root.Dir == "" && system.IsFile("/run/systemd/container") {
+		return unknown("", "this is a container, whose host chooses the kernel")
+	}
 	if !foreign(h) {
 		s.efi = readFirmware(h.Root)
 		if n, decided := s.beforeLoader(h.Release); decided {
@@ -139,7 +142,7 @@ func (s *search) loaders() Next {
 		name string
 		ask  func() (Next, bool)
 	}{
-		{"GRUB", s.grub}, {"systemd-boot", s.systemdBoot}, {"extlinux", s.extlinux},
+		{grubName, s.grub}, {systemdBootName, s.systemdBoot}, {"extlinux", s.extlinux},
 	}
 	var found []Next
 	for _, l := range all {
@@ -162,13 +165,16 @@ func (s *search) loaders() Next {
 	return found[0]
 }
 
-// withoutLoader answers where no boot loader that this program knows is set up.
+// withoutLoader answers where no boot loader whose configuration this program
+// reads is set up.
 func (s *search) withoutLoader(h system.Host) Next {
-	if n, ok := s.flashKernel(); ok {
-		return n
+	if h.Root.Dir == "" && h.InChroot() {
+		return unknown("", "this is a container or chroot without a boot loader of its own: its host chooses the kernel")
 	}
-	if n, ok := s.links(); ok {
-		return n
+	for _, ask := range []func() (Next, bool){s.unread, s.flashKernel, s.links} {
+		if n, ok := ask(); ok {
+			return n
+		}
 	}
 	var images []Kernel
 	for _, k := range s.kernels {
@@ -177,14 +183,12 @@ func (s *search) withoutLoader(h system.Host) Next {
 		}
 	}
 	switch {
-	case h.InChroot():
-		return unknown("", "this is a container or chroot without a boot loader of its own; its host chooses the kernel")
 	case strings.Contains(h.Release, "microsoft"):
 		return unknown("", "Windows chooses the kernel of this machine")
 	case len(images) == 1:
 		return Next{Release: images[0].Release, Why: "it is the only kernel with an image here; no boot loader was found"}
 	case len(images) == 0:
-		return unknown("", "no kernel image and no boot loader were found; the machine's host or its network may start it")
+		return unknown("", "no kernel image and no boot loader were found: the machine's host or its network may start it")
 	}
 	return unknown("", "no boot loader was found that this program knows")
 }

@@ -10,11 +10,18 @@ import (
 	"dkms/pkg/system"
 )
 
-// machine writes files below a new root; a name that ends with / is a
-// directory, and contents that begin with -> make a link.
+// machine writes files below a new root.
 func machine(t *testing.T, files map[string]string) system.Host {
 	t.Helper()
 	dir := t.TempDir()
+	lay(t, dir, files)
+	return system.Host{Root: system.Root{Dir: dir}}
+}
+
+// lay writes files below dir; a name that ends with / is a directory, and
+// contents that begin with -> make a link.
+func lay(t testing.TB, dir string, files map[string]string) {
+	t.Helper()
 	for name, text := range files {
 		path := filepath.Join(dir, name)
 		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
@@ -27,10 +34,9 @@ func machine(t *testing.T, files map[string]string) system.Host {
 			must(t, os.WriteFile(path, []byte(text), 0o644))
 		}
 	}
-	return system.Host{Root: system.Root{Dir: dir}}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -69,9 +75,10 @@ func TestKernels(t *testing.T) {
 		"efi/loader/entries/m-6.16.0.conf":             "title X\nlinux /m/6.16.0/linux\n",
 		"efi/m/6.16.0/linux":                           "x",
 		"efi/loader/entries/m-6.17.0.conf":             "title gone\nversion 6.17.0\nlinux /m/6.17.0/linux\n",
-		"boot/memtest86+x64.bin":                       "x",
-		"boot/config-6.12.9-amd64":                     "x",
-		"lib/modules/.hidden/kernel/":                  "",
+		"boot/vmlinuz-6.12.9-amd64.efi.signed":         "x", "boot/vmlinuz-6.12.11-amd64.dpkg-new": "x",
+		"boot/memtest86+x64.bin":      "x",
+		"boot/config-6.12.9-amd64":    "x",
+		"lib/modules/.hidden/kernel/": "",
 	}))
 	want := map[string]string{
 		"6.6.1-gentoo": "boot/kernel-6.6.1-gentoo", "6.6.2": "boot/vmlinux-6.6.2", "6.9.1-fedora": "lib/modules/6.9.1-fedora/vmlinuz",
@@ -103,6 +110,8 @@ func TestNoLoader(t *testing.T) {
 		{nil, "", "no kernel image"},
 		{two(map[string]string{"vmlinuz": "->boot/vmlinuz-6.12.9-amd64"}), "6.12.9-amd64", "vmlinuz leads to it"},
 		{two(map[string]string{"vmlinuz": "->/boot/vmlinuz-6.12.9-amd64"}), "6.12.9-amd64", "vmlinuz leads to it"},
+		{two(map[string]string{"boot/firmware/config.txt": "x", "vmlinuz": "->boot/vmlinuz-6.12.9-amd64"}), "", "the firmware of the Raspberry Pi"},
+		{two(map[string]string{"efi/EFI/refind/refind.conf": "x"}), "", "rEFInd"},
 		{two(map[string]string{"usr/share/flash-kernel/": "", "etc/default/flash-kernel": "x"}), "6.12.10-amd64", "newest"},
 	}
 	for i, tt := range tests {

@@ -22,19 +22,23 @@ type firmware struct {
 	// dir holds the variables; it is empty where they are not to be asked.
 	dir string
 	// loader is the boot loader that has started this machine, by the names
-	// of [Next.Loader]; it is empty where it did not say so.
+	// of [Next.Loader] or its own; it is empty where it did not say so.
 	loader string
 }
 
+// The boot loaders that leave their names in an EFI variable.
+const (
+	grubName        = "GRUB"
+	systemdBootName = "systemd-boot"
+)
+
 // readFirmware reads who has started the machine: boot loaders that follow
-// the Boot Loader Interface leave their name.
+// the Boot Loader Interface leave their name and version.
 func readFirmware(root system.Root) firmware {
 	f := firmware{dir: root.Path(variables)}
-	switch info := f.text("LoaderInfo"); {
-	case strings.HasPrefix(info, "systemd-boot"):
-		f.loader = "systemd-boot"
-	case strings.HasPrefix(info, "GRUB"):
-		f.loader = "GRUB"
+	f.loader, _, _ = strings.Cut(f.text("LoaderInfo"), " ")
+	if f.loader == "gummiboot" { // as it was called once
+		f.loader = systemdBootName
 	}
 	return f
 }

@@ -24,11 +24,14 @@ type entry struct {
 	left, done int
 }
 
-// loaderDirs are the directories that the entries of this machine can be below:
-// the boot partition and the places of the EFI system partition.
+// loaderPlaces are the places of the boot partition and of the EFI system
+// partition.
+var loaderPlaces = []string{"/boot", "/efi", "/boot/efi"}
+
+// loaderDirs are those of the places that have entries of a boot loader.
 func loaderDirs(root system.Root) []string {
 	var dirs []string
-	for _, dir := range []string{"/boot", "/efi", "/boot/efi"} {
+	for _, dir := range loaderPlaces {
 		if dir = root.Path(dir); system.IsDir(filepath.Join(dir, "loader")) || system.IsDir(filepath.Join(dir, "EFI/Linux")) {
 			dirs = append(dirs, dir)
 		}

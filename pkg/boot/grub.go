@@ -64,25 +64,17 @@ func (g *grub) complete() {
 // next is the entry of this one time, if there is one, or else the default.
 func (g *grub) next() Next {
 	stay := g.resolve(g.standing())
-	once, variable := g.once()
-	if once == "" {
-		return stay
+	grubenv := " of " + filepath.Join(g.dir, "grubenv")
+	if once := g.env["next_entry"]; once != "" && g.menu.reads("next_entry") {
+		n := g.resolve(once, "next_entry"+grubenv)
+		n.Then, n.Once = stay.Release, true
+		return n
 	}
-	n := g.resolve(once, variable+" of "+filepath.Join(g.dir, "grubenv"))
-	n.Then, n.Once = stay.Release, true
-	return n
-}
-
-// once is the entry that is started one time only, and the variable of grubenv
-// that names it.
-func (g *grub) once() (value, variable string) {
-	if v := g.env["next_entry"]; v != "" && g.menu.reads("next_entry") {
-		return v, "next_entry"
+	// Old tools set saved_entry for one time, and have the menu put it back.
+	if before := g.env["prev_saved_entry"]; before != "" && g.menu.uses["prev_saved_entry"] && g.menu.reads("saved_entry") {
+		stay.Then, stay.Once = g.resolve(before, "prev_saved_entry"+grubenv).Release, true
 	}
-	if v := g.env["prev_saved_entry"]; v != "" && g.menu.uses["prev_saved_entry"] {
-		return v, "prev_saved_entry"
-	}
-	return "", ""
+	return stay
 }
 
 // standing is the entry that is started without a choice for one time, and
@@ -132,22 +124,31 @@ func (g *grub) kernel(it item, source, value string) Next {
 	path, release := it.linux, ""
 	switch {
 	case it.entry != nil:
-		path, release = it.entry.image, it.entry.release(g.root, g.releases())
-	case path != "" && !strings.Contains(path, "$"):
-		release = releaseOf(g.root, g.releases(), g.onDisk(path))
-	}
-	switch {
-	case release != "":
-		return Next{Release: release, Why: why}
+		if path = it.entry.image; path == "" {
+			return unknown("", fmt.Sprintf("%s, whose image is not there", why))
+		}
+		release = it.entry.release(g.root, g.releases())
 	case path == "":
 		return unknown("", fmt.Sprintf("%s, which is the entry %q, and that starts no Linux kernel", why, it.title))
+	case !strings.Contains(strings.TrimPrefix(path, "($root)"), "$"):
+		file := g.onDisk(path)
+		if !system.IsFile(file) {
+			return unknown("", fmt.Sprintf("%s, which starts %s, and that is not here: it may be another system's", why, path))
+		}
+		release = releaseOf(g.root, g.releases(), file)
 	}
-	return unknown("", fmt.Sprintf("%s, which starts %s, and nothing tells its release", why, path))
+	if release == "" {
+		return unknown("", fmt.Sprintf("%s, which starts %s, and nothing tells its release", why, path))
+	}
+	return Next{Release: release, Why: why}
 }
 
 // onDisk is where an image is that GRUB knows by a path on its own file system,
 // which may be that of /boot or have the names of subvolumes in front.
 func (g *grub) onDisk(path string) string {
+	if strings.HasPrefix(path, "(") { // a device, such as ($root)
+		_, path, _ = strings.Cut(path, ")")
+	}
 	for rest := path; rest != ""; {
 		for _, file := range []string{g.root.Path(rest), g.root.Path("/boot" + rest)} {
 			if system.IsFile(file) {

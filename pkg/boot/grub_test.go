@@ -49,6 +49,11 @@ if [ "$grub_platform" = "efi" ]; then
 		fwsetup
 	}
 fi
+menuentry 'Hypervisor' --id xen {
+	multiboot2 /boot/xen.gz placeholder
+	module2 --nounzip ($root)/vmlinuz-6.12.9-amd64 placeholder
+}
+menuentry 'Elsewhere' --id other { linux /boot/vmlinuz-6.12.7-amd64 ; }
 menuentry 'Windows' --id win { chainloader /EFI/Microsoft/Boot/bootmgfw.efi }
 `
 
@@ -71,6 +76,8 @@ func TestGrub(t *testing.T) {
 		{"gone", "", recent, "the menu's first entry"},
 		{"99", "", recent, "the menu's first entry"},
 		{"win", "", "", "starts no Linux kernel"},
+		{"xen", "", old, ""},
+		{"other", "", "", "may be another system's"},
 		{"3", "", "", "decided when the menu is shown"},
 		{"${saved_entry}", "", recent, "has no saved_entry"},
 		{"${saved_entry}", "saved_entry=advanced>a9", old, "saved_entry of"},
@@ -91,6 +98,15 @@ func TestGrub(t *testing.T) {
 		if n.Once != once || once && n.Then != recent {
 			t.Errorf("%q: Next = %+v; want once %v", tt.env, n, once)
 		}
+	}
+}
+
+// What tools before GRUB 2.02 did for one time.
+func TestGrubPrevious(t *testing.T) {
+	text := fmt.Sprintf(head, "${saved_entry}") + "if [ \"${prev_saved_entry}\" ]; then\n  set saved_entry=\"${prev_saved_entry}\"\nfi\n" + entries
+	h := machine(t, two(map[string]string{"boot/grub/grub.cfg": text, "boot/grub/grubenv": environmentBlock("saved_entry=advanced>a9", "prev_saved_entry=0")}))
+	if n := Look(h).Next; n.Release != "6.12.9-amd64" || !n.Once || n.Then != "6.12.10-amd64" {
+		t.Errorf("Next = %+v", n)
 	}
 }
 

@@ -90,8 +90,13 @@ func (l *listing) images() {
 // isImageName tells images of kernels that are meant to be used from everything
 // else in /boot: copies for emergencies and earlier builds are none.
 func isImageName(name string) bool {
-	if strings.Contains(name, "-rescue") || strings.HasSuffix(name, ".old") {
+	if strings.Contains(name, "-rescue") || strings.Contains(name, ".dpkg-") {
 		return false
+	}
+	for _, suffix := range []string{".old", ".bak", ".sig", ".signed", ".hmac"} {
+		if strings.HasSuffix(name, suffix) {
+			return false
+		}
 	}
 	return slices.ContainsFunc(imagePrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 }

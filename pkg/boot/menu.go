@@ -1,6 +1,9 @@
 package boot
 
-import "strings"
+import (
+	"path"
+	"strings"
+)
 
 // menu is what is read of a grub.cfg; nothing of it is run.
 type menu struct {
@@ -37,6 +40,24 @@ type item struct {
 	perhaps bool
 	// entry is the Boot Loader Specification's entry that it stands for.
 	entry *entry
+}
+
+// start notes the image that a command of an entry loads: linux and its
+// variants, or the first module of a hypervisor.
+func (it *item) start(words []string) {
+	module := strings.HasPrefix(words[0], "module")
+	if it.linux != "" || !module && !strings.HasPrefix(words[0], "linux") {
+		return
+	}
+	for _, w := range words[1:] {
+		switch {
+		case strings.HasPrefix(w, "--"):
+			continue
+		case !module || isImageName(path.Base(w)):
+			it.linux = w
+		}
+		return
+	}
 }
 
 // parseMenu reads the menu entries and defaults of a grub.cfg.
@@ -91,9 +112,7 @@ func (p *menuParser) run(words []string, body *item, before int) (it item, ok bo
 	case opens: // a function or a bare block
 		p.block(&item{})
 	case body != nil:
-		if strings.TrimPrefix(name, "linux") != name && body.linux == "" && len(words) > 1 {
-			body.linux = words[1]
-		}
+		body.start(words)
 	default:
 		p.note(words, before)
 	}

@@ -34,7 +34,11 @@ func (s *search) extlinux() (n Next, found bool) {
 			return unknown("", why+", which starts no Linux kernel"), true
 		}
 		g := grub{search: s}
-		if r := releaseOf(s.root, s.releases(), g.onDisk("/"+strings.TrimLeft(image, "./"))); r != "" {
+		file := g.onDisk("/" + strings.TrimLeft(image, "./"))
+		if !system.IsFile(file) {
+			return unknown("", fmt.Sprintf("%s, which starts %s, and that is not here", why, image)), true
+		}
+		if r := releaseOf(s.root, s.releases(), file); r != "" {
 			return Next{Release: r, Why: why}, true
 		}
 		return unknown("", fmt.Sprintf("%s, which starts %s, and nothing tells its release", why, image)), true
@@ -68,6 +72,23 @@ func parseExtlinux(text string) (label, image string) {
 		label = first
 	}
 	return label, images[label]
+}
+
+// unread answers for boot loaders whose choice this program cannot read.
+func (s *search) unread() (n Next, found bool) {
+	if s.efi.loader != "" {
+		return unknown(s.efi.loader, s.efi.loader+" has started this machine, and this program does not read what it starts next"), true
+	}
+	for _, l := range []struct{ name, file string }{
+		{"the firmware of the Raspberry Pi", "/boot/firmware/config.txt"}, {"the firmware of the Raspberry Pi", "/boot/config.txt"},
+		{"rEFInd", "/boot/efi/EFI/refind/refind.conf"}, {"rEFInd", "/efi/EFI/refind/refind.conf"}, {"rEFInd", "/boot/EFI/refind/refind.conf"},
+		{"Limine", "/boot/limine.conf"}, {"Limine", "/boot/limine/limine.conf"}, {"Limine", "/boot/EFI/limine/limine.conf"},
+	} {
+		if system.IsFile(s.root.Path(l.file)) {
+			return unknown("", l.name+" chooses the kernel, and this program does not read what it starts next ("+s.root.Path(l.file)+")"), true
+		}
+	}
+	return Next{}, false
 }
 
 // flashKernel answers for boards whose kernel flash-kernel has written: it

@@ -1,11 +1,9 @@
 package boot
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"dkms/pkg/system"
@@ -15,21 +13,19 @@ import (
 func (s *search) systemdBoot() (n Next, found bool) {
 	dirs := s.bootPartitions()
 	if len(dirs) == 0 {
+		if s.efi.loader == systemdBootName {
+			return unknown("", "the entries of systemd-boot are not to be found in "+strings.Join(s.paths(loaderPlaces), ", ")+"; they may be readable by root only"), true
+		}
 		return Next{}, false
 	}
-	for _, dir := range dirs {
-		if _, err := os.ReadDir(dir); errors.Is(err, fs.ErrPermission) {
-			return unknown("", dir+" can be read by root only"), true
-		}
-	}
-	all := sortedForSystemd(readEntries(s.root, dirs))
 	var list []entry
-	for _, e := range all {
+	for _, e := range sortedForSystemd(readEntries(s.root, dirs)) {
 		if e.image != "" {
 			list = append(list, e)
 		}
 	}
-	b := systemdBoot{search: s, entries: list, config: loaderDefault(dirs)}
+	b := systemdBoot{search: s, entries: list}
+	b.preferred, b.byDefault = loaderConf(dirs)
 	return b.next(), true
 }
 
@@ -38,42 +34,58 @@ func (s *search) systemdBoot() (n Next, found bool) {
 func (s *search) bootPartitions() []string {
 	dirs := loaderDirs(s.root)
 	for _, dir := range dirs {
-		if s.efi.loader == "systemd-boot" || system.IsFile(filepath.Join(dir, "loader/loader.conf")) || system.IsDir(filepath.Join(dir, "EFI/systemd")) {
+		if s.efi.loader == systemdBootName || system.IsFile(filepath.Join(dir, "loader/loader.conf")) || system.IsDir(filepath.Join(dir, "EFI/systemd")) {
 			return dirs
 		}
 	}
 	return nil
 }
 
+func (s *search) paths(places []string) []string {
+	list := make([]string, len(places))
+	for i, p := range places {
+		list[i] = s.root.Path(p)
+	}
+	return list
+}
+
 // systemdBoot is the entries of systemd-boot in the order of its menu.
 type systemdBoot struct {
 	*search
 	entries []entry
-	// config is the default of loader.conf, and where that is.
-	config [2]string
+	// preferred and byDefault are from loader.conf.
+	preferred, byDefault setting
+}
+
+// setting is a name or pattern of entries, and where it stands.
+type setting struct{ pattern, source string }
+
+// variable is a setting that the firmware keeps.
+func (b *systemdBoot) variable(name string) setting {
+	return setting{b.efi.text(name), "EFI variable " + name}
 }
 
 // next asks what systemd-boot does, in its order (systemd-boot(7), loader.conf(5)).
 func (b *systemdBoot) next() Next {
 	stay := b.standing()
-	once := b.efi.text("LoaderEntryOneShot")
-	if once == "" {
-		return stay
+	if n, ok := b.named(b.variable("LoaderEntryOneShot"), b.entries); ok {
+		n.Then, n.Once = stay.Release, true
+		return n
 	}
-	n, ok := b.named(once, "EFI variable LoaderEntryOneShot")
-	if !ok {
-		return stay
-	}
-	n.Then, n.Once = stay.Release, true
-	return n
+	return stay
 }
 
+// standing is the entry of every start: a preferred one that has not run out of
+// tries, or the default, whether it has or not, or the first of the menu.
 func (b *systemdBoot) standing() Next {
-	for _, d := range [][2]string{{b.efi.text("LoaderEntryDefault"), "EFI variable LoaderEntryDefault"}, b.config} {
-		if d[0] == "@saved" {
-			d = [2]string{b.efi.text("LoaderEntryLastBooted"), d[1] + " is @saved, and LoaderEntryLastBooted"}
+	good := slices.DeleteFunc(slices.Clone(b.entries), func(e entry) bool { return e.left == 0 })
+	for _, s := range []setting{b.variable("LoaderEntryPreferred"), b.preferred} {
+		if n, ok := b.named(s, good); ok {
+			return n
 		}
-		if n, ok := b.named(d[0], d[1]); ok {
+	}
+	for _, s := range []setting{b.variable("LoaderEntryDefault"), b.byDefault} {
+		if n, ok := b.named(s, b.entries); ok {
 			return n
 		}
 	}
@@ -83,14 +95,17 @@ func (b *systemdBoot) standing() Next {
 	return b.kernel(b.entries[0], "it is the first entry of systemd-boot's menu")
 }
 
-// named finds the entry that a name or pattern means; case does not matter.
-func (b *systemdBoot) named(pattern, source string) (n Next, ok bool) {
-	pattern = strings.ToLower(pattern)
+// named finds the first entry that a setting means; case does not matter.
+func (b *systemdBoot) named(s setting, entries []entry) (n Next, ok bool) {
+	if s.pattern == "@saved" {
+		s = setting{b.efi.text("LoaderEntryLastBooted"), s.source + " is @saved, and LoaderEntryLastBooted"}
+	}
+	pattern := strings.ToLower(s.pattern)
 	if pattern == "" {
 		return Next{}, false
 	}
-	why := fmt.Sprintf("%s is %q", source, pattern)
-	for _, e := range b.entries {
+	why := fmt.Sprintf("%s is %q", s.source, pattern)
+	for _, e := range entries {
 		if match, err := filepath.Match(pattern, strings.ToLower(e.id)); err == nil && match || strings.ToLower(e.id) == pattern {
 			return b.kernel(e, why), true
 		}
@@ -108,22 +123,28 @@ func (b *systemdBoot) kernel(e entry, why string) Next {
 	return unknown("", fmt.Sprintf("%s, which starts %s, and nothing tells its release", why, e.image))
 }
 
-// loaderDefault is the default of loader.conf, which is on the EFI system
-// partition, and where it stands.
-func loaderDefault(dirs []string) [2]string {
+// loaderConf reads the settings of loader.conf, which is on the EFI system
+// partition.
+func loaderConf(dirs []string) (preferred, byDefault setting) {
 	for _, dir := range dirs {
 		path := filepath.Join(dir, "loader/loader.conf")
 		data, err := system.ReadRegular(path, maxWord)
 		if err != nil {
 			continue
 		}
-		value := ""
 		for line := range strings.Lines(string(data)) {
-			if words := strings.Fields(line); len(words) > 1 && words[0] == "default" {
-				value = words[1]
+			words := strings.Fields(line)
+			if len(words) < 2 {
+				continue
+			}
+			switch words[0] {
+			case "preferred":
+				preferred = setting{words[1], "preferred of " + path}
+			case "default":
+				byDefault = setting{words[1], "default of " + path}
 			}
 		}
-		return [2]string{value, "default of " + path}
+		break
 	}
-	return [2]string{}
+	return preferred, byDefault
 }

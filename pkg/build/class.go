@@ -280,7 +280,7 @@ func (d diagnosis) advice(log, module string) string {
 	case wrongMachine:
 		return log + "; install the headers of this kernel for this machine, or build on the machine that they are for"
 	case otherKernel:
-		return log + "; the makefile asks uname for the kernel: name the kernel in dkms.conf, as in MAKE=\"make -C $kernel_source_dir M=$dkms_tree/$module/$module_version/build\""
+		return log + "; the makefile asks uname for the kernel: name the kernel in dkms.conf, as in MAKE=\"make -C $kernel_source_dir M=$dkms_tree/$PACKAGE_NAME/$PACKAGE_VERSION/build\""
 	case patchApplied:
 		return log + "; take the patch out of PATCH[] in dkms.conf, or give it a PATCH_MATCH"
 	case patchOutdated:

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -126,11 +127,35 @@ func (r *reason) look(line string) {
 	case isError(line):
 		r.begin(line)
 	case isStated(line) && (r.stated == nil || listed && len(r.stated) <= errorContext):
+		if r.stated == nil {
+			r.stated = warnedBefore(line, r.before)
+		}
 		r.stated, r.listing = append(r.stated, line), true
 	case r.refused == nil && isRefusal(line):
 		r.refused = []string{line}
 	}
 	r.before = append(r.before[max(0, len(r.before)-maxBefore+1):], line)
+}
+
+// warnedBefore are the lines by which a makefile leads up to the one in which it
+// gives up: $(warning) and $(error) have the name of the makefile in front.
+func warnedBefore(line string, before []string) []string {
+	place, _, ok := strings.Cut(line, ": ***")
+	file, number, both := cutLast(place, ":")
+	if _, err := strconv.Atoi(number); !ok || !both || err != nil {
+		return nil
+	}
+	var list []string
+	for i := len(before) - 1; i >= 0 && len(list) < errorContext; i-- {
+		if !strings.HasPrefix(before[i], file+":") {
+			break
+		}
+		if _, text, _ := strings.Cut(before[i], ": "); strings.Trim(text, "=*-#. ") != "" {
+			list = append(list, before[i])
+		}
+	}
+	slices.Reverse(list)
+	return list
 }
 
 // begin notes an error. One of a test program counts only where there is no

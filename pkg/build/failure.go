@@ -1,0 +1,67 @@
+package build
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/system"
+)
+
+// failedBy says what failed and how the command line ended; that a shell ran it
+// is of no interest.
+func failedBy(what string, err error) error {
+	if e, ok := errors.AsType[*system.ExitError](err); ok {
+		return fmt.Errorf("%s: %s", what, e.How())
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// failed makes the error of a step of the build, with the reason that the log
+// gives.
+func (w *work) failed(code exit.Code, err error) error {
+	return w.blame(code, err, FirstError(w.scratch.log))
+}
+
+// unfit makes the error of a build that ended well and left nothing to use.
+// Where something was refused on the way, make carried on after it.
+func (w *work) unfit(code exit.Code, err error) error {
+	var lines []string
+	if line := Refused(w.scratch.log); line != "" && w.scratch.private != "" {
+		lines = []string{line}
+	}
+	return w.blame(code, err, lines)
+}
+
+// blame makes the error of a failure: what failed, why, as far as lines of the
+// log tell, and where the rest of the log will be.
+func (w *work) blame(code exit.Code, err error, lines []string) error {
+	w.faulty = true
+	d := diagnose(append(lines, err.Error()), w.Kernel.Release, w.scratch.private != "")
+	if _, ended := errors.AsType[*stalled](err); ended {
+		d = diagnosis{class: stall}
+	}
+	log := "the whole log is in " + w.Tree.ScratchLog(w.ID)
+	hint := d.advice(log, w.ID.Name)
+	own := exit.Hint(err)
+	if found := w.exporter(lines); found != "" {
+		d, own = diagnosis{}, found
+	}
+	if own != "" && d.class == unknown {
+		hint = own + "; " + log
+	}
+	what := strings.ReplaceAll(err.Error(), w.scratch.real, w.scratch.dir)
+	text := fmt.Sprintf("%s: kernel %s: %s%s", w.ID, w.Kernel.Release, what, d.words())
+	for _, line := range lines {
+		text += "\n  " + line
+	}
+	failed := exit.Errorf(code, "%s", text).WithHint("%s", hint)
+	switch {
+	case d.class == memory:
+		return &memoryError{failed}
+	case d.passes():
+		return failed
+	}
+	return &Failure{failed, w.fingerprint}
+}
