@@ -60,6 +60,7 @@ func verbs() []verb {
 		&kernelPreinstVerb{},
 		&kernelPostinstVerb{},
 		&kernelPrermVerb{},
+		&versionVerb{},
 	}
 }
 
