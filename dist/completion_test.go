@@ -53,12 +53,13 @@ func notTrapped(t *testing.T, root string) {
 type completion struct{ line, want, not string }
 
 // takes says what each verb is about: "added" modules, "sources", both, or
-// kernels only. Every verb has a kernel but ldtarball.
+// kernels only. Every verb has a kernel but
+// those that are about a file or nothing.
 var takes = map[string]string{
 	"add": "sources", "build": "added sources", "install": "added sources", "uninstall": "added", "unbuild": "added", "remove": "added",
 	"status": "added", "match": "added", "mktarball": "added", "why": "added", "log": "added", "sign": "added", "lint": "added",
 	"autoinstall": "", "check": "", "doctor": "", "rehearse": "", "mok": "", "generate_mok": "", "ldtarball": "file", "export": "added", "import": "",
-	"kernel_preinst": "", "kernel_postinst": "", "kernel_prerm": "",
+	"version": "nothing", "kernel_preinst": "", "kernel_postinst": "", "kernel_prerm": "",
 }
 
 // everyVerb has what must be offered for each verb: modules, their versions
@@ -82,7 +83,7 @@ func everyVerb(t *testing.T) (list []completion) {
 		if strings.Contains(what, "added") && v != "match" { // of which it takes the version from the template
 			list = append(list, completion{line + "hello/", "hello/1.0 hello/2.0", "zfs-kmod/2.1.11"})
 		}
-		if what != "file" {
+		if what != "file" && what != "nothing" {
 			list = append(list, completion{line + "-k ", "6.1.0-56-amd64 6.1.0-56-rt-amd64", "hello"}, completion{line + "--kernelver ", "6.1.0-56-rt-amd64", "hello"})
 		}
 	}

@@ -13,12 +13,12 @@ import (
 
 // dryRun is "dry CODE ARG...": dkms with --dry-run must end with that status
 // and leave every file of the machine as it was, down to the times.
-func dryRun(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
+func dryRun(ts *testscript.TestScript, args []string) {
+	if len(args) < 2 {
 		ts.Fatalf("usage: dry CODE ARG...")
 	}
 	before := snapshot(ts)
-	wantExit(ts, false, append([]string{args[0], "dkms", "--dry-run"}, args[1:]...))
+	wantExit(ts, append([]string{args[0], "dkms", "--dry-run"}, args[1:]...))
 	after := snapshot(ts)
 	for path, what := range after {
 		if before[path] != what {

@@ -17,8 +17,8 @@ import (
 // wantMembers is "members ACTION FILE...": the JSON in the files has the
 // members that dkms(8) has in the section of the action, each of them at least
 // once, and no others.
-func wantMembers(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
+func wantMembers(ts *testscript.TestScript, args []string) {
+	if len(args) < 2 {
 		ts.Fatalf("usage: members ACTION FILE...")
 	}
 	manual, err := os.ReadFile(ts.Getenv("FAKEKERNEL") + "/../../dist/man/dkms.8")

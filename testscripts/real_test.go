@@ -32,7 +32,7 @@ func TestRealKernel(t *testing.T) {
 		Dir:                 "realkernel",
 		RequireExplicitExec: true,
 		Condition:           have,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exit": wantExit, "unlocked": unlocked, "registered": register},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exit": plain(wantExit), "unlocked": plain(unlocked), "registered": plain(register)},
 		Setup: func(env *testscript.Env) error {
 			if err := setup(env); err != nil {
 				return err
@@ -141,7 +141,7 @@ func linkKernel(root, release string) error {
 
 // register is "registered PACKAGE...": the sources of Debian's packages are
 // put where its package manager would, and added.
-func register(ts *testscript.TestScript, neg bool, args []string) {
+func register(ts *testscript.TestScript, args []string) {
 	for _, id := range args {
 		dirs, _ := filepath.Glob(filepath.Join(ts.Getenv("SOURCES"), id+"-*"))
 		if len(dirs) != 1 {

@@ -69,18 +69,28 @@ func TestScripts(t *testing.T) {
 		Deadline:            time.Time{},
 		Condition:           have,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"kernel":   makeKernel,
-			"package":  makePackage,
-			"exit":     wantExit,
-			"unlocked": unlocked,
+			"kernel":   plain(makeKernel),
+			"package":  plain(makePackage),
+			"exit":     plain(wantExit),
+			"unlocked": plain(unlocked),
 			"same":     sameTree,
-			"state":    wantState,
-			"compat":   compatScript,
-			"dry":      dryRun,
-			"members":  wantMembers,
-			"index":    wantIndex,
+			"state":    plain(wantState),
+			"compat":   plain(compatScript),
+			"dry":      plain(dryRun),
+			"members":  plain(wantMembers),
+			"index":    plain(wantIndex),
 		},
 	})
+}
+
+// plain refuses "!" before a command to which it means nothing.
+func plain(command func(*testscript.TestScript, []string)) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg {
+			ts.Fatalf("this command does not take !")
+		}
+		command(ts, args)
+	}
 }
 
 // setup lays down a machine of the distribution Debian with one kernel.
@@ -112,7 +122,7 @@ func setup(env *testscript.Env) error {
 }
 
 // makeKernel is "kernel RELEASE [SUFFIX]": one more kernel with headers.
-func makeKernel(ts *testscript.TestScript, neg bool, args []string) {
+func makeKernel(ts *testscript.TestScript, args []string) {
 	cmd := exec.Command(filepath.Join(ts.Getenv("FAKEKERNEL"), "install.sh"), append([]string{ts.Getenv("ROOT")}, args...)...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -123,7 +133,7 @@ func makeKernel(ts *testscript.TestScript, neg bool, args []string) {
 // makePackage is "package NAME VERSION [LINE...]": sources in the source tree
 // that build NAME.ko, with AUTOINSTALL and the extra lines in dkms.conf. A
 // line "-" keeps AUTOINSTALL out.
-func makePackage(ts *testscript.TestScript, neg bool, args []string) {
+func makePackage(ts *testscript.TestScript, args []string) {
 	name, version := args[0], args[1]
 	dir := filepath.Join(ts.Getenv("S"), name+"-"+version)
 	conf := []string{
@@ -160,8 +170,8 @@ func digits(s string) string {
 
 // wantExit is "exit CODE PROGRAM ARG...": the program must end with that
 // status. Its output can be looked at with stdout and stderr.
-func wantExit(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
+func wantExit(ts *testscript.TestScript, args []string) {
+	if len(args) < 2 {
 		ts.Fatalf("usage: exit CODE PROGRAM ARG...")
 	}
 	err := ts.Exec("sh", append([]string{"-c", `want=$1; shift; "$@"; got=$?; [ $got = $want ] || { echo "exit status $got; want $want" >&2; exit 1; }`, "sh"}, args...)...)
@@ -172,7 +182,7 @@ func wantExit(ts *testscript.TestScript, neg bool, args []string) {
 
 // unlocked checks that a run has left nothing of its own behind: no temporary
 // file in the trees, no stage, no scratch directory with anything in it.
-func unlocked(ts *testscript.TestScript, neg bool, args []string) {
+func unlocked(ts *testscript.TestScript, args []string) {
 	err := filepath.WalkDir(ts.Getenv("ROOT"), func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -215,7 +225,7 @@ func sameTree(ts *testscript.TestScript, neg bool, args []string) {
 
 // wantState is "state LINE...": dkms status must print these lines and no
 // others.
-func wantState(ts *testscript.TestScript, neg bool, args []string) {
+func wantState(ts *testscript.TestScript, args []string) {
 	ts.Check(ts.Exec("dkms", "status"))
 	want := ""
 	for _, line := range args {
@@ -227,7 +237,7 @@ func wantState(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // wantIndex is "index": depmod would write the very index that is there.
-func wantIndex(ts *testscript.TestScript, neg bool, args []string) {
+func wantIndex(ts *testscript.TestScript, args []string) {
 	read := func() map[string]string {
 		files := map[string]string{}
 		names, err := filepath.Glob(filepath.Join(ts.Getenv("I"), "modules.*"))
@@ -248,7 +258,7 @@ func wantIndex(ts *testscript.TestScript, neg bool, args []string) {
 
 // compatScript is "compat SCRIPT...": shell scripts that are shipped in dist
 // come to $WORK, changed to work on the machine below $ROOT.
-func compatScript(ts *testscript.TestScript, neg bool, args []string) {
+func compatScript(ts *testscript.TestScript, args []string) {
 	dkms, err := exec.LookPath("dkms")
 	ts.Check(err)
 	root := ts.Getenv("ROOT")

@@ -66,7 +66,7 @@ _dkms() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local verb='' module='' word before='' i
 	local verbs='add build install uninstall unbuild remove autoinstall status match
-		mktarball ldtarball export import check why log doctor rehearse lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm'
+		mktarball ldtarball export import check why log doctor rehearse lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm version'
 	local common='--verbose --quiet --debug --dkmstree --sourcetree --installtree --help'
 	local one='--module -v --kernelver --arch -c --config --directive --dry-run'
 	COMPREPLY=()
@@ -155,6 +155,7 @@ _dkms() {
 		sign) _dkms_reply "$cur" "$common --kernelver --arch --no-depmod --dry-run" ;;
 		mok) _dkms_reply "$cur" "$common --kernelver --password-file --hash-file --dry-run --json" ;;
 		generate_mok) _dkms_reply "$cur" "$common --kernelver --dry-run" ;;
+		version) _dkms_reply "$cur" "$common --json" ;;
 		kernel_*) _dkms_reply "$cur" "$common --kernelver --arch --no-depmod --dry-run" ;;
 		esac
 		return
@@ -163,7 +164,7 @@ _dkms() {
 	case $verb in
 	'') _dkms_reply "$cur" "$verbs" ;;
 	mok) _dkms_reply "$cur" 'status enroll' ;;
-	check | doctor | rehearse | autoinstall | generate_mok | kernel_*) ;;
+	check | doctor | rehearse | autoinstall | generate_mok | kernel_* | version) ;;
 	export) _dkms_reply "$cur" "$(_dkms_modules "$cur")" ;;
 	add | build | install | ldtarball | import)
 		if [[ -z $module ]]; then

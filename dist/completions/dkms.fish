@@ -2,7 +2,7 @@
 
 function __dkms_verbs
     printf '%s\n' add build install uninstall unbuild remove autoinstall status match \
-        mktarball ldtarball export import check why log doctor rehearse lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm
+        mktarball ldtarball export import check why log doctor rehearse lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm version
 end
 
 function __dkms_kernels
@@ -69,6 +69,7 @@ complete -c dkms -n 'not __dkms_verb' -a generate_mok -d 'make the signing key'
 complete -c dkms -n 'not __dkms_verb' -a kernel_preinst -d 'drop builds for a kernel to be replaced'
 complete -c dkms -n 'not __dkms_verb' -a kernel_postinst -d 'install what is missing for a new kernel'
 complete -c dkms -n 'not __dkms_verb' -a kernel_prerm -d 'drop builds for a kernel to be removed'
+complete -c dkms -n 'not __dkms_verb' -a version -d 'which dkms this is'
 
 complete -c dkms -n '__dkms_in build install uninstall unbuild remove status match mktarball export why log lint sign' -a '(__dkms_added)'
 complete -c dkms -n '__dkms_in mok; and not __dkms_in status enroll' -a 'status enroll'
@@ -106,7 +107,7 @@ complete -c dkms -n '__dkms_in uninstall unbuild remove mktarball' -l all -d 'al
 complete -c dkms -n '__dkms_in mktarball' -l binaries-only -d 'without sources'
 complete -c dkms -n '__dkms_in mktarball' -l source-only -d 'without builds'
 complete -c dkms -n '__dkms_in match' -l templatekernel -x -a '(__dkms_kernels)' -d template
-complete -c dkms -n '__dkms_in status check why doctor rehearse mok autoinstall export import' -l json -d 'print JSON'
+complete -c dkms -n '__dkms_in status check why doctor rehearse mok autoinstall export import version' -l json -d 'print JSON'
 complete -c dkms -n '__dkms_in doctor' -l fix -d 'do what is safe'
 complete -c dkms -n '__dkms_in rehearse' -l headers -x -a '(__fish_complete_directories)' -d 'kernel headers'
 complete -c dkms -n '__dkms_in mok' -l password-file -r -F -d 'file with the password'

@@ -69,6 +69,7 @@ func verbs() []verb {
 		&kernelPrermVerb{},
 		&packagingInstalledVerb{},
 		&packagingRemovedVerb{},
+		&versionVerb{},
 	}
 }
 

@@ -17,7 +17,7 @@ func testEnroll(t *testing.T, i image) {
 		args: m.firmware(filepath.Join(m.dir, "vars")), limit: patience,
 	})
 	waits := "waiting for confirmation at the next start (MokNew)"
-	judge(t, strings.Contains(r["before"].text, "Certificate is known to: nowhere"), "enrolment: nobody knows a new certificate", r["generate"].text, r["before"].text)
+	judge(t, strings.Contains(r.get("before").text, "Certificate is known to: nowhere"), "enrolment: nobody knows a new certificate", r.get("generate").text, r.get("before").text)
 	for _, c := range []struct{ section, claim string }{
 		{"enroll", "mokutil takes the password from a file"},
 		{"holds", "the firmware's MokNew is our certificate"},
@@ -31,13 +31,13 @@ func testEnroll(t *testing.T, i image) {
 		{"pem", "a certificate in a PEM file can be enrolled"},
 		{"pem holds", "MokNew is that certificate"},
 	} {
-		judge(t, r.has(c.section) && r[c.section].status == 0, "enrolment: "+c.claim, r[c.section].text)
+		judge(t, r.has(c.section) && r.get(c.section).status == 0, "enrolment: "+c.claim, r.get(c.section).text)
 	}
-	judge(t, strings.Contains(r["new"].text, "DKMS module signing key"), "enrolment: mokutil lists the request", r["new"].text)
-	judge(t, strings.Contains(r["status"].text, waits), "enrolment: mok status tells of the request", r["status"].text)
-	judge(t, strings.Contains(r["json"].text, `"pending": true`), "enrolment: mok status --json does, too", r["json"].text)
-	judge(t, strings.Contains(r["again"].text, "waits already"), "enrolment: the second time says that it waits already", r["again"].text)
-	judge(t, !strings.Contains(r["revoked"].text, waits), "enrolment: mok status forgets a request that was revoked", r["revoked"].text)
-	judge(t, r["nobody"].status != 0 && strings.Contains(r["nobody"].text, "--password-file"), "enrolment: without a terminal it fails and says how to go on", r["nobody"].text)
-	judge(t, !strings.Contains(r["nobody new"].text, "DKMS"), "enrolment: and nothing is requested then", r["nobody new"].text)
+	judge(t, strings.Contains(r.get("new").text, "DKMS module signing key"), "enrolment: mokutil lists the request", r.get("new").text)
+	judge(t, strings.Contains(r.get("status").text, waits), "enrolment: mok status tells of the request", r.get("status").text)
+	judge(t, strings.Contains(r.get("json").text, `"pending": true`), "enrolment: mok status --json does, too", r.get("json").text)
+	judge(t, strings.Contains(r.get("again").text, "waits already"), "enrolment: the second time says that it waits already", r.get("again").text)
+	judge(t, !strings.Contains(r.get("revoked").text, waits), "enrolment: mok status forgets a request that was revoked", r.get("revoked").text)
+	judge(t, r.get("nobody").status != 0 && strings.Contains(r.get("nobody").text, "--password-file"), "enrolment: without a terminal it fails and says how to go on", r.get("nobody").text)
+	judge(t, !strings.Contains(r.get("nobody new").text, "DKMS"), "enrolment: and nothing is requested then", r.get("nobody new").text)
 }

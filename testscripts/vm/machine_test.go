@@ -86,9 +86,9 @@ func (m *machine) boot(b boot) report {
 	out, err := cmd.CombinedOutput()
 	chroot.Check(m.t, errors.Join(os.RemoveAll(m.path("payload")), os.Remove(m.path("payload.tar"))))
 	m.t.Logf("boot %d of %s by %s took %.0f s", m.boots, b.release, b.init, time.Since(start).Seconds())
-	r := readReport(results)
+	r := readReport(m.t, results)
 	if data, err := os.ReadFile(console); err == nil {
-		r["console"] = section{text: strings.ReplaceAll(string(data), "\r", "")}
+		r.sections["console"] = section{text: strings.ReplaceAll(string(data), "\r", "")}
 	}
 	if b.cut > 0 && r.has("verified") {
 		return r
@@ -104,7 +104,7 @@ func (m *machine) boot(b boot) report {
 func cutPower(ctx context.Context, cut func(), results string, after time.Duration) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for !readReport(results).has("verified") {
+	for !readReport(nil, results).has("verified") {
 		select {
 		case <-ctx.Done():
 			return
@@ -175,16 +175,19 @@ func (m *machine) path(name string) string {
 
 // report is what a guest has sent: what a section's command said, and how it
 // ended.
-type report map[string]section
+type report struct {
+	t        testing.TB
+	sections map[string]section
+}
 
 type section struct {
 	text   string
 	status int
 }
 
-func readReport(path string) report {
+func readReport(t testing.TB, path string) report {
 	data, _ := os.ReadFile(path)
-	r := report{}
+	r := report{t, map[string]section{}}
 	name, text := "", ""
 	for line := range strings.Lines(strings.ReplaceAll(string(data), "\r", "")) {
 		mark := strings.TrimSuffix(line, "\n")
@@ -193,7 +196,7 @@ func readReport(path string) report {
 		} else if ended, ok := strings.CutPrefix(mark, "=== end "+name+" "); ok && name != "" {
 			status, err := strconv.Atoi(ended)
 			if err == nil {
-				r[name] = section{strings.TrimSpace(text), status}
+				r.sections[name] = section{strings.TrimSpace(text), status}
 			}
 		} else {
 			text += line
@@ -203,13 +206,24 @@ func readReport(path string) report {
 }
 
 func (r report) has(name string) bool {
-	_, ok := r[name]
+	_, ok := r.sections[name]
 	return ok
+}
+
+// get is a section. One that never ran is a failure: it has no text and the
+// status of success.
+func (r report) get(name string) section {
+	r.t.Helper()
+	s, ok := r.sections[name]
+	if !ok {
+		r.t.Errorf("FAIL the section %q is not in the report", name)
+	}
+	return s
 }
 
 // field finds KEY=VALUE in a section.
 func (r report) field(name, key string) string {
-	for line := range strings.Lines(r[name].text) {
+	for line := range strings.Lines(r.get(name).text) {
 		if value, ok := strings.CutPrefix(strings.TrimSpace(line), key+"="); ok {
 			return value
 		}

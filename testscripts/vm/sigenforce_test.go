@@ -24,16 +24,16 @@ func testSigEnforce(t *testing.T, i image) {
 	const enforce = "module.sig_enforce=1"
 
 	r := m.boot(boot{init: systemdInit, first: []string{idle}, job: "sig_first.sh", cmdline: enforce, limit: patience})
-	judge(t, r["enforced"].text == "Y", "signatures: they are enforced", r["enforced"].text)
+	judge(t, r.get("enforced").text == "Y", "signatures: they are enforced", r.get("enforced").text)
 	refused(t, r, "without our certificate", "unsigned", "foreign", "ours")
-	judge(t, r["check"].status != 0 && strings.Contains(r["check"].text, "untrusted"), "signatures, without our certificate: check says that ours is not trusted", r["check"].text)
+	judge(t, r.get("check").status != 0 && strings.Contains(r.get("check").text, "untrusted"), "signatures, without our certificate: check says that ours is not trusted", r.get("check").text)
 
 	for _, where := range []string{"db", "MOK"} {
 		when := "Secure Boot, our certificate in " + where
 		uefi := m.enroll(where)
 		r = m.boot(boot{init: systemdInit, job: "sig_first.sh", args: uefi, limit: patience})
-		judge(t, strings.Contains(r["lockdown"].text, "[integrity]") && strings.Contains(r["dmesg"].text, "Secure boot enabled"),
-			"signatures, "+when+": it locks the kernel down", r["lockdown"].text, r["dmesg"].text)
+		judge(t, strings.Contains(r.get("lockdown").text, "[integrity]") && strings.Contains(r.get("dmesg").text, "Secure boot enabled"),
+			"signatures, "+when+": it locks the kernel down", r.get("lockdown").text, r.get("dmesg").text)
 		refused(t, r, when, "unsigned", "foreign")
 		accepted(t, r, when)
 	}
@@ -46,7 +46,7 @@ func (m *machine) enroll(where string) []string {
 	m.t.Helper()
 	uefi := m.firmware(filepath.Join(m.dir, "vars-"+where))
 	r := m.boot(boot{init: systemdInit, job: "sig_enroll.sh", files: map[string]string{"where": where}, args: uefi, limit: patience})
-	judge(m.t, r["enroll"].status == 0, "signatures: the certificate is enrolled as "+where, r["enroll"].text)
+	judge(m.t, r.get("enroll").status == 0, "signatures: the certificate is enrolled as "+where, r.get("enroll").text)
 	return uefi
 }
 
@@ -69,16 +69,16 @@ func (m *machine) firmware(vars string) []string {
 func refused(t *testing.T, r report, when string, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		s := r["insmod "+name]
+		s := r.get("insmod " + name)
 		because := strings.Contains(s.text, "Key was rejected") || strings.Contains(s.text, "Required key not available") ||
-			strings.Contains(s.text, "Operation not permitted") && strings.Contains(r["dmesg"].text, "Lockdown: insmod")
-		judge(t, s.status != 0 && because, "signatures, "+when+": "+name+" is refused", s.text, r["sig_id "+name].text, r["dmesg"].text)
+			strings.Contains(s.text, "Operation not permitted") && strings.Contains(r.get("dmesg").text, "Lockdown: insmod")
+		judge(t, s.status != 0 && because, "signatures, "+when+": "+name+" is refused", s.text, r.get("sig_id "+name).text, r.get("dmesg").text)
 	}
 }
 
 // accepted wants the kernel to load our module, and us to know it.
 func accepted(t *testing.T, r report, when string) {
 	t.Helper()
-	judge(t, r["insmod ours"].status == 0 && r["taint ours"].text == "O", "signatures, "+when+": ours is loaded and taints the kernel as foreign only", r["taint ours"].text, r["insmod ours"].text, r["dmesg"].text, r["keys"].text)
-	judge(t, r["check"].status == 0, "signatures, "+when+": check calls the kernel ready", r["check"].text, r["keys"].text)
+	judge(t, r.get("insmod ours").status == 0 && r.get("taint ours").text == "O", "signatures, "+when+": ours is loaded and taints the kernel as foreign only", r.get("taint ours").text, r.get("insmod ours").text, r.get("dmesg").text, r.get("keys").text)
+	judge(t, r.get("check").status == 0, "signatures, "+when+": check calls the kernel ready", r.get("check").text, r.get("keys").text)
 }
