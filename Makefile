@@ -21,6 +21,7 @@ BIN      = bin
 # of kernel-install and a word on what is left to do, where that is no help.
 DISTRO   = auto
 FUZZTIME = 10s
+ARCHES   = amd64 arm64 riscv64 ppc64le ppc64 loong64 s390x arm 386 mips64le
 
 GO          = go
 # Without symbols; empty where the package manager takes them out itself. More
@@ -102,7 +103,7 @@ dirs := /etc/dkms/framework.conf.d /var/lib/dkms
 subst = sed -e 's|/usr/sbin/dkms|$(SBIN)/dkms|g' -e 's|/usr/lib/dkms|$(LIBDIR)|g' \
 	-e 's,\(^\|[^r]\)/lib/modules,\1$(MODDIR),g' -e "s|@HOOK@|$$hook|g"
 
-.PHONY: all install uninstall test test-vm differential race lint fuzz bench demo clean man-check licenses source deb rpm test-packages test-arch test-rpm test-kernels test-busybox
+.PHONY: all install uninstall test arch test-index test-vm differential race lint fuzz bench demo clean man-check licenses source deb rpm test-packages test-arch test-rpm test-kernels test-busybox
 all:
 	$(BUILD) -o $(BIN)/dkms ./oneshot
 	$(BUILD) -o $(BIN)/dkms-hook ./hooks
@@ -143,6 +144,20 @@ test:
 	sh testscripts/setup.sh
 	$(GO) test ./...
 
+# Every architecture that there are kernels for compiles; the packages that
+# read binary formats are tested on one with the other byte order.
+arch:
+	sh testscripts/setup.sh arch
+	@set -e; for arch in $(ARCHES); do \
+		echo "GOARCH=$$arch"; \
+		CGO_ENABLED=0 GOARCH=$$arch $(GO) build -o /dev/null ./oneshot; \
+		CGO_ENABLED=0 GOARCH=$$arch $(GO) build -o /dev/null ./hooks; \
+		CGO_ENABLED=0 GOARCH=$$arch $(GO) vet ./...; \
+	done
+	CGO_ENABLED=0 GOARCH=s390x $(GO) test -short -exec qemu-s390x \
+		./pkg/module ./pkg/kernel ./pkg/tree ./pkg/image ./pkg/conf
+	CGO_ENABLED=0 GOARCH=s390x $(GO) test -short -exec qemu-s390x -run 'List|Trusted|Cut|ECDSA|Accepted|Modinfo' ./pkg/sign
+
 # Hundreds of command sequences by Debian's dkms and by ours, in two chroots,
 # and every dkms.conf that Debian ships. DIFFERENTIAL_COUNT=25 is a small part.
 differential: all
@@ -155,6 +170,13 @@ differential: all
 test-vm:
 	sh testscripts/setup.sh vm
 	$(GO) test -tags vm -run TestVM -v -count 1 -timeout 90m -parallel 2 ./testscripts/vm
+
+# Our module index and that of depmod of kmod 28, 30 and 34, byte for byte, on
+# the whole kernels of four releases of Debian in chroots below
+# /var/tmp/dkms-index. INDEX_SEQUENCES=5 is a small part.
+test-index:
+	sh testscripts/setup.sh differential
+	$(GO) test -tags index -run TestKernels -v -count 1 -timeout 180m ./pkg/index
 
 # The race detector would have every dkms that a script runs sleep for a second.
 race:

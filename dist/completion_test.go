@@ -1,6 +1,7 @@
 package dist_test
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -21,6 +22,9 @@ func completionRoot(t *testing.T) (root string) {
 		"/usr/src/linux-headers-6.1/Makefile",
 		"/lib/modules/6.1.0-56-amd64/modules.dep",
 		"/lib/modules/6.1.0-56-rt-amd64/modules.dep",
+		"/lib/modules/" + trap + "/modules.dep",
+		"/var/lib/dkms/" + trap + "/1.0/source/dkms.conf",
+		"/usr/src/" + trap + "-1/dkms.conf",
 	} {
 		write(t, root+f, "", 0o644)
 	}
@@ -32,6 +36,17 @@ func completionRoot(t *testing.T) (root string) {
 		write(t, root+"/completions/"+name, text, 0o644)
 	}
 	return root
+}
+
+// trap is the name of a directory that a shell which expands it makes a file for.
+const trap = "$(touch${IFS}trapped)"
+
+// notTrapped checks that no name was expanded.
+func notTrapped(t *testing.T, root string) {
+	t.Helper()
+	if _, err := os.Stat(root + "/trapped"); err == nil {
+		t.Error("the completion has run the name of a directory")
+	}
 }
 
 type completion struct{ line, want, not string }
@@ -162,6 +177,10 @@ printf '%s\n' "${COMPREPLY[@]}"`
 	if got, want := offer("dkms", "remove", "zf"), []string{"zfs-kmod/2.1.11"}; !slices.Equal(got, want) {
 		t.Errorf("bash: dkms remove zf offers %q; want %q", got, want)
 	}
+	if got := offer("dkms", "remove", "$"); len(got) > 0 {
+		t.Errorf("bash: dkms remove $ offers %q, which the shell would run", got)
+	}
+	notTrapped(t, root)
 }
 
 func TestFishCompletion(t *testing.T) {
@@ -176,6 +195,7 @@ func TestFishCompletion(t *testing.T) {
 		}
 		check(t, "fish", c.line, got, c.want, c.not)
 	}
+	notTrapped(t, root)
 }
 
 // zshrc makes a shell that, at ^T, prints every word that is handed to compadd

@@ -16,9 +16,11 @@ import (
 // floors are the rooms of the house from the ground up: a package imports
 // only what lies on a lower floor, or beside it on the ground floor.
 var floors = [][]string{
-	{"conf", "exit", "kernel", "module", "report", "script", "sign", "system", "tree", "version", "archive", "image"},
+	{"boot", "conf", "exit", "index", "kernel", "module", "report", "script", "sign", "system", "tree", "version", "archive", "image"},
 	{"build", "install", "lint", "plan", "prebuilt"},
-	{"engine"},
+	{"machine"},
+	{"fleet", "inspect"},
+	{"run"},
 	{"cli", "hook"},
 }
 

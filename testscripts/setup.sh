@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes sure that what the tests and the demonstration run is installed:
-# setup.sh [demo|test|differential|bench|vm]. On Debian and Ubuntu root installs it; everybody else is
+# setup.sh [demo|test|arch|differential|bench|vm]. On Debian and Ubuntu root installs it; everybody else is
 # told what is missing.
 set -eu
 what=${1-test}
@@ -21,6 +21,9 @@ if [ "$what" = test ] || [ "$what" = differential ] || [ "$what" = bench ]; then
 		/usr/include/libelf.h:libelf-dev softhsm2-util:softhsm2
 		skopeo:skopeo docker-registry:docker-registry umoci:umoci busybox:busybox-static
 		ccache:ccache distccd:distcc"
+fi
+if [ "$what" = arch ]; then
+	need="$need qemu-s390x:qemu-user"
 fi
 missing='' packages=''
 for pair in $need; do

@@ -49,9 +49,17 @@ _dkms_kernels() {
 	done
 }
 
-# _dkms_reply WORD CANDIDATES fills COMPREPLY.
+# _dkms_reply WORD CANDIDATES fills COMPREPLY. Names of directories are up to
+# whoever makes them: compgen -W would expand them, and the shell would run what
+# is put on its line. Those that a shell knows more of than their letters are left
+# out.
 _dkms_reply() {
-	mapfile -t COMPREPLY < <(compgen -W "$2" -- "$1")
+	local word words=()
+	read -r -d '' -a words <<<"$2"
+	COMPREPLY=()
+	for word in ${words[@]+"${words[@]}"}; do
+		[[ $word == "$1"* && $word != *[!A-Za-z0-9@%_+=:,./-]* ]] && COMPREPLY+=("$word")
+	done
 }
 
 _dkms() {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path"
 	"path/filepath"
@@ -35,12 +36,17 @@ func Write(ctx context.Context, run *system.Runner, path string, c Content) erro
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, system.StagePrefix+"archive.*")
+	dir, err := system.OpenDir(filepath.Dir(path))
 	if err != nil {
-		return exit.Errorf(exit.ArchiveDest, "%s: %w", dir, err)
+		return exit.Errorf(exit.ArchiveDest, "%w", err)
 	}
-	defer os.Remove(f.Name()) // in vain after the rename
+	defer dir.Close()
+	name := fmt.Sprintf("%sarchive.%08x", system.StagePrefix, rand.Uint32())
+	f, err := dir.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return exit.Errorf(exit.ArchiveDest, "%s: %w", dir.Name(), err)
+	}
+	defer dir.Remove(name) // in vain after the rename
 	defer f.Close()
 	if err := fill(ctx, run, f, kind, c); err != nil {
 		if _, ok := errors.AsType[*exit.Error](err); ok {
@@ -48,7 +54,7 @@ func Write(ctx context.Context, run *system.Runner, path string, c Content) erro
 		}
 		return exit.Errorf(writeFailed, "%s: %w", path, err)
 	}
-	if err := publish(f, path); err != nil {
+	if err := publish(dir, f, name, filepath.Base(path)); err != nil {
 		return exit.Errorf(writeFailed, "%s: %w", path, err)
 	}
 	return nil
@@ -56,30 +62,33 @@ func Write(ctx context.Context, run *system.Runner, path string, c Content) erro
 
 // destination makes the directory of path and returns the file that is to be
 // replaced. Only a regular file is: the original, which runs tar on whatever
-// the name leads to, writes through a link as well, but a device or a pipe must
-// not be renamed away.
+// the name leads to, writes through a link as well, but not through one of
+// another user in /tmp, and a device or a pipe must not be renamed away.
 func destination(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return "", exit.Errorf(exit.ArchiveDest, "%s: %w", path, err)
-	}
-	real, err := filepath.EvalSymlinks(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return path, nil
-	}
+	real, err := system.Resolve(path)
 	if err != nil {
+		return "", exit.Errorf(exit.ArchiveDest, "%w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(real), 0o755); err != nil {
 		return "", exit.Errorf(exit.ArchiveDest, "%s: %w", path, err)
 	}
-	if !system.IsFile(real) {
+	st, err := os.Lstat(real)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return real, nil
+	case err != nil:
+		return "", exit.Errorf(exit.ArchiveDest, "%s: %w", path, err)
+	case !st.Mode().IsRegular():
 		return "", exit.Errorf(exit.ArchiveDest, "%s: exists and is not a file", path)
 	}
 	return real, nil
 }
 
-func publish(f *os.File, path string) error {
+func publish(dir *os.Root, f *os.File, staged, name string) error {
 	if err := f.Chmod(0o644); err != nil {
 		return err
 	}
@@ -89,10 +98,10 @@ func publish(f *os.File, path string) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
+	if err := dir.Rename(staged, name); err != nil {
 		return err
 	}
-	return system.SyncDir(filepath.Dir(path))
+	return system.SyncDir(dir.Name())
 }
 
 // fill writes the compressed archive into f.
@@ -123,6 +132,7 @@ type writer struct {
 	tar  *tar.Writer
 	self fs.FileInfo // the archive itself, which may lie among the sources
 	time time.Time   // of the members that are no files
+	used int64       // bytes of files
 }
 
 // content writes all members in the order of their names.
@@ -287,7 +297,8 @@ func (w *writer) entry(root *os.Root, top, rel string) error {
 	}
 }
 
-// file writes a regular file as long as it is when it is opened.
+// file writes a regular file as long as it is when it is opened, and of a log
+// what is kept of one.
 func (w *writer) file(root *os.Root, rel string, h *tar.Header) error {
 	f, err := root.OpenFile(rel, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -304,12 +315,18 @@ func (w *writer) file(root *os.Root, rel string, h *tar.Header) error {
 	if !st.Mode().IsRegular() {
 		return errors.New("changed while it was being archived")
 	}
-	h.Typeflag = tar.TypeReg
-	h.Size = st.Size()
+	var in io.Reader = f
+	h.Typeflag, h.Size = tar.TypeReg, st.Size()
+	if path.Base(h.Name) == logFile {
+		in, h.Size = system.Cut(f, st.Size(), maxLog)
+	}
+	if w.used += h.Size; w.used > MaxBytes {
+		return exit.Errorf(writeFailed, "makes the archive larger than the %d bytes that can be loaded again", int64(MaxBytes))
+	}
 	if err := w.header(h); err != nil {
 		return err
 	}
-	_, err = io.CopyN(w.tar, &meter{ctx: w.ctx, in: f, left: h.Size}, h.Size)
+	_, err = io.CopyN(w.tar, &meter{ctx: w.ctx, in: in, left: h.Size}, h.Size)
 	if errors.Is(err, io.EOF) {
 		return errors.New("shrank while it was being archived")
 	}
@@ -331,6 +348,13 @@ func (w *writer) header(h *tar.Header) error {
 	h.ModTime = h.ModTime.Truncate(time.Second)
 	return w.tar.WriteHeader(h)
 }
+
+// logFile is the log of a build, of which an archive has no more than maxLog
+// bytes: a build may make it as long as it likes.
+const (
+	logFile = "make.log"
+	maxLog  = 64 << 20
+)
 
 // member is the name of a member in the form of "tar -c .".
 func member(top, rel string) string { return "./" + path.Join(top, rel) }

@@ -212,6 +212,69 @@ func TestWriteRefuses(t *testing.T) {
 	}
 }
 
+// A link of another user in a directory for everybody leads nowhere, whether it
+// is in the place of the archive or of a directory above it.
+func TestWriteStrangersLink(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can make links of another user")
+	}
+	c := Content{Name: "hello", Version: "1.0", SourceDir: sources(t)}
+	for _, test := range []struct {
+		uid  int
+		mode os.FileMode
+		ok   bool
+	}{
+		{1234, 0o777 | os.ModeSticky, false},
+		{0, 0o777 | os.ModeSticky, true},
+		{1234, 0o755, true}, // root's directory: root made it, or gave it away
+	} {
+		dir, outside := t.TempDir(), t.TempDir()
+		target := put(t, filepath.Join(outside, "target"), "kept", 0o600)
+		must(t, os.Chmod(dir, test.mode))
+		for link, to := range map[string]string{"a.tar": target, "d": outside} {
+			must(t, os.Symlink(to, filepath.Join(dir, link)))
+			must(t, os.Lchown(filepath.Join(dir, link), test.uid, test.uid))
+		}
+		for _, name := range []string{"a.tar", "d/b.tar", "d/new/b.tar"} {
+			err := Write(t.Context(), runner(), filepath.Join(dir, name), c)
+			if (err == nil) != test.ok {
+				t.Errorf("owner %d, mode %v, %s: Write() = %v", test.uid, test.mode, name, err)
+			}
+			if !test.ok {
+				wantCode(t, name, err, exit.ArchiveDest)
+			}
+		}
+		if got, _ := os.ReadDir(outside); !test.ok && (len(got) != 1 || mustRead(t, target) != "kept") {
+			t.Errorf("owner %d, mode %v: the directory outside holds %v", test.uid, test.mode, got)
+		}
+	}
+}
+
+func mustRead(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	must(t, err)
+	return string(data)
+}
+
+// Of a log that takes no space and has any length there is as much as one has.
+func TestWriteCutsLogs(t *testing.T) {
+	b := builds(t)[:1]
+	log := put(t, filepath.Join(b[0].Dir, "log/make.log"), "begin", 0o644)
+	must(t, os.Truncate(log, 1<<40))
+	name := filepath.Join(t.TempDir(), "a.tar.zst")
+	must(t, Write(t.Context(), runner(), name, Content{Name: "hello", Version: "1.0", SourceDir: sources(t), Builds: b}))
+	to := filepath.Join(t.TempDir(), "to")
+	must(t, Unpack(t.Context(), runner(), name, nil, to))
+	st, err := os.Stat(filepath.Join(to, "dkms_main_tree", b[0].Kernel, b[0].Arch, "log/make.log"))
+	if err != nil || st.Size() > maxLog || st.Size() < maxLog/2 {
+		t.Errorf("the log has %v, %v; want at most %d bytes", st.Size(), err, maxLog)
+	}
+	must(t, os.Rename(log, filepath.Join(b[0].Dir, "log/other")))
+	err = Write(t.Context(), runner(), name, Content{Name: "hello", Version: "1.0", SourceDir: sources(t), Builds: b})
+	wantCode(t, "a file of a terabyte", err, writeFailed)
+}
+
 // names leaves out what [look] saw but the names.
 func names(seen map[string]string) map[string]string {
 	for name := range seen {

@@ -1,9 +1,8 @@
 package build
 
 import (
-	"bufio"
 	"cmp"
-	"io"
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -105,15 +104,8 @@ func scratchAttempt(t *tree.Tree, id tree.ID, path string) (Attempt, bool) {
 // logTarget reads the kernel off the title of a log. Its like of the original,
 // and the log that came with the sources, may stand before it.
 func logTarget(path string, id tree.ID) (k tree.Target, ok bool) {
-	f, err := os.Open(path)
-	if err != nil {
-		return k, false
-	}
-	defer f.Close()
-	scan := bufio.NewScanner(io.LimitReader(f, maxLogScanned))
-	scan.Buffer(make([]byte, 64<<10), 1<<20)
-	for scan.Scan() {
-		if found, is := titleTarget(scan.Text(), id); is {
+	for line, err := range Lines(context.Background(), path) {
+		if found, is := titleTarget(line, id); err == nil && is {
 			k, ok = found, true
 		}
 	}
@@ -137,12 +129,12 @@ func titleTarget(line string, id tree.ID) (k tree.Target, ok bool) {
 // keepAttempt moves the log of the last build of a version, if that has
 // failed, out of the scratch directory, which is about to be made anew. The
 // record of the failure then names its new place.
-func keepAttempt(t *tree.Tree, id tree.ID) error {
-	a, ok := scratchAttempt(t, id, t.ScratchLog(id))
+func keepAttempt(t *tree.Writer, id tree.ID) error {
+	a, ok := scratchAttempt(t.Tree, id, t.ScratchLog(id))
 	if !ok {
 		return nil
 	}
-	dir := attemptsDir(t, id)
+	dir := attemptsDir(t.Tree, id)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -154,6 +146,9 @@ func keepAttempt(t *tree.Tree, id tree.ID) error {
 	if err := os.Rename(a.Path, to); err != nil {
 		return err
 	}
+	if err := cutLog(context.Background(), to); err != nil {
+		return err
+	}
 	if f := t.Failure(id, a.Target); f != nil && f.Log == a.Path {
 		f.Log = to
 		f.Hint = strings.ReplaceAll(f.Hint, a.Path, to)
@@ -161,7 +156,7 @@ func keepAttempt(t *tree.Tree, id tree.ID) error {
 			return err
 		}
 	}
-	prune(keptAttempts(t, id))
+	prune(keptAttempts(t.Tree, id))
 	return nil
 }
 
@@ -182,11 +177,11 @@ func prune(list []Attempt) {
 
 // DropAttempts deletes the logs of failed builds for a target, for when its
 // kernel is gone.
-func DropAttempts(t *tree.Tree, id tree.ID, k tree.Target) {
-	for _, a := range keptAttempts(t, id) {
+func DropAttempts(t *tree.Writer, id tree.ID, k tree.Target) {
+	for _, a := range keptAttempts(t.Tree, id) {
 		if a.Target == k {
 			os.Remove(a.Path)
 		}
 	}
-	os.Remove(attemptsDir(t, id)) // when it is empty
+	os.Remove(attemptsDir(t.Tree, id)) // when it is empty
 }

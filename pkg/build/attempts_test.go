@@ -18,9 +18,13 @@ var (
 	kernelB = tree.Target{Kernel: "6.9", Arch: "x86_64"}
 )
 
-func attemptsTree(t *testing.T) *tree.Tree {
+func attemptsTree(t *testing.T) *tree.Writer {
 	t.Helper()
-	tr := tree.Open(system.Root{State: t.TempDir()})
+	tr, err := tree.Open(system.Root{State: t.TempDir()}).Lock(t.Context(), "test", func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tr.Unlock("") })
 	if err := tr.Add(foo, t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +32,7 @@ func attemptsTree(t *testing.T) *tree.Tree {
 }
 
 // fail leaves the log of a failed build in the scratch directory.
-func fail(t *testing.T, tr *tree.Tree, k tree.Target, at time.Time) {
+func fail(t *testing.T, tr *tree.Writer, k tree.Target, at time.Time) {
 	t.Helper()
 	text := fmt.Sprintf("came with the sources\nDKMS (dkms-3.4.3) make.log for %s for kernel %s\nat %d\n", foo, k, at.Unix())
 	if err := os.WriteFile(tr.ScratchLog(foo), []byte(text), 0o644); err != nil {
@@ -41,8 +45,8 @@ func fail(t *testing.T, tr *tree.Tree, k tree.Target, at time.Time) {
 
 func TestKeepAttempt(t *testing.T) {
 	tr := attemptsTree(t)
-	if err := keepAttempt(tr, foo); err != nil || len(Attempts(tr, foo)) > 0 {
-		t.Fatalf("keepAttempt without a log: %v, %v", err, Attempts(tr, foo))
+	if err := keepAttempt(tr, foo); err != nil || len(Attempts(tr.Tree, foo)) > 0 {
+		t.Fatalf("keepAttempt without a log: %v, %v", err, Attempts(tr.Tree, foo))
 	}
 	base := time.Unix(1_800_000_000, 0)
 	for i := range 8 {
@@ -56,7 +60,7 @@ func TestKeepAttempt(t *testing.T) {
 	if err := tr.RecordFailure(foo, kernelB, record); err != nil {
 		t.Fatal(err)
 	}
-	if got := Attempts(tr, foo); len(got) != 6 || got[5].Path != tr.ScratchLog(foo) || got[5].Target != kernelB || !got[5].Failed {
+	if got := Attempts(tr.Tree, foo); len(got) != 6 || got[5].Path != tr.ScratchLog(foo) || got[5].Target != kernelB || !got[5].Failed {
 		t.Errorf("Attempts = %v; want five for %s and the one in the scratch directory", got, kernelA)
 	}
 	if err := keepAttempt(tr, foo); err != nil {
@@ -67,12 +71,12 @@ func TestKeepAttempt(t *testing.T) {
 	if f.Log != kept || f.Hint != "see "+kept || !system.IsFile(kept) {
 		t.Errorf("the record names %s, %q; want %s", f.Log, f.Hint, kept)
 	}
-	got := Attempts(tr, foo)
+	got := Attempts(tr.Tree, foo)
 	if len(got) != 6 || !got[0].Time.Equal(base.Add(3*time.Second)) || got[0].Target != kernelA || got[5].Path != kept {
 		t.Errorf("Attempts = %v; want the newest five for %s, newest first, and %s", got, kernelA, kept)
 	}
 	DropAttempts(tr, foo, kernelA)
-	if got := Attempts(tr, foo); len(got) != 1 || got[0].Target != kernelB {
+	if got := Attempts(tr.Tree, foo); len(got) != 1 || got[0].Target != kernelB {
 		t.Errorf("Attempts after DropAttempts = %v; want that for %s", got, kernelB)
 	}
 	DropAttempts(tr, foo, kernelB)
@@ -88,12 +92,12 @@ func TestForeignLog(t *testing.T) {
 		if err := os.WriteFile(tr.ScratchLog(foo), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := keepAttempt(tr, foo); err != nil || len(Attempts(tr, foo)) > 0 || !system.IsFile(tr.ScratchLog(foo)) {
-			t.Errorf("%q is taken for a log of a build: %v, %v", text, err, Attempts(tr, foo))
+		if err := keepAttempt(tr, foo); err != nil || len(Attempts(tr.Tree, foo)) > 0 || !system.IsFile(tr.ScratchLog(foo)) {
+			t.Errorf("%q is taken for a log of a build: %v, %v", text, err, Attempts(tr.Tree, foo))
 		}
 	}
 	for _, name := range []string{"x.log", "6.9-x86_64.log", "6.9-x86_64-yesterday.log", "6.9-20270115T080000Z.log", "dir-x86_64-20270115T080000Z.log/x"} {
-		path := filepath.Join(attemptsDir(tr, foo), name)
+		path := filepath.Join(attemptsDir(tr.Tree, foo), name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -101,7 +105,7 @@ func TestForeignLog(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := keptAttempts(tr, foo); len(got) > 0 {
+	if got := keptAttempts(tr.Tree, foo); len(got) > 0 {
 		t.Errorf("keptAttempts = %v; want none", got)
 	}
 }

@@ -34,28 +34,22 @@ import (
 // Release is the version of DKMS whose behaviour this program has.
 const Release = "dkms-3.4.3"
 
+// Mark is the variable that tells the programs of a build which one it is: one
+// of them that runs dkms must not wait for that build.
+const Mark = "DKMS_IN_BUILD"
+
 // Builder is what all builds of a run share.
 type Builder struct {
-	Host      system.Host
-	Tree      *tree.Tree
-	Run       *system.Runner
-	Report    *report.Reporter
-	Framework *conf.Framework
-	// Environment is the file that build_environment names; what it exports
-	// is added to the environment of the build.
-	Environment string
+	Inputs
+	// Tree is where builds are put.
+	Tree   *tree.Writer
+	Report *report.Reporter
 	// Pool is what all builds of a run share.
 	Pool *Pool
 	// Confine says how builds are confined; nil is not at all.
 	Confine *Confinement
 	// Idle leaves builds only the time that nobody else wants.
 	Idle bool
-	// Directives are the names and values of --directive, which the scripts
-	// and make see in their environment.
-	Directives map[string]string
-	// Force carries on where a build would stop for a module made for
-	// another kernel.
-	Force bool
 	// Rehearsal says that nobody else is to hear of a failure.
 	Rehearsal bool
 }
@@ -98,8 +92,14 @@ type work struct {
 	// headers and stamp are of the kernel's headers, taken at the same time.
 	headers string
 	stamp   tree.Stamp
-	// cache is the directory of the compiler cache in use.
-	cache string
+	// local and localStamp are of the sources as they are on this machine.
+	local      string
+	localStamp uint64
+	// cache is the directory of the compiler cache in use, for a confined build.
+	cache *system.Mount
+	// lend says that the headers are root's alone, and are lent to the build's
+	// user.
+	lend bool
 	// faulty says that a command of the package has failed.
 	faulty bool
 }
@@ -148,10 +148,18 @@ func (b *Builder) build(ctx context.Context, j Job, seat *seat) (manifest *tree.
 	if w.source, err = b.SourceDigest(j); err != nil {
 		return nil, err
 	}
+	if err := w.takeSources(); err != nil {
+		return nil, err
+	}
 	w.headers, w.stamp = KernelInputs(j.Kernel, b.Run), HeadersStamp(j.Kernel)
 	w.fingerprint = b.fingerprint(j, w.source, w.headers)
 	confined := b.Confine != nil && !j.Conf.NoSandbox
-	w.scratch, err = openScratch(b.Pool, b.Tree, j.ID, j.target(), confined, buildUser(j.Kernel, seat.user))
+	if w.lend = confined && closed(j.Kernel); w.lend {
+		if err := w.checkLending(ctx); err != nil {
+			return nil, err
+		}
+	}
+	w.scratch, err = openScratch(b.Pool, b.Tree, j.ID, j.target(), confined, seat.user)
 	if err != nil {
 		return nil, err
 	}
@@ -174,13 +182,48 @@ func (b *Builder) build(ctx context.Context, j Job, seat *seat) (manifest *tree.
 	if err := w.compile(ctx, target); err != nil {
 		return nil, err
 	}
+	if !confined {
+		if err := w.noteOwnChanges(); err != nil {
+			return nil, err
+		}
+	}
 	if manifest, err = w.keep(ctx); err != nil {
 		return nil, err
 	}
-	if err := w.keepLog(); err != nil {
+	if err := w.keepLog(ctx); err != nil {
 		b.Report.Warnf("%s: the build log could not be kept: %v", j.ID, err)
 	}
 	return manifest, nil
+}
+
+// takeSources notes what the sources are, for whoever asks later whether they
+// have changed.
+func (w *work) takeSources() error {
+	s, err := SourcesOf(w.Inputs.Tree, w.ID, w.target(), nil)
+	if err != nil {
+		return err
+	}
+	if w.localStamp, err = s.Stamp(); err != nil {
+		return err
+	}
+	w.local, err = s.Digest()
+	return err
+}
+
+// noteOwnChanges takes the sources again where a build that is not isolated has
+// written to them: otherwise they would count as changed since the build.
+func (w *work) noteOwnChanges() error {
+	before := w.localStamp
+	s, err := SourcesOf(w.Inputs.Tree, w.ID, w.target(), nil)
+	if err != nil {
+		return err
+	}
+	now, err := s.Stamp()
+	if err != nil || now == before {
+		return err
+	}
+	w.Report.Detailf("%s: the build has changed its own sources", w.ID)
+	return w.takeSources()
 }
 
 // configLookup is how conf asks for kernel configuration; nil says that there
@@ -215,7 +258,7 @@ func (w *work) checkSources() error {
 
 // prepare lays out the sources and opens the log.
 func (w *work) prepare(ctx context.Context) (err error) {
-	if err := w.scratch.fill(w.Tree.SourceLink(w.ID), w.Host.Root.Path("/etc/dkms/"+w.ID.Name+"/patches")); err != nil {
+	if err := w.scratch.fill(ctx, w.Tree.SourceLink(w.ID), w.Host.Root.Path("/etc/dkms/"+w.ID.Name+"/patches")); err != nil {
 		return err
 	}
 	title := fmt.Sprintf("DKMS (%s) make.log for %s for kernel %s", Release, w.ID, w.target())
@@ -229,7 +272,7 @@ func (w *work) prepare(ctx context.Context) (err error) {
 func (w *work) environment(ctx context.Context) error {
 	w.env = map[string]string{
 		"module": w.ID.Name, "module_version": w.ID.Version,
-		"kernelver": w.Kernel.Release, "arch": w.Kernel.Arch,
+		"kernelver": w.Kernel.Release, "arch": w.Kernel.Arch, Mark: w.ID.String(),
 	}
 	maps.Copy(w.env, w.Directives)
 	for name, value := range map[string]string{"CC": w.tools.CC, "KERNEL_CC": w.tools.CC, "LD": w.tools.LD, "KERNEL_LD": w.tools.LD} {
@@ -244,12 +287,21 @@ func (w *work) environment(ctx context.Context) error {
 	if flags := w.seat.makeFlags() + launcher; flags != "" {
 		w.env["MAKEFLAGS"] = flags
 	}
-	if err := w.openCache(); err != nil {
+	if err := w.openCache(ctx); err != nil {
 		return fmt.Errorf("compiler_launcher: %w", err)
 	}
-	if w.scratch.private != "" { // root's home is closed, and there is one /tmp
-		w.env["HOME"], w.env["TMPDIR"] = "/tmp", "/tmp"
+	if w.scratch.private != "" { // root's home is closed
+		w.env["HOME"] = "/tmp"
 	}
+	if err := w.addEnvironment(ctx); err != nil {
+		return err
+	}
+	w.extraSymbols()
+	return nil
+}
+
+// addEnvironment adds what the file that build_environment names exports.
+func (w *work) addEnvironment(ctx context.Context) error {
 	if w.Environment == "" || !system.IsFile(w.Environment) {
 		return nil
 	}
@@ -289,22 +341,24 @@ func (w *work) compile(ctx context.Context, target conf.Target) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		return w.failed(exit.MakeFailed, fmt.Errorf("make failed: %s", how(err)))
+		return w.failed(exit.MakeFailed, failedBy("make failed", err))
 	}
 	for _, r := range w.records {
 		if err := w.check(r); err != nil {
-			return w.failed(exit.NoModule, err)
+			return w.unfit(exit.NoModule, err)
 		}
 	}
-	return nil
+	return w.gatherSymvers()
 }
 
 // shell logs and runs a command line of the package.
 func (w *work) shell(ctx context.Context, what, command string) error {
 	return w.log.step(what, command, func(out io.Writer) error {
-		return w.Run.Run(ctx, system.Cmd{
-			Argv: []string{"bash", "-c", command, "dkms"}, Dir: w.scratch.dir, Env: w.env, Stdout: out, Stderr: out,
-			EndGroup: true, ExtraFiles: w.seat.files(), Jail: w.jail(), Idle: w.Idle,
+		return w.watched(ctx, func(ctx context.Context, started func(pid int)) error {
+			return w.Run.Run(ctx, system.Cmd{
+				Argv: []string{"bash", "-c", command, "dkms"}, Dir: w.scratch.dir, Env: w.env, Stdout: out, Stderr: out,
+				EndGroup: true, ExtraFiles: w.seat.files(), Jail: w.jail(), Idle: w.Idle, Started: started,
+			})
 		})
 	})
 }
@@ -319,7 +373,7 @@ func (w *work) check(r conf.Record) error {
 	file, err := w.outside(filepath.Join(w.scratch.dir, name))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || err == nil && !system.IsFile(file):
-		return fmt.Errorf("make succeeded but did not build %s", name)
+		return w.notBuilt(r)
 	case err != nil:
 		return err
 	}
@@ -327,43 +381,39 @@ func (w *work) check(r conf.Record) error {
 	if err != nil {
 		return err
 	}
-	want := kernel.Machine(w.Kernel.Arch)
 	var wrong error
 	switch {
-	case want != 0 && info.Machine != want:
-		wrong = fmt.Errorf("%s was built for %s, not for %s", name, info.Machine, w.Kernel.Arch)
+	case !kernel.MadeFor(w.Kernel.Arch, info.Machine, info.Data):
+		wrong = fmt.Errorf("%s was built for %s %s, not for %s", name, info.Machine, info.Data, w.Kernel.Arch)
 	case info.Release() != w.Kernel.Release:
-		wrong = fmt.Errorf("%s was built for kernel %q, not for %s", name, info.Release(), w.Kernel.Release)
-	}
-	if wrong != nil && w.Force {
-		w.Report.Warnf("%s: %v; kept because of --force", w.ID, wrong)
-		return nil
+		wrong = exit.Errorf(exit.NoModule, "%s was built for kernel %q, not for %s", name, info.Release(), w.Kernel.Release).
+			WithHint("%s", diagnosis{class: otherKernel}.advice("the makefile does not build for the kernel that it is told", w.ID.Name))
 	}
 	return wrong
 }
 
-// how a command line of the package ended; that a shell ran it is of no
-// interest.
-func how(err error) string {
+// failedBy says what failed and how the command line ended; that a shell ran it
+// is of no interest.
+func failedBy(what string, err error) error {
 	if e, ok := errors.AsType[*system.ExitError](err); ok {
-		return e.How()
+		return fmt.Errorf("%s: %s", what, e.How())
 	}
-	return err.Error()
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 func (w *work) patch(ctx context.Context) error {
 	for _, p := range w.Conf.Patches(w.Kernel.Release) {
 		file := filepath.Join(w.scratch.real, "patches", p)
 		if !filepath.IsLocal(p) || strings.Contains("/"+p+"/", "/../") {
-			return w.failed(exit.BadPatch, fmt.Errorf("patch %s: not a name inside patches/", p))
+			return w.unfit(exit.BadPatch, fmt.Errorf("patch %s: not a name inside patches/", p))
 		}
 		if !system.IsFile(file) {
-			return w.failed(exit.BadPatch, fmt.Errorf("patch %s: no such file in %s", p, filepath.Join(w.scratch.dir, "patches")))
+			return w.unfit(exit.BadPatch, fmt.Errorf("patch %s: no such file in %s", p, filepath.Join(w.scratch.dir, "patches")))
 		}
 		// The file is named by argument: its name never meets a shell.
 		err := w.shell(ctx, "Applying patch "+p, "patch -p1 < ./patches/"+shellQuote(p))
 		if err != nil {
-			return w.failed(exit.PatchFailed, fmt.Errorf("patch %s does not apply: %s", p, how(err)))
+			return w.failed(exit.PatchFailed, failedBy("patch "+p+" does not apply", err))
 		}
 	}
 	return nil
@@ -391,7 +441,10 @@ func (w *work) hook(ctx context.Context, name, line string, more ...string) erro
 	command := fmt.Sprintf("cd %s/ && %[1]s/%s", w.scratch.dir, line)
 	err := w.log.step("Running the "+strings.ToLower(name)+" script", command, func(out io.Writer) error {
 		s.Out = out
-		return s.Run(ctx, w.Run)
+		return w.watched(ctx, func(ctx context.Context, started func(pid int)) error {
+			s.Started = started
+			return s.Run(ctx, w.Run)
+		})
 	})
 	var missing *script.Missing
 	var status *system.ExitError
@@ -402,30 +455,54 @@ func (w *work) hook(ctx context.Context, name, line string, more ...string) erro
 		w.Report.Warnf("%s: %v", w.ID, missing)
 		return nil
 	case errors.As(err, &status) && status.Status > 0:
-		return w.failed(exit.Code(status.Status), fmt.Errorf("%s failed: %s", name, how(err)))
+		return w.failed(exit.Code(status.Status), failedBy(name+" failed", err))
 	}
-	return w.failed(exit.Usage, fmt.Errorf("%s failed: %s", name, how(err)))
+	return w.failed(exit.Usage, failedBy(name+" failed", err))
 }
 
-// failed makes the error of a step of the build: what failed, the first error
-// of the log and where the rest of it will be.
+// failed makes the error of a step of the build, with the reason that the log
+// gives.
 func (w *work) failed(code exit.Code, err error) error {
-	w.faulty = true
+	return w.blame(code, err, FirstError(w.scratch.log))
+}
+
+// unfit makes the error of a build that ended well and left nothing to use.
+// Where something was refused on the way, make carried on after it.
+func (w *work) unfit(code exit.Code, err error) error {
 	var lines []string
-	if code != exit.NoModule && code != exit.BadPatch {
-		lines = FirstError(w.scratch.log)
+	if line := Refused(w.scratch.log); line != "" && w.scratch.private != "" {
+		lines = []string{line}
 	}
-	c := classify(append(lines, err.Error()), w.scratch.private != "")
+	return w.blame(code, err, lines)
+}
+
+// blame makes the error of a failure: what failed, why, as far as lines of the
+// log tell, and where the rest of the log will be.
+func (w *work) blame(code exit.Code, err error, lines []string) error {
+	w.faulty = true
+	d := diagnose(append(lines, err.Error()), w.Kernel.Release, w.scratch.private != "")
+	if _, ended := errors.AsType[*stalled](err); ended {
+		d = diagnosis{class: stall}
+	}
+	log := "the whole log is in " + w.Tree.ScratchLog(w.ID)
+	hint := d.advice(log, w.ID.Name)
+	own := exit.Hint(err)
+	if found := w.exporter(lines); found != "" {
+		d, own = diagnosis{}, found
+	}
+	if own != "" && d.class == unknown {
+		hint = own + "; " + log
+	}
 	what := strings.ReplaceAll(err.Error(), w.scratch.real, w.scratch.dir)
-	text := fmt.Sprintf("%s: kernel %s: %s%s", w.ID, w.Kernel.Release, what, c.words())
+	text := fmt.Sprintf("%s: kernel %s: %s%s", w.ID, w.Kernel.Release, what, d.words())
 	for _, line := range lines {
 		text += "\n  " + line
 	}
-	failed := exit.Errorf(code, "%s", text).WithHint("%s", c.advice("the whole log is in "+w.Tree.ScratchLog(w.ID), w.ID.Name))
+	failed := exit.Errorf(code, "%s", text).WithHint("%s", hint)
 	switch {
-	case c == memory:
+	case d.class == memory:
 		return &memoryError{failed}
-	case c.passes():
+	case d.passes():
 		return failed
 	}
 	return &Failure{failed, w.fingerprint}

@@ -1,23 +1,35 @@
 package build
 
-import "strings"
+import (
+	"path"
+	"strings"
+)
 
 // class is what a failed build is to blame on, as far as its log tells.
 type class int
 
 const (
 	unknown class = iota
+	stall
 	memory
 	disk
 	sandbox
+	network
 	missingTool
-	missingHeader
-	kernelInterface
+	missingLibrary
+	systemHeader
+	kernelHeader
+	missing
+	wrongMachine
+	otherKernel
+	patchApplied
+	patchOutdated
 	compiler
+	kernelInterface
 )
 
 // marks are what the lines of a log say, the surest first. Those of the
-// sandbox mean it only where there is one.
+// sandbox and the network depend on whether there is a sandbox.
 var marks = []struct {
 	class class
 	texts []string
@@ -27,56 +39,221 @@ var marks = []struct {
 		"Cannot allocate memory", "virtual memory exhausted", "out of memory allocating",
 	}},
 	{disk, []string{"No space left on device", "Disk quota exceeded"}},
+	{wrongMachine, []string{"Exec format error", "cannot execute binary file"}},
+	{patchApplied, []string{"Reversed (or previously applied) patch detected"}},
+	{patchOutdated, []string{"hunk FAILED", "hunks FAILED", "hunk ignored", "hunks ignored", "can't find file to patch"}},
+	{network, []string{"Network is unreachable", "Temporary failure in name resolution", "Could not resolve host", "Failed to connect to ", "Connection timed out", "Connection refused"}},
 	{sandbox, []string{
-		"Read-only file system", "Network is unreachable", "Temporary failure in name resolution", "Could not resolve host",
-		"Operation not permitted", "must be root", "Permission denied",
+		"Read-only file system", "Operation not permitted", "must be root", "Permission denied", "as root", "root privileges",
 	}},
-	{missingTool, []string{": command not found", ": not found", "No such file or directory (os error 2)"}},
-	{missingHeader, []string{": fatal error: "}},
-	{kernelInterface, []string{
-		"implicit declaration of function", "has no member named", "no member named", "incompatible pointer type", "incompatible-pointer-types",
-		"too few arguments to function", "too many arguments to function", "undeclared", "unknown type name", "conflicting types for",
-		"storage size of", "incomplete type", "invalid use of undefined type", "undefined!", "passing argument",
+	{missingLibrary, []string{
+		"cannot find -l", "unable to find library -l", "was not found in the pkg-config search path", "No package '",
+		"error while loading shared libraries: ", "Can't locate ", "ModuleNotFoundError: ", "ImportError: ",
 	}},
+	{missing, []string{"please install", "Please install", "is not installed", "not installed", "to be installed", "You need to install"}},
 	{compiler, []string{
 		"unrecognized command-line option", "unrecognized command line option", "unknown argument:", "unknown warning option",
-		"unsupported option", "cc1: error:", "gcc: error:", "clang: error:", "incompatible gcc/plugin versions",
+		"unsupported option", "cc1: error:", "gcc: error:", "clang: error:", "incompatible gcc/plugin versions", "no such instruction",
+	}},
+	{kernelInterface, []string{
+		"implicit declaration of function", "undeclared function", "has no member named", "no member named", "incompatible pointer type", "incompatible-pointer-types",
+		"too few arguments to function", "too many arguments to function", "undeclared", "unknown type name", "conflicting types for",
+		"storage size of", "incomplete type", "invalid use of undefined type", "undefined!", "passing argument", "incompatible function pointer",
+		"GPL-incompatible module", "uses GPL-only symbol", "lacks a cast",
 	}},
 }
 
-// classify looks at the lines in turn; the first that says something decides.
-func classify(lines []string, confined bool) class {
+func marksOf(c class) []string {
+	var texts []string
+	for _, m := range marks {
+		if m.class == c || c == sandbox && m.class == network {
+			texts = append(texts, m.texts...)
+		}
+	}
+	return texts
+}
+
+// diagnosis is what a failed build is to blame on, and the program, file or
+// library that it is about, where that is known.
+type diagnosis struct {
+	class   class
+	subject string
+}
+
+// diagnose looks at the lines in turn; the first that says something decides.
+// kernel is the release that the build was for.
+func diagnose(lines []string, kernel string, confined bool) diagnosis {
 	for _, line := range lines {
+		if program := missingProgram(line); program != "" {
+			return diagnosis{missingTool, program}
+		}
+		if d := missingHeader(line); d.class != unknown {
+			return d
+		}
+		if other := otherRelease(line, kernel); other != "" {
+			return diagnosis{otherKernel, other}
+		}
 		for _, m := range marks {
-			if m.class == sandbox && !confined {
-				continue
-			}
-			for _, text := range m.texts {
-				if strings.Contains(line, text) {
-					return m.class
-				}
+			switch c := m.class; {
+			case !containsAny(line, m.texts) || c == sandbox && !confined:
+			case c == network && confined:
+				return diagnosis{class: sandbox}
+			default:
+				return diagnosis{c, subjectOf(c, line)}
 			}
 		}
 	}
-	return unknown
+	return diagnosis{}
 }
 
-// passes tells failures that another try may not have.
-func (c class) passes() bool { return c == memory || c == disk }
+// missingProgram is the program that a shell, make or env did not find, or "".
+func missingProgram(line string) string {
+	line = strings.TrimSpace(line)
+	for _, end := range []string{": command not found", ": Command not found", ": not found", ": No such file or directory"} {
+		rest, ok := strings.CutSuffix(line, end)
+		if !ok {
+			continue
+		}
+		before, name, found := cutLast(rest, ": ")
+		name = strings.Trim(name, "‘’'`\"")
+		if !found || strings.ContainsAny(name, " /*") || name == "" {
+			continue
+		}
+		ran := end == ": command not found" || end == ": Command not found"
+		switch {
+		case ran, end == ": not found" && endsWithNumber(before):
+			return name
+		case end == ": No such file or directory" && (isMake(before) || before == "env" || strings.HasSuffix(before, "/env")):
+			return name
+		}
+	}
+	if before, rest, ok := strings.Cut(line, ": bad interpreter: "); ok { // FILE: PROGRAM: bad interpreter: ...
+		_, program, _ := cutLast(before, ": ")
+		if rest != "Permission denied" {
+			return path.Base(program)
+		}
+	}
+	return ""
+}
+
+// endsWithNumber tells the place of a shell's message, such as "sh: 1".
+func endsWithNumber(s string) bool {
+	_, number, ok := cutLast(s, ": ")
+	return ok && number != "" && strings.Trim(number, "0123456789") == ""
+}
+
+// isMake tells make's own prefix: make or make[N].
+func isMake(s string) bool {
+	rest, ok := strings.CutPrefix(s, "make")
+	return ok && strings.Trim(rest, "[]0123456789") == ""
+}
+
+// kernelDirs are where a kernel's own headers are, below its include
+// directories.
+var kernelDirs = []string{
+	"linux", "asm", "asm-generic", "net", "drm", "sound", "media", "rdma", "scsi", "crypto", "generated", "uapi", "video", "trace", "acpi",
+	"kunit", "dt-bindings", "xen", "target", "soc", "pcmcia", "misc", "memory", "keys", "kvm", "clocksource", "ras", "vdso", "cxl", "hyperv", "ufs",
+}
+
+// missingHeader tells which header a compiler did not find, and whose it is:
+// the kernel's, or that of a library or of the C compiler.
+func missingHeader(line string) diagnosis {
+	_, rest, ok := strings.Cut(line, ": fatal error: ")
+	if !ok {
+		return diagnosis{}
+	}
+	name, _, ok := strings.Cut(rest, ": No such file or directory")
+	if !ok {
+		if name, ok = strings.CutSuffix(rest, " file not found"); !ok { // clang
+			return diagnosis{}
+		}
+	}
+	name = strings.Trim(name, "'\"")
+	dir, _, _ := strings.Cut(name, "/")
+	for _, d := range kernelDirs {
+		if dir == d && dir != name {
+			return diagnosis{kernelHeader, name}
+		}
+	}
+	return diagnosis{systemHeader, name}
+}
+
+// otherRelease is the kernel whose directory make did not find, where it is not
+// the one that the build is for: the makefile asks uname.
+func otherRelease(line, kernel string) string {
+	_, rest, ok := strings.Cut(line, "/lib/modules/")
+	if !ok || !strings.Contains(line, "No such file or directory") {
+		return ""
+	}
+	release, _, _ := strings.Cut(rest, "/")
+	if release == kernel || release == "" || strings.ContainsAny(release, " :'‘") {
+		return ""
+	}
+	return release
+}
+
+// subjectOf is what a line of a class is about.
+func subjectOf(c class, line string) string {
+	if c != missingLibrary {
+		return ""
+	}
+	for _, form := range []struct{ before, after string }{
+		{"cannot find -l", ": "}, {"unable to find library -l", " "}, {"Package ", " was not found"}, {"No package '", "'"},
+		{"shared libraries: ", ":"}, {"Can't locate ", " in @INC"}, {"No module named '", "'"},
+	} {
+		if _, rest, ok := strings.Cut(line, form.before); ok {
+			name, _, _ := strings.Cut(rest, form.after)
+			return strings.TrimSpace(name)
+		}
+	}
+	return ""
+}
+
+// passes tells failures that another try may not have, though nothing has
+// changed that a fingerprint is made of: what is missing may be there by then.
+func (d diagnosis) passes() bool {
+	switch d.class {
+	case memory, disk, network, missingTool, missingLibrary, systemHeader, missing:
+		return true
+	}
+	return false
+}
 
 // words are put behind what failed.
-func (c class) words() string {
-	switch c {
+func (d diagnosis) words() string {
+	named := func(what string) string {
+		if d.subject == "" {
+			return ": a " + what + " is missing"
+		}
+		return ": the " + what + " " + d.subject + " is missing"
+	}
+	switch d.class {
 	case memory:
 		return ": there was not enough memory"
 	case disk:
 		return ": there was no room on the disk"
 	case sandbox:
 		return ": it tried what a build may not do"
+	case network:
+		return ": the network did not answer"
 	case missingTool:
-		return ": a program is missing"
-	case missingHeader:
-		return ": a header file is missing"
+		return named("program")
+	case missingLibrary:
+		return named("library or module")
+	case systemHeader:
+		return named("header file")
+	case kernelHeader:
+		return ": this kernel has no header file " + d.subject
+	case missing:
+		return ": something that it needs is not installed"
+	case wrongMachine:
+		return ": a program was made for another kind of machine"
+	case otherKernel:
+		return ": its makefile builds for kernel " + d.subject
+	case patchApplied:
+		return ": the sources have this change already"
+	case patchOutdated:
+		return ": the patch was made for other sources"
 	case kernelInterface:
 		return ": the module does not fit the interfaces of this kernel"
 	case compiler:
@@ -86,16 +263,58 @@ func (c class) words() string {
 }
 
 // advice says what to do next about a module, besides reading the log.
-func (c class) advice(log, module string) string {
-	switch c {
+func (d diagnosis) advice(log, module string) string {
+	switch d.class {
+	case stall:
+		return log + "; build_time_limit in framework.conf sets how long a build may do nothing"
 	case memory, disk:
 		return log + "; make room and run the same command again"
 	case sandbox:
 		return log + "; builds may only write to their own directory and to /tmp, and have no network: BUILD_SANDBOX=no in /etc/dkms/" + module + ".conf builds this module as root"
-	case kernelInterface:
+	case network:
+		return log + "; run the same command again when the network is there"
+	case missingTool, missingLibrary, systemHeader:
+		return log + "; install " + d.packages() + " and run the same command again"
+	case missing:
+		return log + "; install what it asks for and run the same command again"
+	case wrongMachine:
+		return log + "; install the headers of this kernel for this machine, or build on the machine that they are for"
+	case otherKernel:
+		return log + "; the makefile asks uname for the kernel: name the kernel in dkms.conf, as in MAKE=\"make -C $kernel_source_dir M=$dkms_tree/$module/$module_version/build\""
+	case patchApplied:
+		return log + "; take the patch out of PATCH[] in dkms.conf, or give it a PATCH_MATCH"
+	case patchOutdated:
+		return log + "; a patch in /etc/dkms/" + module + "/patches, or the package's own for this version, has to be made anew"
+	case compiler:
+		return log + "; install the compiler that the kernel was built with"
+	case kernelInterface, kernelHeader:
 		return log + "; a newer version of the module may know this kernel"
 	}
 	return log
+}
+
+// packages name what brings the thing that is missing: packages, where they
+// are the usual cause and have a name of their own, or else the thing itself.
+func (d diagnosis) packages() string {
+	for _, p := range []struct{ prefix, packages string }{
+		{"libelf", "libelf-dev (elfutils-libelf-devel, libelf)"}, {"gelf.h", "libelf-dev (elfutils-libelf-devel, libelf)"}, {"elf", "libelf-dev (elfutils-libelf-devel, libelf)"},
+		{"openssl/", "libssl-dev (openssl-devel, openssl)"}, {"ssl", "libssl-dev (openssl-devel, openssl)"}, {"crypto", "libssl-dev (openssl-devel, openssl)"},
+		{"std", "libc6-dev (glibc-devel, glibc)"}, {"sys/", "libc6-dev (glibc-devel, glibc)"}, {"gnu/stubs", "libc6-dev (glibc-devel, glibc)"},
+		{"pahole", "pahole (dwarves)"}, {"ld.lld", "lld"}, {"python", "python3"}, {"xxd", "xxd (vim-common)"},
+	} {
+		if strings.HasPrefix(d.subject, p.prefix) {
+			return p.packages
+		}
+	}
+	switch {
+	case d.subject == "":
+		return "what is missing"
+	case d.class == systemHeader:
+		return "the development package that has " + d.subject
+	case d.class == missingLibrary:
+		return "the package that has " + d.subject
+	}
+	return d.subject
 }
 
 // memoryError says that a build ended for want of memory.

@@ -13,12 +13,15 @@ import (
 	"dkms/pkg/tree"
 )
 
+// Compared says in words what a fingerprint is of, before "of" and a time.
+const Compared = "its sources and configuration, the headers and the compiler are those"
+
 // Fingerprint is a digest of everything that decides how a build ends: what
-// [Builder.SourceDigest] is of, the file that build_environment names, the
-// kernel's headers and compiler, what builds are allowed, and the versions of
-// what the module builds on. Two builds with the same fingerprint have the
-// same outcome, as far as this program can tell.
-func (b *Builder) Fingerprint(j Job) (string, error) {
+// [Inputs.SourceDigest] is of, the file that build_environment names, the
+// kernel's headers and compiler, what builds are allowed and for how long, and
+// the versions of what the module builds on. Two builds with the same
+// fingerprint have the same outcome, as far as this program can tell.
+func (b *Inputs) Fingerprint(j Job) (string, error) {
 	source, err := b.SourceDigest(j)
 	if err != nil {
 		return "", err
@@ -26,13 +29,13 @@ func (b *Builder) Fingerprint(j Job) (string, error) {
 	return b.fingerprint(j, source, KernelInputs(j.Kernel, b.Run)), nil
 }
 
-func (b *Builder) fingerprint(j Job, source, headers string) string {
+func (b *Inputs) fingerprint(j Job, source, headers string) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "2\n%s\n%s\n%s\n%s\n", j.ID, j.target(), headers, source)
 	if b.Environment != "" {
 		hashFile(h, b.Environment, b.Environment)
 	}
-	fmt.Fprintf(h, "%q %q\n", b.Framework.BuildSandbox, b.Framework.SandboxAllow)
+	fmt.Fprintf(h, "%q %q %s\n", b.Framework.BuildSandbox, b.Framework.SandboxAllow, b.Framework.BuildTimeLimit)
 	for _, d := range j.Conf.BuildDepends {
 		fmt.Fprintf(h, "%s=%s\n", d, b.Tree.Newest(d, j.target()))
 	}
@@ -40,11 +43,13 @@ func (b *Builder) fingerprint(j Job, source, headers string) string {
 }
 
 // KernelInputs is a digest of what a kernel's headers bring into a build: its
-// configuration, symbol versions and compiler.
+// configuration, symbol versions, compiler and the headers themselves, with the
+// time of the kernel's own build.
 func KernelInputs(k *kernel.Kernel, run *system.Runner) string {
 	h := sha256.New()
 	hashFile(h, "config", k.ConfigFile)
 	hashFile(h, "symvers", filepath.Join(k.Headers, "Module.symvers"))
+	fmt.Fprintf(h, "headers %s\n", k.HeadersDigest())
 	tools := k.Toolchain(run)
 	fmt.Fprintf(h, "%s %s %v %s\n", tools.CC, tools.LD, tools.Clang, k.Config().Text("CONFIG_CC_VERSION_TEXT"))
 	if cc, err := run.Find(tools.CC); err == nil {
@@ -63,13 +68,16 @@ func hashFile(h hash.Hash, name, path string) {
 }
 
 // HeadersStamp tells cheaply whether a kernel's headers may have changed: it
-// is made of the sizes and times of the two files that change with them.
+// is made of the sizes and times of the configuration, of Module.symvers, and of
+// what every build of a kernel makes anew.
 func HeadersStamp(k *kernel.Kernel) tree.Stamp {
 	var s tree.Stamp
-	for i, path := range []string{k.ConfigFile, filepath.Join(k.Headers, "Module.symvers")} {
-		if st, err := os.Stat(path); err == nil {
-			s[2*i], s[2*i+1] = st.Size(), st.ModTime().UnixNano()
-		}
+	if st, err := os.Stat(k.ConfigFile); err == nil {
+		s[0], s[1] = st.Size(), st.ModTime().UnixNano()
 	}
+	if st, err := os.Stat(filepath.Join(k.Headers, "Module.symvers")); err == nil {
+		s[2] = st.Size()
+	}
+	s[3] = k.HeadersMark()
 	return s
 }

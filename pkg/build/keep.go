@@ -47,14 +47,20 @@ func (w *work) keep(ctx context.Context) (*tree.Manifest, error) {
 	return manifest, nil
 }
 
-// keepLog makes sure that the log is with the build: file systems may know no
-// links, and POST_BUILD may do anything.
-func (w *work) keepLog() error {
+// keepLog makes sure that the log is with the build, whatever POST_BUILD has put
+// in its place, and that it has a size to be kept.
+func (w *work) keepLog(ctx context.Context) error {
 	log := w.Tree.Log(w.ID, w.target())
-	if st, err := os.Lstat(log); err == nil && st.Mode().IsRegular() {
-		return os.Remove(w.scratch.log)
+	if st, err := os.Lstat(w.scratch.log); err != nil || !st.Mode().IsRegular() {
+		return fmt.Errorf("%s is no file any more", w.scratch.log)
 	}
-	return os.Rename(w.scratch.log, log)
+	if err := os.RemoveAll(log); err != nil {
+		return err
+	}
+	if err := os.Rename(w.scratch.log, log); err != nil {
+		return err
+	}
+	return cutLog(ctx, log)
 }
 
 // postBuild runs POST_BUILD, which may change what is kept and add to it.
@@ -79,35 +85,6 @@ func (w *work) postBuild(ctx context.Context, m *tree.Manifest) error {
 	return w.recheck(m, dir)
 }
 
-// recheck puts on record what POST_BUILD has made of the modules. Where it has
-// put links in the place of directories nothing is written: they may lead
-// anywhere.
-func (w *work) recheck(m *tree.Manifest, dir string) error {
-	for _, d := range []string{dir, filepath.Join(dir, "module"), filepath.Join(dir, "log")} {
-		if st, err := os.Lstat(d); err != nil || !st.IsDir() {
-			return w.failed(exit.NoModule, fmt.Errorf("POST_BUILD has left no directory %s", d))
-		}
-	}
-	for i, f := range m.Files {
-		path := filepath.Join(dir, "module", f.Name)
-		if st, err := os.Lstat(path); err != nil || !st.Mode().IsRegular() {
-			return w.failed(exit.NoModule, fmt.Errorf("POST_BUILD has left no %s", f.Name))
-		}
-		data, err := system.ReadRegular(path, maxModule)
-		if err != nil {
-			return err
-		}
-		if sum := digest(data); sum != f.SHA256 {
-			m.Files[i].SHA256, m.Files[i].Size = sum, int64(len(data))
-			if w.Signer != nil {
-				w.Report.Warnf("%s: POST_BUILD has changed %s after it was signed", w.ID, f.Name)
-			}
-		}
-	}
-	m.Unfinished = false
-	return m.Save(dir)
-}
-
 // takeBack undoes swapIn.
 func (w *work) takeBack(stage *tree.Stage) error {
 	if system.IsDir(stage.Dir) {
@@ -128,6 +105,7 @@ func (w *work) stage(ctx context.Context, stage *tree.Stage) (*tree.Manifest, er
 		Module: w.ID.Name, Version: w.ID.Version, Kernel: w.Kernel.Release, Arch: w.Kernel.Arch,
 		Built: w.Host.Now().UTC(), Compiler: w.tools.CC,
 		Fingerprint: w.fingerprint, SourceDigest: w.source, Headers: w.headers, HeadersStamp: w.stamp,
+		Sources: w.local, SourcesStamp: w.localStamp, Fits: true,
 		PostRemove: w.Conf.PostRemove, NoWeakModules: w.Conf.NoWeakModules, Unfinished: w.Conf.PostBuild != "",
 	}
 	if w.Signer != nil {
@@ -205,11 +183,17 @@ func (w *work) sign(ctx context.Context, name string, data []byte) ([]byte, erro
 // admin's options.
 func (w *work) compress(ctx context.Context, format module.Compression, data []byte) ([]byte, error) {
 	options, err := module.ParseOptions(format, w.compressOptions(format))
-	if err != nil {
+	var packed []byte
+	bad := err != nil
+	if !bad {
+		packed, err = module.Compress(ctx, w.Run, format, options, data)
+		_, bad = errors.AsType[*module.OptionsError](err)
+	}
+	if bad {
 		name := "compress_" + format.String() + "_opts"
 		return nil, exit.Errorf(exit.BadConf, "%s: %s: %w", w.Framework.Where(name), name, err)
 	}
-	return module.Compress(ctx, w.Run, format, options, data)
+	return packed, err
 }
 
 func (w *work) compressOptions(format module.Compression) string {

@@ -2,11 +2,12 @@ package build
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -63,81 +64,72 @@ func (l *buildLog) step(what, command string, do func(io.Writer) error) error {
 	return err
 }
 
-// maxFirstError bounds what is quoted of a log, in lines and bytes.
+// Bounds of what is read of a log.
 const (
-	errorContext  = 3
-	maxLogLine    = 300
-	maxLogScanned = 64 << 20
+	// MaxLog is how much of a log is kept or shown, in bytes: of a longer one
+	// the beginning and the end.
+	MaxLog = 64 << 20
+	// maxLine is how much of a line is shown, in bytes.
+	maxLine = 64 << 10
 )
 
-// FirstError finds the first line of a build log that says what went wrong,
-// with the lines that belong to it. It returns nil where none is recognised.
-func FirstError(path string) []string {
-	f, err := os.Open(path)
+// cutLog makes a log that is too long one that is not.
+func cutLog(ctx context.Context, path string) error {
+	f, st, err := system.OpenPlain(path)
 	if err != nil {
-		return nil
+		return err
 	}
 	defer f.Close()
-	scan := bufio.NewScanner(io.LimitReader(f, maxLogScanned))
-	scan.Buffer(make([]byte, 64<<10), 1<<20)
-	var found, refused, fallback []string
-	for scan.Scan() {
-		line := scan.Text()
-		line = strings.ToValidUTF8(line[:min(len(line), maxLogLine)], "")
-		switch {
-		case len(found) > 0:
-			if len(found) > errorContext || !strings.HasPrefix(line, " ") && !strings.HasPrefix(line, "\t") {
-				return found
+	if st.Size() <= MaxLog {
+		return nil
+	}
+	r, length := system.Cut(f, st.Size(), MaxLog)
+	data := make([]byte, length)
+	if _, err := io.ReadFull(r, data); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return system.WriteFile(path, data, 0o644)
+}
+
+// Lines reads the lines of a log, without the ends of those that are too long
+// and without the middle of a log that is too long. The last pair has the error
+// that ended it, if one did.
+func Lines(ctx context.Context, path string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		f, st, err := system.OpenPlain(path)
+		if err != nil {
+			yield("", err)
+			return
+		}
+		defer f.Close()
+		in, _ := system.Cut(f, st.Size(), MaxLog)
+		for r := bufio.NewReaderSize(in, maxLine); ; {
+			line, err := readLine(r)
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
 			}
-			found = append(found, line)
-		case Harmless(line) != "":
-		case isCompilerError(line):
-			found = []string{line}
-		case refused == nil && isRefusal(line):
-			refused = []string{line}
-		case fallback == nil && isMakeError(line):
-			fallback = []string{line}
+			if errors.Is(err, io.EOF) {
+				if line != "" {
+					yield(line, nil)
+				}
+				return
+			}
+			if !yield(line, err) || err != nil {
+				return
+			}
 		}
 	}
-	switch {
-	case found != nil:
-		return found
-	case refused != nil:
-		return refused
+}
+
+// readLine reads a line and drops what does not fit into the buffer of r.
+func readLine(r *bufio.Reader) (string, error) {
+	line, err := r.ReadSlice('\n')
+	text := strings.TrimSuffix(string(line), "\n")
+	for errors.Is(err, bufio.ErrBufferFull) {
+		_, err = r.ReadSlice('\n')
 	}
-	return fallback
-}
-
-// isRefusal knows what programs say when they may not do something. Other
-// errors say more, if there are any.
-func isRefusal(line string) bool {
-	for _, m := range marks {
-		if m.class == sandbox && !strings.HasPrefix(line, "#") {
-			return slices.ContainsFunc(m.texts, func(text string) bool { return strings.Contains(line, text) })
-		}
-	}
-	return false
-}
-
-var errorMarks = []string{
-	": error: ", ": fatal error: ", "ERROR: modpost:", "FATAL: modpost:", ".ko] undefined!",
-	": undefined reference to ", "ld: cannot find ", ": syntax error", ": Syntax error", ": command not found", ": not found",
-	"No space left on device", "hunk FAILED", "hunks FAILED", "patch: ****", "can't find file to patch",
-	"Killed signal terminated program",
-}
-
-// isCompilerError knows the words of gcc, clang, ld, modpost, patch, the
-// shells and the preprocessor.
-func isCompilerError(line string) bool {
-	for _, mark := range errorMarks {
-		if strings.Contains(line, mark) {
-			return !strings.HasPrefix(line, "#")
-		}
-	}
-	return false
-}
-
-func isMakeError(line string) bool {
-	_, rest, ok := strings.Cut(line, "*** ")
-	return ok && rest != "" && (strings.HasPrefix(line, "make") || strings.Contains(line, "akefile"))
+	return text, err
 }

@@ -73,7 +73,7 @@ compilation terminated.
 	{"modpost", "FATAL: modpost: x.o is truncated\n", "FATAL: modpost: x.o is truncated"},
 	{"no more than four lines", "x.c:1:1: error: e\n 1\n 2\n 3\n 4\n 5\n", "x.c:1:1: error: e\n 1\n 2\n 3"},
 	{"the last line without an end", "x.c:1:1: error: e", "x.c:1:1: error: e"},
-	{"the header of a block is no error", "# command: sh -c 'echo x: error: y'\nall is well\n", ""},
+	{"the header of a block is no error", "# command: sh -c 'echo x: error: y'\nall is well\n", "all is well"},
 	{"nothing wrong", "  CC [M]  foo.o\n  LD [M]  foo.ko\n", ""},
 	{"nothing", "", ""},
 }
@@ -156,7 +156,7 @@ func TestLogBlocks(t *testing.T) {
 	}
 	dir := t.TempDir()
 	w := &work{
-		Builder: &Builder{Run: system.NewRunner(system.Host{})}, scratch: &scratch{dir: dir}, seat: &seat{pool: &Pool{}},
+		Builder: &Builder{Inputs: Inputs{Run: system.NewRunner(system.Host{})}}, scratch: &scratch{dir: dir}, seat: &seat{pool: &Pool{}},
 		log: l, env: map[string]string{"NAME": "value"},
 	}
 	err = w.shell(context.Background(), "Building module(s)", `echo "$0 $PWD $NAME"; echo err >&2; exit 2`)

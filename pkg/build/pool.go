@@ -44,6 +44,7 @@ type Pool struct {
 type Turn struct {
 	before *Turn
 	over   chan struct{} // closed when those behind may go
+	left   sync.Once
 }
 
 // Queue gives the end of the line to a build that is about to start.
@@ -68,19 +69,23 @@ func (t *Turn) wait(ctx context.Context) error {
 	}
 }
 
-// done lets the next one go: after those before, where it has not waited for
-// them.
-func (t *Turn) done() {
-	switch {
-	case t == nil:
-	case t.before == nil:
-		close(t.over)
-	default:
-		go func() {
-			<-t.before.over
-			close(t.over)
-		}()
+// Leave lets the next one go: after those before, where it has not waited for
+// them. A build that has its seat has left the line.
+func (t *Turn) Leave() {
+	if t != nil {
+		t.left.Do(t.leave)
 	}
+}
+
+func (t *Turn) leave() {
+	if t.before == nil {
+		close(t.over)
+		return
+	}
+	go func() {
+		<-t.before.over
+		close(t.over)
+	}()
 }
 
 // place is the scratch directory of a version.
@@ -170,7 +175,7 @@ type seat struct {
 // enter waits for a place, in turn. Every other job that its make starts, it
 // takes out of the pipe itself.
 func (p *Pool) enter(ctx context.Context, turn *Turn) (*seat, error) {
-	defer turn.done()
+	defer turn.Leave()
 	if err := turn.wait(ctx); err != nil {
 		return nil, err
 	}

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"dkms/pkg/exit"
 	"dkms/pkg/module"
 	"dkms/pkg/system"
 	"dkms/pkg/tree"
@@ -41,37 +43,86 @@ func (b *Builder) Resign(ctx context.Context, j Job) (undo, done func() error, e
 	return undo, stage.Discard, nil
 }
 
+// resign makes a copy of the build, and signs what the build is known to have
+// made and nothing else: a signature says that root vouches for a file.
 func (w *work) resign(ctx context.Context, stage *tree.Stage, m *tree.Manifest) error {
-	if err := system.CopyTree(stage.Dir, w.Tree.BuildDir(w.ID, w.target()), true); err != nil {
-		return err
-	}
-	entries, err := os.ReadDir(stage.Modules())
+	build, err := filepath.EvalSymlinks(w.Tree.BuildDir(w.ID, w.target()))
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		name, format, ok := module.ParseSuffix(e.Name())
-		if !ok {
-			continue
-		}
-		data, err := module.Load(filepath.Join(stage.Modules(), e.Name()))
-		if err != nil {
+	if log := w.Tree.Log(w.ID, w.target()); system.IsFile(log) {
+		if err := cutLog(ctx, log); err != nil {
 			return err
 		}
-		if data, err = w.sign(ctx, name, data); err != nil {
+	}
+	if err := system.CopyTree(ctx, stage.Dir, build, true); err != nil {
+		return err
+	}
+	names, err := w.signable(stage, m)
+	if err != nil {
+		return err
+	}
+	for _, file := range names {
+		if err := w.resignFile(ctx, stage, m, file); err != nil {
 			return err
 		}
-		if data, err = w.compress(ctx, format, data); err != nil {
-			return fmt.Errorf("%s: %s: %w", w.ID, name, err)
-		}
-		if err := stage.Module(e.Name(), data); err != nil {
-			return err
-		}
-		m.NoteFile(e.Name(), digest(data), int64(len(data)))
 	}
 	if m == nil {
 		return nil
 	}
 	m.Signer = w.Signer.Name()
 	return m.Save(stage.Dir) // which has what is installed
+}
+
+// signable lists the modules of a build: those of its manifest, if it has one.
+func (w *work) signable(stage *tree.Stage, m *tree.Manifest) ([]string, error) {
+	var names []string
+	if m != nil {
+		for _, f := range m.Files {
+			names = append(names, filepath.Base(f.Name))
+		}
+		return names, nil
+	}
+	entries, err := os.ReadDir(stage.Modules())
+	for _, e := range entries {
+		if _, _, ok := module.ParseSuffix(e.Name()); ok {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
+}
+
+func (w *work) resignFile(ctx context.Context, stage *tree.Stage, m *tree.Manifest, file string) error {
+	name, format, ok := module.ParseSuffix(file)
+	if !ok {
+		return fmt.Errorf("%s: %s is not the name of a module", w.ID, file)
+	}
+	packed, err := system.ReadPlain(filepath.Join(stage.Modules(), file), maxModule)
+	if err != nil {
+		return w.unlike(errors.New(strings.ReplaceAll(err.Error(), stage.Dir, w.Tree.BuildDir(w.ID, w.target()))))
+	}
+	if !m.Has(file, digest(packed)) {
+		return w.unlike(fmt.Errorf("%s is not what was built: its digest is not that on record", file))
+	}
+	data, err := module.Load(filepath.Join(stage.Modules(), file))
+	if err != nil {
+		return err
+	}
+	if data, err = w.sign(ctx, name, data); err != nil {
+		return err
+	}
+	if data, err = w.compress(ctx, format, data); err != nil {
+		return fmt.Errorf("%s: %s: %w", w.ID, name, err)
+	}
+	if err := stage.Module(file, data); err != nil {
+		return err
+	}
+	m.NoteFile(file, digest(data), int64(len(data)))
+	return nil
+}
+
+// unlike is the error of a build that is not what is on record.
+func (w *work) unlike(err error) error {
+	return exit.Errorf(exit.NotBuilt, "%s: not signed: %w", w.ID, err).
+		WithHint("dkms build --force %s -k %s builds it again", w.ID, w.Kernel.Release)
 }

@@ -1,10 +1,12 @@
 package build
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"dkms/pkg/system"
 	"dkms/pkg/tree"
@@ -16,7 +18,7 @@ import (
 // else, so that a version can be built for several kernels at a time; others
 // have to wait for each other.
 type scratch struct {
-	tree *tree.Tree
+	tree *tree.Writer
 	pool *Pool
 	id   tree.ID
 	user int // whom the sources belong to
@@ -30,7 +32,7 @@ type scratch struct {
 }
 
 // openScratch makes an empty place for a build. It is to be closed.
-func openScratch(pool *Pool, t *tree.Tree, id tree.ID, k tree.Target, confined bool, user int) (*scratch, error) {
+func openScratch(pool *Pool, t *tree.Writer, id tree.ID, k tree.Target, confined bool, user int) (*scratch, error) {
 	s := &scratch{tree: t, pool: pool, id: id, user: user, dir: t.ScratchDir(id), real: t.ScratchDir(id), log: t.ScratchLog(id)}
 	if !confined {
 		s.done = pool.whole(id)
@@ -75,7 +77,11 @@ func (s *scratch) makePrivate() error {
 	if err := os.Mkdir(s.private, 0o700); err != nil {
 		return err
 	}
-	for _, dir := range []string{s.real, s.tmp()} {
+	dirs := []string{s.real}
+	for _, m := range s.common() {
+		dirs = append(dirs, m.From)
+	}
+	for _, dir := range dirs {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
 		}
@@ -85,16 +91,22 @@ func (s *scratch) makePrivate() error {
 
 func privateLog(private string) string { return filepath.Join(private, "make.log") }
 
-// tmp is the /tmp of a confined build.
-func (s *scratch) tmp() string { return filepath.Join(s.private, "tmp") }
+// common are the directories that everybody may write to, as a confined build
+// has them.
+func (s *scratch) common() (list []system.Mount) {
+	for _, at := range []string{"/tmp", "/var/tmp", "/dev/shm", "/run/lock"} {
+		list = append(list, system.Mount{From: filepath.Join(s.private, strings.ReplaceAll(at[1:], "/", "-")), At: at})
+	}
+	return list
+}
 
 // fill copies the sources, and what the administrator adds to their patches.
-func (s *scratch) fill(sources, patches string) error {
-	if err := system.CopyTree(s.real, sources, true); err != nil {
+func (s *scratch) fill(ctx context.Context, sources, patches string) error {
+	if err := copyDir(ctx, s.real, sources); err != nil {
 		return err
 	}
 	if system.IsDir(patches) {
-		if err := system.CopyTree(filepath.Join(s.real, "patches"), patches, true); err != nil {
+		if err := copyDir(ctx, filepath.Join(s.real, "patches"), patches); err != nil {
 			return err
 		}
 	}
@@ -107,10 +119,21 @@ func (s *scratch) fill(sources, patches string) error {
 			return err
 		}
 	}
-	if err := own(s.real, s.user); err != nil {
+	for _, m := range s.common() {
+		if err := own(m.From, s.user); err != nil {
+			return err
+		}
+	}
+	return own(s.real, s.user)
+}
+
+// copyDir copies a directory that may be reached through links.
+func copyDir(ctx context.Context, dst, src string) error {
+	real, err := filepath.EvalSymlinks(src)
+	if err != nil {
 		return err
 	}
-	return own(s.tmp(), s.user)
+	return system.CopyTree(ctx, dst, real, true)
 }
 
 // own gives a directory and all in it to a user, links themselves and not what
@@ -121,12 +144,7 @@ func own(dir string, user int) error {
 		return err
 	}
 	defer root.Close()
-	return fs.WalkDir(root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		return root.Lchown(path, user, user)
-	})
+	return system.Walk(root, func(name string, _ fs.FileInfo) error { return root.Lchown(name, user, user) })
 }
 
 // close takes the place away; that of a build that has failed is kept for
@@ -134,10 +152,13 @@ func own(dir string, user int) error {
 func (s *scratch) close(failed bool) (err error) {
 	defer s.done()
 	if s.private == "" {
-		if failed {
-			return nil
+		if !failed {
+			return os.RemoveAll(s.dir)
 		}
-		return os.RemoveAll(s.dir)
+		if system.IsFile(s.log) {
+			return cutLog(context.Background(), s.log)
+		}
+		return nil
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(s.private)) }()
 	unlock := s.pool.lock(s.id)
@@ -149,7 +170,8 @@ func (s *scratch) close(failed bool) (err error) {
 	if system.IsFile(s.log) {
 		// The build may have made anything of the name of its log.
 		os.RemoveAll(filepath.Join(s.real, filepath.Base(s.log)))
-		err = errors.Join(err, own(s.real, 0), replaceContents(s.dir, s.real), os.Rename(s.log, s.tree.ScratchLog(s.id)))
+		err = errors.Join(err, own(s.real, 0), replaceContents(s.dir, s.real), os.Rename(s.log, s.tree.ScratchLog(s.id)),
+			cutLog(context.Background(), s.tree.ScratchLog(s.id)))
 	}
 	return err
 }

@@ -24,7 +24,7 @@ func put(t *testing.T, path, text string) {
 }
 
 // openIn opens the place of a confined build that belongs to this user.
-func openIn(t *testing.T, tr *tree.Tree) *scratch {
+func openIn(t *testing.T, tr *tree.Writer) *scratch {
 	t.Helper()
 	s, err := openScratch(NewPool("1", 1, false), tr, foo, kernelA, true, os.Geteuid())
 	if err != nil {
@@ -55,7 +55,7 @@ func TestScratchLeft(t *testing.T) {
 	if _, err := os.Lstat(tr.PrivateDir(foo, kernelA)); err == nil {
 		t.Error("the private directory is left")
 	}
-	if list := Attempts(tr, foo); len(list) != 1 || !list[0].Failed {
+	if list := Attempts(tr.Tree, foo); len(list) != 1 || !list[0].Failed {
 		t.Errorf("Attempts = %v; want the log of the first", list)
 	}
 }
@@ -110,7 +110,7 @@ func TestPatchesThroughLink(t *testing.T) {
 	}
 	s := openIn(t, tr)
 	defer s.close(false)
-	err := s.fill(sources, patches)
+	err := s.fill(t.Context(), sources, patches)
 	if entries, _ := os.ReadDir(victim); err == nil || len(entries) > 0 {
 		t.Errorf("fill = %v, and %v is outside; want an error and nothing", err, entries)
 	}

@@ -22,7 +22,7 @@ import (
 // /etc/dkms, and --directive. Wherever those are the same it is the same, with
 // whatever kernel, compiler, paths, owners and file modes: it tells whether two
 // machines mean the same by one name and version.
-func (b *Builder) SourceDigest(j Job) (string, error) {
+func (b *Inputs) SourceDigest(j Job) (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "source 1\n%s\n", j.ID)
 	sources, err := filepath.EvalSymlinks(b.Tree.SourceLink(j.ID))
@@ -49,7 +49,7 @@ func (b *Builder) SourceDigest(j Job) (string, error) {
 
 // digestConf adds the files that were read beside the dkms.conf of the sources,
 // under the names that they have on every machine.
-func (b *Builder) digestConf(h hash.Hash, c *conf.Module, sources string) error {
+func (b *Inputs) digestConf(h hash.Hash, c *conf.Module, sources string) error {
 	for _, file := range c.Files {
 		real, err := filepath.EvalSymlinks(file)
 		if err != nil || strings.HasPrefix(real, sources+"/") {

@@ -13,8 +13,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"dkms/pkg/engine"
 	"dkms/pkg/exit"
+	"dkms/pkg/machine"
 	"dkms/pkg/system"
 )
 
@@ -235,7 +235,7 @@ func FuzzNormalize(f *testing.F) {
 
 // classified is what the words make of a request, with a working directory
 // that holds traps.
-func classified(t *testing.T, words ...string) (engine.Request, string, error) {
+func classified(t *testing.T, words ...string) (Request, string, error) {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{"src/dkms.conf", "src/sub/my-dkms.conf", "build/dkms.conf", "plain/Makefile", "foo", "foo.tar.gz", "foo.rpm"} {
@@ -384,7 +384,7 @@ func TestSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := engine.Settings{State: "/d", Source: "/s", Install: "/i", Headers: "/h", Config: "/c", Directives: []string{"A=1", "B=2"}, Symlink: true}
+	want := machine.Settings{State: "/d", Source: "/s", Install: "/i", Headers: "/h", Config: "/c", Directives: []string{"A=1", "B=2"}, Symlink: true}
 	if got, err := f.settings(); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("settings = %+v, %v; want %+v", got, err, want)
 	}

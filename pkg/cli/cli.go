@@ -12,13 +12,14 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
 
 	"dkms/pkg/build"
-	"dkms/pkg/engine"
 	"dkms/pkg/exit"
+	"dkms/pkg/machine"
 	"dkms/pkg/report"
 	"dkms/pkg/system"
 )
@@ -131,6 +132,9 @@ func (f *flags) reporter(h system.Host, s Streams) *report.Reporter {
 }
 
 func (f *flags) run(ctx context.Context, h system.Host, s Streams, r *report.Reporter) exit.Code {
+	if len(f.Words) > 0 && strings.HasPrefix(f.Words[0], "packaging-") {
+		return packaging(ctx, h, s, r, f.Words)
+	}
 	req, err := f.request(h, s.In)
 	req.Prompt = s.Err
 	if err != nil {
@@ -144,21 +148,29 @@ func (f *flags) run(ctx context.Context, h system.Host, s Streams, r *report.Rep
 	}
 	run := system.NewRunner(h)
 	if f.Debug {
-		run.Trace = s.Err
+		run.Trace = report.Clean(s.Err)
 	}
-	e, err := engine.New(ctx, h, run, r, settings)
+	m, err := machine.New(ctx, h, run, r, settings)
 	if err != nil {
 		r.Error(err)
 		return exit.Status(err)
 	}
-	if e.Framework().Verbose {
+	if m.Framework.Verbose {
 		r.Verbose()
 	}
-	return e.Do(ctx, req)
+	if req.Verb != Autoinstall {
+		ctx.Done()
+	}
+	code, err := do(ctx, m, req)
+	if err != nil {
+		r.Error(err)
+		return exit.Status(err)
+	}
+	return code
 }
 
-func (f *flags) settings() (engine.Settings, error) {
-	s := engine.Settings{
+func (f *flags) settings() (machine.Settings, error) {
+	s := machine.Settings{
 		State: f.Dkmstree, Source: f.Sourcetree, Install: f.Installtree,
 		Headers: f.Kernelsourcedir, Config: f.Config, Directives: f.Directive, Symlink: f.SymlinkModules,
 	}

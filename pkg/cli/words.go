@@ -6,46 +6,45 @@ import (
 	"slices"
 	"strings"
 
-	"dkms/pkg/engine"
 	"dkms/pkg/exit"
 	"dkms/pkg/system"
 )
 
 // actions are the action words, with what the help says of them.
 var actions = []struct {
-	verb engine.Verb
+	verb Verb
 	help string
 }{
-	{engine.Add, "register the sources of a module"},
-	{engine.Build, "build a module for a kernel"},
-	{engine.Install, "install it, building it first where needed"},
-	{engine.Uninstall, "take it out of the kernel again"},
-	{engine.Unbuild, "uninstall it and delete the build"},
-	{engine.Remove, "unbuild it and forget it"},
-	{engine.Autoinstall, "install everything that is missing"},
-	{engine.Status, "list modules, builds and installations"},
-	{engine.Check, "is it safe to boot: are all modules of a kernel ready"},
-	{engine.Why, "why a module is, or is not, installed for a kernel"},
-	{engine.Log, "print the log of the last build of a module"},
-	{engine.Doctor, "look for what is wrong, and say what cures it"},
-	{engine.Rehearse, "would every module build for a kernel; changes nothing"},
-	{engine.Lint, "judge a source directory, for authors of modules"},
-	{engine.Match, "install for a kernel what another has"},
-	{engine.Mktarball, "write sources and builds into an archive"},
-	{engine.Ldtarball, "load such an archive, or one of sources"},
-	{engine.Export, "write builds for a kernel as an OCI image"},
-	{engine.Import, "take the builds of such an image, and install them"},
-	{engine.GenerateMOK, "make the key that signs modules"},
-	{engine.MOK, "status: is that key trusted here; enroll: have it trusted"},
-	{engine.Sign, "sign what is built with the key in use now"},
-	{engine.KernelPreinst, "drop builds before a kernel is replaced"},
-	{engine.KernelPostinst, "autoinstall for a kernel just installed"},
-	{engine.KernelPrerm, "drop builds before a kernel is removed"},
+	{Add, "register the sources of a module"},
+	{Build, "build a module for a kernel"},
+	{Install, "install it, building it first where needed"},
+	{Uninstall, "take it out of the kernel again"},
+	{Unbuild, "uninstall it and delete the build"},
+	{Remove, "unbuild it and forget it"},
+	{Autoinstall, "install everything that is missing"},
+	{Status, "list modules, builds and installations"},
+	{Check, "is it safe to boot: are all modules of a kernel ready"},
+	{Why, "why a module is, or is not, installed for a kernel"},
+	{Log, "print the log of the last build of a module"},
+	{Doctor, "look for what is wrong, and say what cures it"},
+	{Rehearse, "would every module build for a kernel; changes nothing"},
+	{Lint, "judge a source directory, for authors of modules"},
+	{Match, "install for a kernel what another has"},
+	{Mktarball, "write sources and builds into an archive"},
+	{Ldtarball, "load such an archive, or one of sources"},
+	{Export, "write builds for a kernel as an OCI image"},
+	{Import, "take the builds of such an image, and install them"},
+	{GenerateMOK, "make the key that signs modules"},
+	{MOK, "status: is that key trusted here; enroll: have it trusted"},
+	{Sign, "sign what is built with the key in use now"},
+	{KernelPreinst, "drop builds before a kernel is replaced"},
+	{KernelPostinst, "autoinstall for a kernel just installed"},
+	{KernelPrerm, "drop builds before a kernel is removed"},
 }
 
 func isAction(word string) bool {
 	return slices.ContainsFunc(actions, func(a struct {
-		verb engine.Verb
+		verb Verb
 		help string
 	}) bool {
 		return string(a.verb) == word
@@ -55,9 +54,9 @@ func isAction(word string) bool {
 // isClassic tells the actions of the original. A word that is an action only
 // here is a module beside one of them, as it is there.
 func isClassic(word string) bool {
-	switch engine.Verb(word) {
-	case engine.Add, engine.Build, engine.Install, engine.Uninstall, engine.Unbuild, engine.Remove, engine.Autoinstall, engine.Status,
-		engine.Match, engine.Mktarball, engine.Ldtarball, engine.GenerateMOK, engine.KernelPreinst, engine.KernelPostinst, engine.KernelPrerm:
+	switch Verb(word) {
+	case Add, Build, Install, Uninstall, Unbuild, Remove, Autoinstall, Status,
+		Match, Mktarball, Ldtarball, GenerateMOK, KernelPreinst, KernelPostinst, KernelPrerm:
 		return true
 	}
 	return false
@@ -65,13 +64,13 @@ func isClassic(word string) bool {
 
 // reportsEvents tells the actions that print their events with --json.
 func reportsEvents(word string) bool {
-	return word == string(engine.Autoinstall) || word == string(engine.KernelPostinst) || word == string(engine.Import)
+	return word == string(Autoinstall) || word == string(KernelPostinst) || word == string(Import)
 }
 
 // request sorts the positional words as the original does: actions, source
 // directories, archives, the module.
-func (f *flags) request(h system.Host, in io.Reader) (engine.Request, error) {
-	req := engine.Request{
+func (f *flags) request(h system.Host, in io.Reader) (Request, error) {
+	req := Request{
 		Kernels: f.Kernelver, Arches: f.Arch, Conf: f.Conf, All: f.All, Force: f.Force,
 		ForceVersion: f.ForceVersionOverride, NoDepmod: f.NoDepmod, DryRun: f.DryRun, JSON: f.JSON, Fix: f.Fix,
 		Template: f.Templatekernel, Modprobe: f.ModprobeOnInstall, SafeUpgrade: f.RpmSafeUpgrade,
@@ -92,7 +91,7 @@ func (f *flags) request(h system.Host, in io.Reader) (engine.Request, error) {
 			return req, err
 		}
 	}
-	if req.Verb == engine.MOK && req.Action == "" {
+	if req.Verb == MOK && req.Action == "" {
 		req.Action = "status"
 	}
 	return req, f.lostPath(h, &req)
@@ -128,13 +127,13 @@ func misspelt(a, b string) bool {
 }
 
 // lostPath refuses a path that led nowhere, which would be taken for a module.
-func (f *flags) lostPath(h system.Host, req *engine.Request) error {
+func (f *flags) lostPath(h system.Host, req *Request) error {
 	code := exit.Usage
 	switch req.Verb {
-	case engine.Add, engine.Build, engine.Install:
-	case engine.Lint:
+	case Add, Build, Install:
+	case Lint:
 		code = exit.NoConfInDir
-	case engine.Ldtarball:
+	case Ldtarball:
 		code = exit.NoSource
 	default:
 		return nil
@@ -155,7 +154,7 @@ func isPath(word string) bool {
 	return strings.HasPrefix(word, "/") || first == "." || first == ".."
 }
 
-func setModule(req *engine.Request, word string) {
+func setModule(req *Request, word string) {
 	name, version, ok := strings.Cut(word, "/")
 	req.Name = name
 	if ok {
@@ -163,14 +162,14 @@ func setModule(req *engine.Request, word string) {
 	}
 }
 
-func classify(h system.Host, req *engine.Request, word string) error {
+func classify(h system.Host, req *Request, word string) error {
 	path := h.Abs(word)
 	switch {
-	case isClassic(word) && req.Name == "" && req.Verb != "" && !isClassic(string(req.Verb)) && !(req.Verb == engine.MOK && word == "status"):
+	case isClassic(word) && req.Name == "" && req.Verb != "" && !isClassic(string(req.Verb)) && !(req.Verb == MOK && word == "status"):
 		// As in the original, which knows no action of the first name.
 		setModule(req, string(req.Verb))
-		req.Verb = engine.Verb(word)
-	case req.Verb == engine.MOK && req.Action == "":
+		req.Verb = Verb(word)
+	case req.Verb == MOK && req.Action == "":
 		if word != "status" && word != "enroll" {
 			return exit.Errorf(exit.Usage, "mok %s: unknown", word).WithHint("dkms mok status, or dkms mok enroll")
 		}
@@ -181,10 +180,10 @@ func classify(h system.Host, req *engine.Request, word string) error {
 		return exit.Errorf(exit.TwoActions, "two actions were given: %s and %s", req.Verb, word).
 			WithHint("a module of that name is given as -m %s", word)
 	case isAction(word):
-		req.Verb = engine.Verb(word)
-	case req.Archive == "" && (req.Verb == engine.Import || strings.HasPrefix(word, "docker://")):
+		req.Verb = Verb(word)
+	case req.Archive == "" && (req.Verb == Import || strings.HasPrefix(word, "docker://")):
 		req.Archive = word
-	case req.Verb == engine.Export && req.Name != "":
+	case req.Verb == Export && req.Name != "":
 		req.Others = append(req.Others, word)
 	case strings.HasSuffix(word, "dkms.conf") && system.IsFile(path):
 		req.Source = filepath.Dir(path)

@@ -8,10 +8,12 @@
 package conf
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"dkms/pkg/system"
@@ -80,7 +82,8 @@ type Result struct {
 	Err  error
 }
 
-// Modules reads all refs with one bash process. Results are by index.
+// Modules reads all refs, as many at a time as there are processors. Results
+// are by index.
 //
 // The base file is followed by the overrides in /etc/dkms that exist, from
 // the general to the special, and by the directives. Without a name in the
@@ -92,19 +95,21 @@ func (r *Reader) Modules(ctx context.Context, refs []Ref) []Result {
 		dirs = append(dirs, filepath.Dir(r.Host.Abs(ref.File)), ref.Target.SourceDir)
 	}
 	sh := r.shell(moduleNames, dirs...)
-	defer sh.close()
 	results := make([]Result, len(refs))
+	seats := make(chan struct{}, max(1, r.Host.CPUs))
+	var running sync.WaitGroup
 	for i, ref := range refs {
-		m, err := r.module(ctx, sh, ref)
-		results[i] = Result{m, err}
-		if err != nil {
-			results[i].Conf = nil
-		}
+		seats <- struct{}{}
+		running.Go(func() {
+			defer func() { <-seats }()
+			results[i].Conf, results[i].Err = r.module(ctx, sh, ref)
+		})
 	}
+	running.Wait()
 	return results
 }
 
-// shell is a bash that is to read names, from files that may look at dirs, too.
+// shell evaluates names, in files that may look at dirs, too.
 func (r *Reader) shell(names []string, dirs ...string) *shell {
 	limit := r.Limit
 	if limit == 0 {
@@ -129,11 +134,8 @@ func (r *Reader) module(ctx context.Context, sh *shell, ref Ref) (*Module, error
 		return nil, err
 	}
 	c := chain{etc: r.Host.Root.Path("/etc/dkms"), ref: ref, todo: []source{base}}
-	ev, err := sh.evaluate(ctx, r.moduleVars(ref), c.next)
-	if c.err != nil {
-		return nil, c.err
-	}
-	if err != nil {
+	ev, err := sh.read(ctx, r.moduleVars(ref), c.next)
+	if err := cmp.Or(c.err, err); err != nil {
 		return nil, err
 	}
 	b := builder{file: base.path, tree: r.Host.Root.StateTree(), values: ev.values, m: &Module{File: base.path, Files: c.files, Deprecated: c.deprecated}}

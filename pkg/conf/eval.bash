@@ -1,12 +1,12 @@
-# Evaluates configuration files for pkg/conf (shell.go speaks to it).
+# Evaluates one configuration file once for pkg/conf (shell.go starts it).
 #
-# Descriptor 0 brings requests, each a row of fields that end in NUL; 1 takes
-# one line for each request that is answered; 2 takes complaints; 3 is the text
-# to evaluate and 4 takes the values as rows of NAME, INDEX, VALUE, each ended
-# by NUL. The names that count are in __dkms_names.
+# Descriptor 3 is this script, 4 the text to evaluate, and 5 takes the values
+# as rows of NAME, INDEX, VALUE, each ended by NUL, and an empty row at the
+# end. 6 takes the text for the second evaluation, and 7 its values, where
+# there is more to evaluate. The names that count are in __dkms_names.
 #
-# A configuration shares its shell with these functions. Whatever is read runs
-# in a subshell of a subshell, so it spoils at most itself.
+# A configuration shares its shell with these functions. It runs in a subshell,
+# so it spoils at most itself, and nothing but its own values.
 
 builtin shopt -s extglob
 # An endless configuration must neither fill the memory nor outlive its reader.
@@ -15,14 +15,14 @@ builtin ulimit -d 2097152 2>/dev/null
 builtin ulimit -t 120 2>/dev/null
 builtin ulimit -c 0 2>/dev/null
 # Low descriptors belong to the configurations: "exec 3<file" is common.
-exec 100<&3 101>&4 3<&- 4>&-
+exec 100<&4 101>&5 102>&6 103>&7 3<&- 4<&- 5>&- 6>&- 7>&-
 
 # __dkms_dump writes all elements of all names; with "cut" in the way that the
 # first evaluation passes them on: without one trailing carriage return, split
 # into words, with file names expanded, and joined by single blanks. The mark
 # keeps the first and the last word from being file names.
 __dkms_dump() {
-    builtin local __dkms_name __dkms_index __dkms_value __dkms_words __dkms_mark=/dev/null/
+    builtin local __dkms_name __dkms_index __dkms_value __dkms_words __dkms_mark=/dev/null/ __dkms_more=0
     for __dkms_name in "${__dkms_names[@]}"; do
         builtin eval "for __dkms_index in \"\${!$__dkms_name[@]}\"; do
             __dkms_value=\${$__dkms_name[\$__dkms_index]}
@@ -41,6 +41,7 @@ __dkms_dump() {
         done
     fi
     builtin printf '\0\0\0' >&101
+    return "$__dkms_more"
 }
 
 __dkms_emit() {
@@ -51,6 +52,8 @@ __dkms_emit() {
         builtin printf -v __dkms_value '%s ' "${__dkms_words[@]}"
         __dkms_value=${__dkms_value#"$__dkms_mark"}
         __dkms_value=${__dkms_value%"$__dkms_mark "}
+        builtin printf '%s[%s]="%s"\n' "$__dkms_name" "$__dkms_index" "$__dkms_value" >&102
+        [[ $__dkms_value != *[\"\`\\\$]* ]] || __dkms_more=10
     fi
     builtin printf '%s\0' "$__dkms_name" "$__dkms_index" "$__dkms_value" >&101
 }
@@ -68,40 +71,61 @@ __dkms_read() {
     __dkms_dump cut
 }
 
-# __dkms_query serves the requests about one configuration.
-__dkms_query() {
-    builtin local __dkms_op __dkms_path __dkms_text
-    while IFS= builtin read -r -d '' __dkms_op && IFS= builtin read -r -d '' __dkms_path; do
-        case $__dkms_op in
-        read)
-            (__dkms_read "$__dkms_path") </dev/null >/dev/null
-            builtin echo ok
-            ;;
-        assign) # the second evaluation, or variables to begin with
-            if [[ -r /proc/self/fd/100 ]]; then
-                builtin source /proc/self/fd/100 </dev/null >/dev/null
-            else # no /proc
-                IFS= builtin read -r -d '' -u 100 __dkms_text
-                builtin eval "$__dkms_text" </dev/null >/dev/null
-            fi
-            __dkms_dump </dev/null >/dev/null
-            builtin echo ok
-            ;;
-        end)
-            builtin exit 0
-            ;;
+# __dkms_assign is the second evaluation, of the text that the first has left.
+__dkms_assign() {
+    builtin local __dkms_path=/proc/self/fd/${2:-100} __dkms_text
+    builtin set --
+    if [[ -r $__dkms_path ]]; then
+        builtin source "$__dkms_path"
+    else # no /proc
+        IFS= builtin read -r -d '' -u 100 __dkms_text
+        builtin eval "$__dkms_text"
+    fi
+    __dkms_dump
+}
+
+# VER and override_dest_module_location are functions of DKMS that
+# configurations call. VER makes versions comparable as text.
+VER() {
+    builtin local IFS=$' \t\n' rest=$1 key=
+    while [[ $rest =~ ^([^0-9]*)([0-9]+)(.*)$ ]]; do
+        key+=${BASH_REMATCH[1]}
+        rest=${BASH_REMATCH[3]}
+        case ${#BASH_REMATCH[2]} in
+        1) key+=00 ;;
+        2) key+=0 ;;
         esac
+        key+=${BASH_REMATCH[2]}
     done
+    key+=$rest
+    builtin echo "${key//[[:blank:]]/}"
 }
 
-__dkms_serve() {
-    builtin local __dkms_op
+# override_dest_module_location prints where a module with the given
+# DEST_MODULE_LOCATION is installed.
+override_dest_module_location() {
+    if [[ $addon_modules_dir ]]; then
+        builtin echo "/$addon_modules_dir"
+        return
+    fi
+    case $running_distribution in
+    fedora* | centos* | rhel*) builtin echo /extra ;;
+    sles* | suse* | opensuse*) builtin echo /updates ;;
+    debian* | ubuntu* | arch*) builtin echo /updates/dkms ;;
+    *) builtin echo "$1" ;;
+    esac
+}
+
+# __dkms_main does what is asked for, read or assign, in a subshell: what a
+# configuration does to its shell must not keep this one from ending. It lets
+# the second evaluation follow at once where values may have more to evaluate.
+__dkms_main() {
     builtin unset MAPFILE
-    builtin echo ready
-    while IFS= builtin read -r -d '' __dkms_op; do
-        (__dkms_query)
-        builtin echo end
-    done
+    ("__dkms_$1" "$2")
+    if [[ $? == 10 && $1 == read && -r /proc/self/fd/102 ]]; then
+        exec 101>&103
+        (__dkms_assign "" 102)
+    fi
 }
 
-builtin readonly -f __dkms_dump __dkms_emit __dkms_read __dkms_query __dkms_serve
+builtin readonly -f __dkms_dump __dkms_emit __dkms_read __dkms_assign __dkms_main

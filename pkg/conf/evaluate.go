@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,6 +31,9 @@ type note struct {
 	path string
 	line int
 	text string
+	// broken says that bash could not parse what begins there, and left out
+	// the rest of the file.
+	broken bool
 }
 
 func (n note) String() string {
@@ -42,9 +43,9 @@ func (n note) String() string {
 	return fmt.Sprintf("%s:%d: %s", n.path, n.line, n.text)
 }
 
-// syntax reports whether n is about text that bash cannot parse.
-func (n note) syntax() bool {
-	return n.line > 0 && (strings.HasPrefix(n.text, "syntax error") || strings.HasPrefix(n.text, "unexpected EOF"))
+// unparsable tells whether a complaint is about text that bash cannot parse.
+func unparsable(text string) bool {
+	return strings.HasPrefix(text, "syntax error") || strings.HasPrefix(text, "unexpected EOF")
 }
 
 // evaluation is what came out of a chain of files.
@@ -53,124 +54,117 @@ type evaluation struct {
 	notes  []note
 }
 
-// evaluate reads the files that next gives, each on top of what the ones
+// errLate says that the time for an evaluation is over.
+var errLate = errors.New("late")
+
+var (
+	errTooMuch = errors.New("more than 1 MiB of values")
+	// errEnded says that bash did not come to the end of an evaluation.
+	errEnded = errors.New("ends the shell that reads it")
+)
+
+// query is the evaluation of a chain of files on its way.
+type query struct {
+	evaluation
+	shell    *shell
+	vars     map[string]string
+	deadline time.Time // set when bash is first needed
+}
+
+// read evaluates the files that next gives, each on top of what the ones
 // before it have set, until it gives none. vars are set before. The error
 // names the file that could not be evaluated to its end; other evaluations
 // are not affected by it.
-func (s *shell) evaluate(ctx context.Context, vars map[string]string, next func(values) (source, bool)) (*evaluation, error) {
-	if err := s.start(ctx); err != nil {
-		return nil, exit.Errorf(exit.Usage, "evaluating configuration: %w", err)
-	}
-	q := query{proc: s.proc, deadline: time.Now().Add(s.limit), known: s.names}
-	err := q.run(vars, next)
-	if err == nil {
-		return &q.evaluation, nil
-	}
-	s.close()
-	if ctx.Err() != nil {
-		return nil, exit.Errorf(exit.Usage, "%s: %w", q.path, context.Cause(ctx))
-	}
-	return nil, q.explain(err, s.limit)
-}
-
-// query is one evaluation on its way.
-type query struct {
-	evaluation
-	proc     *process
-	deadline time.Time
-	known    []string
-	path     string // of the file at hand
-}
-
-var errTooMuch = errors.New("more than 1 MiB of values")
-
-func (q *query) explain(err error, limit time.Duration) error {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return exit.Errorf(exit.BadConf, "%s: not evaluated within %s", q.path, limit)
-	}
-	return exit.Errorf(exit.BadConf, "%s: %w", q.path, err)
-}
-
-func (q *query) run(vars map[string]string, next func(values) (source, bool)) error {
-	q.values = values{}
-	begun := false
+func (s *shell) read(ctx context.Context, vars map[string]string, next func(values) (source, bool)) (*evaluation, error) {
+	q := query{evaluation: evaluation{values: values{}}, shell: s, vars: vars}
 	for {
 		src, ok := next(q.values)
-		if !ok && !begun {
-			return nil // nothing was asked
-		}
 		if !ok {
-			return q.finish()
+			return &q.evaluation, nil
 		}
-		q.path = src.path
-		if !begun {
-			if err := q.begin(vars); err != nil {
-				return err
-			}
-			begun = true
-		}
-		if err := q.file(src); err != nil {
-			return err
+		if err := q.file(ctx, src); err != nil {
+			return nil, q.explain(ctx, src.path, err)
 		}
 	}
 }
 
-// begin sets the variables, in the way of the second evaluation: bash reads
-// from a file in one go, and requests byte by byte.
-func (q *query) begin(vars map[string]string) error {
-	var b bytes.Buffer
-	for _, name := range slices.Sorted(maps.Keys(vars)) {
-		b.WriteString(name + "=" + quote(vars[name]) + "\n")
+func (q *query) explain(ctx context.Context, path string, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return exit.Errorf(exit.Usage, "%s: %w", path, context.Cause(ctx))
+	case errors.Is(err, errLate):
+		return exit.Errorf(exit.BadConf, "%s: not evaluated within %s", path, q.shell.limit)
+	case errors.Is(err, errTooMuch) || errors.Is(err, errEnded):
+		return exit.Errorf(exit.BadConf, "%s: %w", path, err)
 	}
-	if err := rewrite(q.proc.text, b.Bytes()); err != nil {
-		return err
-	}
-	_, err := q.ask("begin", "assign", "")
-	return err
+	return exit.Errorf(exit.Usage, "evaluating %s: %w", path, err)
 }
 
-func (q *query) finish() error {
-	if err := q.proc.send("end", ""); err != nil {
-		return err
+// file evaluates one file twice, without bash where it is plain enough.
+func (q *query) file(ctx context.Context, src source) error {
+	if v, ok := plain(src.text, q.shell.names, q.vars, q.values); ok {
+		q.values = v
+		return nil
 	}
-	line, err := q.proc.answer(q.deadline)
-	if err == nil && line != "end" {
-		err = fmt.Errorf("unexpected answer %q", line)
-	}
-	return err
-}
-
-// file evaluates one file twice.
-func (q *query) file(src source) error {
-	if err := rewrite(q.proc.text, src.text); err != nil {
-		return err
-	}
-	rows, err := q.ask("read", src.path)
+	out, err := q.bash(ctx, "read", src)
 	if err != nil {
 		return err
 	}
-	q.listen(func(line string) note { return sourceNote(src.path, line) })
-	rows, complete := whole(rows)
-	if !complete {
+	text, owners := assignments(out.rows)
+	q.listen(src, owners, out.stderr)
+	switch {
+	case !out.whole:
 		q.notes = append(q.notes, note{path: src.path, text: "ends the shell before its values can be read"})
-		rows = nil
+		return nil
+	case settled(out.rows):
+		q.take(out.rows)
+		return nil
+	case out.second != nil && !slices.ContainsFunc(out.rows, row.directs):
+		q.take(out.second)
+		return nil
 	}
-	text, owners := assignments(rows)
-	if err := rewrite(q.proc.text, text); err != nil {
+	return q.again(ctx, source{src.path, text}, src, owners)
+}
+
+// again is the second evaluation of src, of the text that the first has left,
+// where it has not happened with that.
+func (q *query) again(ctx context.Context, left, src source, owners []string) error {
+	out, err := q.bash(ctx, "assign", left)
+	if err != nil {
 		return err
 	}
-	if rows, err = q.ask("assign", ""); err != nil {
-		return err
-	}
-	q.listen(func(line string) note { return assignNote(src.path, owners, line) })
-	if rows, complete = whole(rows); !complete {
+	q.listen(src, owners, bytes.ReplaceAll(out.stderr, []byte(textPath), []byte(secondPath)))
+	if !out.whole {
 		return errEnded
 	}
-	q.values = values{}
-	for _, r := range rows {
+	q.take(out.rows)
+	return nil
+}
+
+// take puts what a file has set on top of what was set before.
+func (q *query) take(list []row) {
+	for _, r := range list {
 		q.values.put(r)
 	}
-	return nil
+}
+
+// bash runs one evaluation within what is left of the time.
+func (q *query) bash(ctx context.Context, op string, src source) (outcome, error) {
+	if q.deadline.IsZero() {
+		q.deadline = time.Now().Add(q.shell.limit)
+	}
+	ctx, cancel := context.WithDeadlineCause(ctx, q.deadline, errLate)
+	defer cancel()
+	return q.shell.evaluate(ctx, job{op: op, vars: q.vars, values: q.values, src: src})
+}
+
+// settled tells whether a second evaluation changes nothing: between double
+// quotes four characters mean more than themselves.
+func settled(list []row) bool {
+	return !slices.ContainsFunc(list, func(r row) bool {
+		i, err := strconv.Atoi(r.index)
+		return r.directs() || err != nil || strconv.Itoa(i) != r.index || strings.ContainsAny(r.value, "$`\\\"")
+	})
 }
 
 func (v values) put(r row) {
@@ -185,33 +179,11 @@ func (v values) put(r row) {
 	v[r.name][i] = strings.Trim(r.value, " ")
 }
 
-// ask sends a request and returns the rows that it leaves.
-func (q *query) ask(fields ...string) ([]row, error) {
-	if err := q.proc.values.Truncate(0); err != nil {
-		return nil, err
-	}
-	if err := q.proc.stderr.Truncate(0); err != nil {
-		return nil, err
-	}
-	if err := q.proc.send(fields...); err != nil {
-		return nil, err
-	}
-	line, err := q.proc.answer(q.deadline)
-	if err != nil {
-		return nil, err
-	}
-	if line != "ok" {
-		return nil, errEnded
-	}
-	data, more, err := drain(q.proc.values, maxValues)
-	if more {
-		err = errTooMuch
-	}
-	return rows(data), err
-}
-
 // row is one element of one variable.
 type row struct{ name, index, value string }
+
+// directs tells whether r stands for an assignment of another name.
+func (r row) directs() bool { return r.name == "DKMS_DIRECTIVE" }
 
 func rows(data []byte) []row {
 	var list []row
@@ -241,7 +213,7 @@ func assignments(list []row) (text []byte, owners []string) {
 	for _, r := range list {
 		owner := r.name + "[" + r.index + "]"
 		line := owner + `="` + r.value + "\"\n"
-		if r.name == "DKMS_DIRECTIVE" {
+		if r.directs() {
 			if owner, line = directiveLine(r.value); line == "" {
 				continue
 			}
@@ -267,18 +239,19 @@ func directiveLine(text string) (owner, line string) {
 	return "DKMS_DIRECTIVE " + name, name + "=" + quote(value) + "\n"
 }
 
-// listen keeps what was said since the last request.
-func (q *query) listen(parse func(line string) note) {
-	data, _, err := drain(q.proc.stderr, maxStderr)
-	if err != nil {
-		return
-	}
+// listen keeps what was said about src; owners are the elements that the
+// lines of the second evaluation assign.
+func (q *query) listen(src source, owners []string, data []byte) {
 	for line := range strings.Lines(string(data)) {
 		line = printable(strings.TrimRight(line, "\r\n"))
 		if line == "" || len(q.notes) >= 100 {
 			continue
 		}
-		q.notes = append(q.notes, parse(line))
+		n, ok := assignNote(src, owners, line)
+		if !ok {
+			n = sourceNote(src, line)
+		}
+		q.notes = append(q.notes, n)
 	}
 }
 
@@ -292,38 +265,66 @@ func printable(s string) string {
 	}, strings.ToValidUTF8(s, "?"))
 }
 
-// textPath is the text on descriptor 3 as bash names it.
-const textPath = "/proc/self/fd/100"
+// textPath is the text of the first evaluation as bash names it, secondPath
+// that of the second.
+const textPath, secondPath = "/proc/self/fd/100", "/proc/self/fd/102"
 
-// numbered understands "path: line N: text".
+// numbered understands "path: line N: text", and what bash puts between.
 func numbered(path, line string) (n int, text string, ok bool) {
-	rest, ok := strings.CutPrefix(line, path+": line ")
+	rest, ok := strings.CutPrefix(line, path+": ")
 	if !ok {
 		return 0, "", false
 	}
-	number, text, ok := strings.Cut(rest, ": ")
+	rest = strings.TrimPrefix(rest, "command substitution: ")
+	number, text, ok := strings.Cut(strings.TrimPrefix(rest, "line "), ": ")
 	n, err := strconv.Atoi(number)
 	return n, text, ok && err == nil
 }
 
 // sourceNote is what was said during the first evaluation.
-func sourceNote(path, line string) note {
-	for _, p := range []string{path, textPath} {
-		if n, text, ok := numbered(p, line); ok {
-			return note{path, n, text}
+func sourceNote(src source, line string) note {
+	for _, p := range []string{src.path, textPath} {
+		n, text, ok := numbered(p, line)
+		if !ok {
+			continue
 		}
+		if n == 1 && bytes.HasPrefix(src.text, byteOrderMark) {
+			text = "begins with a byte order mark, which makes this line unreadable: save the file as UTF-8 without one"
+		}
+		return note{src.path, n, text, unparsable(text)}
 	}
-	return note{path: path, text: line}
+	return note{path: src.path, text: line}
 }
 
-// assignNote is what was said of the text of [assignments].
-func assignNote(path string, owners []string, line string) note {
-	n, text, ok := numbered(textPath, line)
-	if !ok {
-		return note{path: path, text: line}
+// byteOrderMark is what some editors put before the first line.
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
+// assignNote is what was said of the text of [assignments], with the line of
+// src that sets what it is about.
+func assignNote(src source, owners []string, line string) (note, bool) {
+	n, text, ok := numbered(secondPath, line)
+	if !ok || n < 1 || n > len(owners) {
+		return note{path: src.path, text: text}, ok
 	}
-	if n < 1 || n > len(owners) {
-		return note{path: path, text: text}
+	owner, broken := owners[n-1], unparsable(text)
+	if broken {
+		text = "second evaluation: " + text
 	}
-	return note{path: path, text: owners[n-1] + ": " + text}
+	return note{src.path, lineOf(src.text, owner), owner + ": " + text, broken}, true
+}
+
+// lineOf is the last line of text that plainly assigns an element, or 0.
+func lineOf(text []byte, element string) int {
+	found, n := 0, 0
+	for line := range bytes.Lines(text) {
+		n++
+		line = bytes.TrimLeft(line, " \t")
+		for _, name := range []string{element, strings.TrimSuffix(element, "[0]")} {
+			rest, ok := bytes.CutPrefix(line, []byte(name))
+			if ok && (bytes.HasPrefix(rest, []byte("=")) || bytes.HasPrefix(rest, []byte("+="))) {
+				found = n
+			}
+		}
+	}
+	return found
 }

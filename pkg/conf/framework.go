@@ -39,6 +39,8 @@ type Framework struct {
 	// The signing options are only valid from [Reader.Signing].
 	SignFile, SigningKey, Certificate, TrySign string
 
+	// Depmod is "program" where module indexes are always depmod's work.
+	Depmod string
 	// HookErrors is empty or "fail".
 	HookErrors string
 	// BuildSandbox says whether builds are confined: yes or empty where that
@@ -97,7 +99,7 @@ var (
 		"source_tree", "dkms_tree", "install_tree", "tmp_location", "verbose", "symlink_modules",
 		"autoinstall_all_kernels", "modprobe_on_install", "parallel_jobs",
 		"compress_gzip_opts", "compress_xz_opts", "compress_zstd_opts",
-		"continue_on_error", "hook_errors", "build_sandbox", "build_sandbox_allow",
+		"continue_on_error", "depmod", "hook_errors", "build_sandbox", "build_sandbox_allow",
 		"build_priority", "build_time_limit", "compiler_launcher", "refresh_initramfs",
 		"prebuilt_source", "prebuilt_certificate", "prebuilt_timeout", "prebuilt_insecure",
 	}
@@ -207,10 +209,8 @@ func (o *options) literal(src source, names []string, exact bool) bool {
 // evaluated lets bash read the files.
 func (r *Reader) evaluated(ctx context.Context, o *options, sources []source, names []string, release string) error {
 	vars := r.frameworkVars(release)
-	sh := r.shell(names)
-	defer sh.close()
 	todo := sources
-	ev, err := sh.evaluate(ctx, vars, func(v values) (source, bool) {
+	ev, err := r.shell(names).read(ctx, vars, func(v values) (source, bool) {
 		if len(o.files) > 0 {
 			o.note(v, vars)
 		}
@@ -266,7 +266,7 @@ func (o *options) note(v values, first map[string]string) {
 func (o *options) listen(notes []note) error {
 	var broken []string
 	for _, n := range notes {
-		if n.syntax() {
+		if n.broken {
 			broken = append(broken, n.String())
 		}
 		o.warnings = append(o.warnings, n.String())
@@ -321,7 +321,7 @@ func (r *Reader) framework(o *options) (*Framework, error) {
 		"tmp_location": &fw.TmpLocation, "compress_gzip_opts": &fw.CompressGzip,
 		"compress_xz_opts": &fw.CompressXZ, "compress_zstd_opts": &fw.CompressZstd,
 		"build_environment": &fw.BuildEnvironment, "post_transaction": &fw.PostTransaction,
-		"hook_errors": &fw.HookErrors, "build_sandbox": &fw.BuildSandbox,
+		"depmod": &fw.Depmod, "hook_errors": &fw.HookErrors, "build_sandbox": &fw.BuildSandbox,
 		"prebuilt_source": &fw.PrebuiltSource, "prebuilt_certificate": &fw.PrebuiltCertificate,
 	} {
 		if v, ok := o.values[name]; ok {
@@ -335,7 +335,7 @@ func (r *Reader) framework(o *options) (*Framework, error) {
 	} {
 		*field = o.values[name] != ""
 	}
-	fw.ContinueOnError = o.values["continue_on_error"] == "true"
+	fw.ContinueOnError = o.values["continue_on_error"] == "" || o.values["continue_on_error"] == "true"
 	for name, field := range map[string]*[]string{
 		"build_sandbox_allow": &fw.SandboxAllow, "compiler_launcher": &fw.CompilerLauncher,
 	} {
@@ -397,6 +397,10 @@ func (r *Reader) check(fw *Framework, o *options) error {
 		case "prebuilt_certificate":
 			if !filepath.IsAbs(value) {
 				problems = append(problems, fw.Where(name)+": prebuilt_certificate="+value+" is not an absolute path")
+			}
+		case "depmod":
+			if value != "program" {
+				problems = append(problems, fw.Where(name)+": depmod="+value+" is neither empty nor program")
 			}
 		case "hook_errors":
 			if value != "fail" {

@@ -97,7 +97,7 @@ func (b *builder) module(notes []note) (*Module, error) {
 	lost := false // bash leaves out everything behind a syntax error
 	for i, n := range notes {
 		said[i] = n.String()
-		lost = lost || n.syntax()
+		lost = lost || n.broken
 	}
 	if len(b.problems) > 0 || lost {
 		return nil, badConf(append(said, b.problems...))

@@ -164,8 +164,8 @@ func TestInvalid(t *testing.T) {
 		{"unterminated quote", "\nPACKAGE_NAME=\"x\n", []string{
 			":2: unexpected EOF while looking for matching `\"'", ": PACKAGE_NAME is not set", ": PACKAGE_VERSION is not set"}},
 		{"second evaluation", "PACKAGE_NAME=x\nPOST_ADD='\"a b\"'\nPACKAGE_VERSION='$(nothing_here)'\n", []string{
-			": PACKAGE_VERSION[0]: nothing_here: command not found", ": POST_ADD[0]: `POST_ADD[0]': not a valid identifier",
-			": POST_ADD[0]: b: command not found", ": PACKAGE_VERSION is not set"}},
+			":3: PACKAGE_VERSION[0]: nothing_here: command not found", ":2: POST_ADD[0]: `POST_ADD[0]': not a valid identifier",
+			":2: POST_ADD[0]: b: command not found", ": PACKAGE_VERSION is not set"}},
 		{"exit", "PACKAGE_NAME=x\nPACKAGE_VERSION=1\nexit 0\n", []string{
 			": ends the shell before its values can be read", ": PACKAGE_NAME is not set", ": PACKAGE_VERSION is not set"}},
 		{"index", plainConf + "BUILT_MODULE_NAME[99999999]=x", []string{": record #99999999 is beyond the limit of 10000"}},

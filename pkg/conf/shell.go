@@ -1,19 +1,24 @@
 package conf
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"dkms/pkg/system"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -29,189 +34,229 @@ const (
 	// maxStderr is how much of what a file complains is kept.
 	maxStderr = 16 << 10
 	// nobody is the user and group that evaluate on behalf of root where
-	// there are no jails; in one they are the user of this number.
-	nobody, stranger = 65534, 15
+	// root has no other user's rights to give.
+	nobody = 65534
+	// firstUser and users are the users of evaluations: half of what systemd
+	// leaves unused (systemd.io/UIDS-GIDS), the half that builds do not use.
+	firstUser, users = 0x78000000, 1 << 26
 )
 
-// shell is one bash process that evaluates configurations one after the
-// other. It is started when it is needed first, and again after a
-// configuration had to be stopped, so that none takes another with it.
+// shell evaluates configurations. Every evaluation has a bash, a user and
+// descriptors of its own, so that nothing which one file leaves running can
+// have a say in another. It may be used by several goroutines.
 type shell struct {
 	run   *system.Runner
 	uid   int
 	names []string
 	limit time.Duration
+	// env is exported to the configurations.
+	env map[string]string
 	// show are directories that configurations may look into, wherever they
 	// are.
 	show []string
-	proc *process
+	// first is the best confinement that this system allows, as far as it is
+	// known.
+	first atomic.Int32
+	// alone is held by evaluations that share a user with others.
+	alone sync.Mutex
 }
 
-// process is a running bash and what leads to it.
-type process struct {
-	stop context.CancelFunc
-	done chan struct{} // closed when bash has ended
-	err  error         // how it ended; valid once done is closed
-
-	contained bool // in a process namespace of its own
-
-	requests *os.File
-	acks     *os.File
-	lines    *bufio.Reader
-	// Plain memory files instead of pipes: nothing that a configuration
-	// leaves running in the background can keep a reader of them waiting.
-	text, values, stderr *os.File
+// job is one evaluation by bash.
+type job struct {
+	// op is what eval.bash is to do: read or assign.
+	op string
+	// vars and values are set before.
+	vars   map[string]string
+	values values
+	src    source
 }
 
-// start makes sure that bash runs.
-func (s *shell) start(ctx context.Context) error {
-	if s.proc != nil {
-		return nil
-	}
-	var err error
-	for _, c := range s.confinements() {
-		if s.proc, err = s.launch(ctx, c); err == nil {
-			return nil
-		}
-		s.proc = nil
-		_, jail := errors.AsType[*system.JailError](err)
-		if !jail && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOSPC) {
-			return err
-		}
-	}
-	// EINVAL from the last one: the user namespace maps no such user, so
-	// that root here is an ordinary user anyway.
-	if s.uid == 0 && errors.Is(err, unix.EINVAL) {
-		s.proc, err = s.launch(ctx, confinement{})
-	}
-	return err
+// outcome is what an evaluation leaves: rows of values, and what was said.
+type outcome struct {
+	rows   []row
+	whole  bool // the evaluation came to its end
+	stderr []byte
+	// second is what the second evaluation has left, if it has come to its
+	// end.
+	second []row
 }
 
 // confinement is a way to keep bash from doing anything but to evaluate.
 type confinement struct {
 	jail *system.Jail
 	attr *syscall.SysProcAttr
+	// shared says that the user may have other processes.
+	shared bool
 }
 
-// contains tells whether everything that bash starts ends with it, and cannot
-// kill the shell of the others.
-func (c confinement) contains() bool {
+// contained tells whether everything that bash starts ends with it.
+func (c confinement) contained() bool {
 	return c.jail != nil || c.attr != nil && c.attr.Cloneflags&unix.CLONE_NEWPID != 0
 }
 
-// confinements are the ways to start bash, the best first.
+// confinements are the ways to start bash for one evaluation, the best first.
 func (s *shell) confinements() []confinement {
 	if s.uid != 0 {
-		return []confinement{{}}
+		return []confinement{{shared: true}}
 	}
-	user := &syscall.Credential{Uid: nobody, Gid: nobody}
-	return []confinement{
-		{jail: &system.Jail{UID: system.Stranger(stranger), Show: s.show}},
-		{attr: &syscall.SysProcAttr{Credential: user, Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWPID}},
-		{attr: &syscall.SysProcAttr{Credential: user, Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWIPC}},
-		{attr: &syscall.SysProcAttr{Credential: user}},
-		{attr: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody, NoSetGroups: true}}},
+	// Chance makes users differ also between programs that know nothing of
+	// each other.
+	user := firstUser + rand.IntN(users)
+	const apart = unix.CLONE_NEWNET | unix.CLONE_NEWIPC
+	list := []confinement{{jail: &system.Jail{UID: user, Show: s.show}}}
+	// A user namespace may have no user of that number.
+	for _, uid := range []int{user, nobody} {
+		for _, flags := range []uintptr{apart | unix.CLONE_NEWPID, apart, 0} {
+			list = append(list, confinement{attr: as(uid, flags), shared: uid == nobody})
+		}
+	}
+	limited := as(nobody, 0)
+	limited.Credential.NoSetGroups = true
+	// Where there is not even a nobody, root is an ordinary user anyway.
+	return append(list, confinement{attr: limited, shared: true}, confinement{shared: true})
+}
+
+func as(uid int, flags uintptr) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}, Cloneflags: flags}
+}
+
+// evaluate runs bash for j and waits until nothing of it is left.
+func (s *shell) evaluate(ctx context.Context, j job) (outcome, error) {
+	list := s.confinements()
+	for i := int(s.first.Load()); ; i++ {
+		out, err := s.evaluateIn(ctx, list[i], j)
+		if err == nil || i == len(list)-1 || !impossible(err) {
+			return out, err
+		}
+		s.first.Store(int32(i + 1))
 	}
 }
 
-func (s *shell) launch(ctx context.Context, c confinement) (*process, error) {
-	p := &process{done: make(chan struct{}), contained: c.contains()}
-	inner, err := p.open()
-	if err == nil {
-		err = rewrite(p.text, slices.Concat([]byte("readonly -a __dkms_names=("+strings.Join(s.names, " ")+")\n"), evalScript))
+// impossible tells whether a confinement is not to be had here.
+func impossible(err error) bool {
+	_, jail := errors.AsType[*system.JailError](err)
+	return jail || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSPC)
+}
+
+func (s *shell) evaluateIn(ctx context.Context, c confinement, j job) (out outcome, err error) {
+	if c.shared && s.uid == 0 {
+		s.alone.Lock()
+		defer s.alone.Unlock()
 	}
-	if err != nil {
-		closeAll(inner)
-		p.closeFiles()
-		return nil, fmt.Errorf("bash: %w", err)
+	var files memoryFiles
+	defer files.close()
+	script, text := files.add(s.script(j)), files.add(j.src.text)
+	rows, text2, second, stderr := files.add(nil), files.add(nil), files.add(nil), files.add(nil)
+	if files.err != nil {
+		return out, fmt.Errorf("bash: %w", files.err)
 	}
-	ctx, p.stop = context.WithCancel(ctx)
 	cmd := system.Cmd{
 		// The script is not an argument, so that what is traced stays readable.
-		Argv:       []string{"bash", "-c", `mapfile -u 3; eval "${MAPFILE[@]}"; __dkms_serve`, "dkms"},
-		Stdin:      inner[0],
-		Stdout:     inner[1],
-		Stderr:     p.stderr,
-		ExtraFiles: []*os.File{p.text, p.values},
+		Argv:       []string{"bash", "-c", `mapfile -d "" -u 3; eval "$MAPFILE"; __dkms_main "$@"`, "dkms", j.op, j.src.path},
+		Env:        s.env,
+		Stderr:     stderr,
+		ExtraFiles: []*os.File{script, text, rows, text2, second},
 		Attr:       c.attr,
 		Jail:       c.jail,
 		EndGroup:   true,
 	}
-	go func() {
-		p.err = s.run.Run(ctx, cmd)
-		close(p.done) // before the end of file that the next line causes
-		closeAll(inner)
-		p.acks.SetReadDeadline(time.Unix(1, 0)) // wakes whoever waits for an answer
-	}()
-	line, err := p.answer(time.Now().Add(s.limit))
-	if err == nil && line != "ready" {
-		err = fmt.Errorf("bash: unexpected answer %q", line)
+	err = s.run.Run(ctx, cmd)
+	if !c.contained() && !c.shared {
+		s.sweep(c)
 	}
-	if err != nil {
-		p.end()
-		return nil, err
+	// The closing row tells better than the status whether all was well.
+	if _, ok := errors.AsType[*system.ExitError](err); err != nil && !ok {
+		return out, err
 	}
-	return p, nil
+	return collect(rows, second, stderr)
 }
 
-// open makes the files of p and returns the two ends that are bash's.
-func (p *process) open() (inner []*os.File, err error) {
-	stdin, requests, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	p.requests = requests
-	inner = append(inner, stdin)
-	acks, stdout, err := os.Pipe()
-	if err != nil {
-		return inner, err
-	}
-	p.acks, p.lines = acks, bufio.NewReader(acks)
-	inner = append(inner, stdout)
-	for _, f := range []**os.File{&p.text, &p.values, &p.stderr} {
-		if *f, err = memoryFile(); err != nil {
-			return inner, err
-		}
-	}
-	// Readers may open the text again, but not to write.
-	if err := p.text.Chmod(0o444); err != nil {
-		return inner, err
-	}
-	for _, f := range []*os.File{p.values, p.stderr} {
-		if _, err := unix.FcntlInt(f.Fd(), unix.F_SETFL, unix.O_RDWR|unix.O_APPEND); err != nil {
-			return inner, err
-		}
-	}
-	return inner, nil
+// sweep ends what an evaluation has left in the background, by its user, which
+// has no other processes. kill fails when there is nothing left to kill.
+func (s *shell) sweep(c confinement) {
+	const all = "for ((i = 0; i < 1000; i++)); do kill -9 -1 || break; done 2>/dev/null"
+	s.run.Run(context.Background(), system.Cmd{Argv: []string{"bash", "-c", all}, Attr: c.attr})
 }
 
-func memoryFile() (*os.File, error) {
+// collect reads what an evaluation has written.
+func collect(first, second, stderr *os.File) (out outcome, err error) {
+	if out.rows, out.whole, err = rowsOf(first); err != nil {
+		return out, err
+	}
+	if out.second, _, err = rowsOf(second); err != nil {
+		return out, err
+	}
+	out.stderr, _, err = head(stderr, maxStderr)
+	return out, err
+}
+
+func rowsOf(f *os.File) ([]row, bool, error) {
+	data, more, err := head(f, maxValues)
+	if more {
+		err = errTooMuch
+	}
+	list, whole := whole(rows(data))
+	return list, whole, err
+}
+
+// script is what bash reads first: the functions, then the variables.
+func (s *shell) script(j job) []byte {
+	var b bytes.Buffer
+	b.WriteString("readonly -a __dkms_names=(" + strings.Join(s.names, " ") + ")\n")
+	b.Write(evalScript)
+	for _, name := range slices.Sorted(maps.Keys(j.vars)) {
+		b.WriteString(name + "=" + quote(j.vars[name]) + "\n")
+	}
+	for _, name := range slices.Sorted(maps.Keys(j.values)) {
+		for _, i := range j.values[name].Indexes() {
+			b.WriteString(name + "[" + strconv.Itoa(i) + "]=" + quote(j.values[name][i]) + "\n")
+		}
+	}
+	return b.Bytes()
+}
+
+// memoryFiles are files in memory. Unlike pipes they keep no reader waiting
+// for what a configuration has left running.
+type memoryFiles struct {
+	list []*os.File
+	err  error
+}
+
+// add makes a file that holds data, at its beginning, and that bash may only
+// read, or without data an empty one to write to.
+func (m *memoryFiles) add(data []byte) *os.File {
+	if m.err != nil {
+		return nil
+	}
 	fd, err := unix.MemfdCreate("dkms", unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
 	if errors.Is(err, unix.EINVAL) { // before Linux 6.3
 		fd, err = unix.MemfdCreate("dkms", unix.MFD_CLOEXEC)
 	}
 	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
+		m.err = os.NewSyscallError("memfd_create", err)
+		return nil
 	}
-	return os.NewFile(uintptr(fd), "memfd:dkms"), nil
+	f := os.NewFile(uintptr(fd), "memfd:dkms")
+	m.list = append(m.list, f)
+	if data == nil {
+		_, m.err = unix.FcntlInt(f.Fd(), unix.F_SETFL, unix.O_RDWR|unix.O_APPEND)
+		return f
+	}
+	// Readers may open the text again, but not to write.
+	if m.err = f.Chmod(0o444); m.err == nil {
+		_, m.err = f.WriteAt(data, 0)
+	}
+	return f
 }
 
-// rewrite replaces the content of f and goes back to its start, for bash too,
-// which shares the position.
-func rewrite(f *os.File, data []byte) error {
-	if err := f.Truncate(0); err != nil {
-		return err
+func (m *memoryFiles) close() {
+	for _, f := range m.list {
+		f.Close()
 	}
-	if _, err := f.WriteAt(data, 0); err != nil {
-		return err
-	}
-	_, err := f.Seek(0, 0)
-	return err
 }
 
-// drain returns up to limit bytes of f and whether there were more, and
-// empties it.
-func drain(f *os.File, limit int64) (data []byte, more bool, err error) {
+// head returns up to limit bytes of f and whether there are more.
+func head(f *os.File, limit int64) (data []byte, more bool, err error) {
 	st, err := f.Stat()
 	if err != nil {
 		return nil, false, err
@@ -221,82 +266,5 @@ func drain(f *os.File, limit int64) (data []byte, more bool, err error) {
 	if n < len(data) {
 		return nil, false, err
 	}
-	return data, st.Size() > limit, f.Truncate(0)
-}
-
-// errEnded says that bash ended without being told to.
-var errEnded = errors.New("ends the shell that reads it")
-
-// answer waits for one line.
-func (p *process) answer(deadline time.Time) (string, error) {
-	p.acks.SetReadDeadline(deadline)
-	select {
-	case <-p.done:
-		return "", p.ended()
-	default:
-	}
-	line, err := p.lines.ReadString('\n')
-	if err == nil {
-		return strings.TrimSuffix(line, "\n"), nil
-	}
-	select {
-	case <-p.done:
-		return "", p.ended()
-	default:
-		return "", err
-	}
-}
-
-func (p *process) ended() error {
-	var exitErr *system.ExitError
-	if p.err == nil || errors.As(p.err, &exitErr) {
-		return errEnded
-	}
-	return p.err
-}
-
-// send makes one or more requests.
-func (p *process) send(fields ...string) error {
-	var b bytes.Buffer
-	for _, f := range fields {
-		b.WriteString(f)
-		b.WriteByte(0)
-	}
-	_, err := p.requests.Write(b.Bytes())
-	return err
-}
-
-// end stops bash, whatever it does, and waits for it.
-func (p *process) end() {
-	if p.contained {
-		// The first process of a namespace obeys no SIGTERM, but ends with
-		// its input, and everything else in the namespace with it.
-		p.requests.Close()
-	}
-	// Otherwise bash has to live until the signal, for it is the signal that
-	// goes to what configurations have left in the background as well.
-	p.stop()
-	<-p.done
-	p.closeFiles()
-}
-
-func (p *process) closeFiles() {
-	closeAll([]*os.File{p.requests, p.acks, p.text, p.values, p.stderr})
-}
-
-func closeAll(files []*os.File) {
-	for _, f := range files {
-		if f != nil {
-			f.Close()
-		}
-	}
-}
-
-// close ends the shell; it may be used again afterwards.
-func (s *shell) close() {
-	if s.proc == nil {
-		return
-	}
-	s.proc.end()
-	s.proc = nil
+	return data, st.Size() > limit, nil
 }

@@ -14,16 +14,27 @@ import (
 	"path/filepath"
 	"strings"
 
-	"dkms/pkg/engine"
 	"dkms/pkg/exit"
+	"dkms/pkg/machine"
 	"dkms/pkg/report"
+	"dkms/pkg/run"
 	"dkms/pkg/system"
+)
+
+// Verb is what a hook does; empty is nothing.
+type Verb string
+
+// The verbs, by the names of the command line.
+const (
+	KernelPostinst Verb = "kernel_postinst"
+	KernelPreinst  Verb = "kernel_preinst"
+	KernelPrerm    Verb = "kernel_prerm"
 )
 
 // Call is what a hook was called for.
 type Call struct {
 	// Verb is what to do; empty is nothing.
-	Verb engine.Verb
+	Verb Verb
 	// Kernel is the release that comes or goes.
 	Kernel string
 	// Debconf says that standard output belongs to debconf.
@@ -35,9 +46,9 @@ type Call struct {
 // phases are the protocols by the name that the directory of the hook or the
 // --hook option gives, as Debian's kernel packages have it. In the others there
 // is nothing to do, and least of all to build.
-var phases = map[string]engine.Verb{
-	"postinst": engine.KernelPostinst, "header_postinst": engine.KernelPostinst,
-	"preinst": engine.KernelPreinst, "prerm": engine.KernelPrerm,
+var phases = map[string]Verb{
+	"postinst": KernelPostinst, "header_postinst": KernelPostinst,
+	"preinst": KernelPreinst, "prerm": KernelPrerm,
 	"postrm": "", "header_prerm": "", "header_postrm": "",
 }
 
@@ -67,12 +78,12 @@ func Parse(argv0 string, args []string, env map[string]string) (Call, error) {
 	case phase == "install" || !known && isWord(args[0]):
 		return c.kernelInstall(args, env)
 	case installer:
-		c.Verb = engine.KernelPostinst
+		c.Verb = KernelPostinst
 	case known:
 		c.Verb = verb
 		c.Debconf = true
 	default:
-		c.Verb = engine.KernelPostinst
+		c.Verb = KernelPostinst
 	}
 	c.Kernel = args[0]
 	return c, c.check()
@@ -89,9 +100,9 @@ func isWord(s string) bool {
 func (c Call) kernelInstall(args []string, env map[string]string) (Call, error) {
 	switch {
 	case args[0] == "add":
-		c.Verb = engine.KernelPostinst
+		c.Verb = KernelPostinst
 	case args[0] == "remove" && env["KERNEL_INSTALL_BOOT_ENTRY_TYPE"] == "":
-		c.Verb = engine.KernelPrerm
+		c.Verb = KernelPrerm
 	default:
 		return c, nil
 	}
@@ -126,29 +137,49 @@ func Main(ctx context.Context, h system.Host, stdout, stderr io.Writer, argv0 st
 	if !c.Debconf {
 		r = report.New(stdout, lines)
 	}
-	e, err := engine.New(ctx, h, system.NewRunner(h), r, engine.Settings{})
+	m, err := machine.New(ctx, h, system.NewRunner(h), r, machine.Settings{LockWait: machine.Patience})
 	if err != nil {
 		r.Error(err)
 		return 0 // a broken framework.conf must not keep a kernel from being installed
 	}
-	return status(r, e, c, e.Do(ctx, engine.Request{Verb: c.Verb, Kernels: []string{c.Kernel}}))
+	code, err := c.run(ctx, m)
+	if err != nil {
+		r.Error(err)
+		code = exit.Status(err)
+	}
+	return status(m, c, code)
+}
+
+// run does what the hook was called for.
+func (c Call) run(ctx context.Context, m *machine.Machine) (exit.Code, error) {
+	if err := run.NeedRoot(m, string(c.Verb)); err != nil {
+		return 0, err
+	}
+	choice := machine.Choice{Kernels: []string{c.Kernel}}
+	switch c.Verb {
+	case KernelPreinst:
+		return run.KernelPreinst(ctx, m, choice, run.Options{})
+	case KernelPrerm:
+		return run.KernelPrerm(ctx, m, choice, run.Options{})
+	}
+	return run.Autoinstall(ctx, m, choice, run.Options{}, true)
 }
 
 // status is what the caller gets to know of a run.
-func status(r *report.Reporter, e *engine.Engine, c Call, code exit.Code) int {
+func status(m *machine.Machine, c Call, code exit.Code) int {
 	switch {
 	case code == exit.OK:
 		return 0
-	case e.Framework().HookErrors == "fail" && code != exit.NoHeaders:
+	case m.Framework.HookErrors == "fail" && code != exit.NoHeaders:
 		if code == exit.Excluded {
 			return int(exit.Usage)
 		}
 		return int(code)
 	case code == exit.NoHeaders:
-		r.Warnf("kernel %s: modules are built once its headers are there", c.Kernel)
+		m.Report.Warnf("kernel %s: modules are built once its headers are there", c.Kernel)
 	default:
-		r.Warnf("kernel %s has no working build of the modules above; do not boot it if you need them", c.Kernel)
-		r.Warnf("dkms check -k %s says what is ready and what to do about the rest", c.Kernel)
+		m.Report.Warnf("kernel %s has no working build of the modules above; do not boot it if you need them", c.Kernel)
+		m.Report.Warnf("dkms check -k %s says what is ready and what to do about the rest", c.Kernel)
 	}
 	return 0
 }

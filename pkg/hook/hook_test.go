@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"dkms/pkg/engine"
 	"dkms/pkg/exit"
 	"dkms/pkg/system"
 )
@@ -24,57 +23,57 @@ func TestParse(t *testing.T) {
 	}{
 		// Debian: VERSION [IMAGE], phase by directory or by the stub's option.
 		{"debian postinst", "/etc/kernel/postinst.d/dkms", release + " /boot/vmlinuz-" + release, "DEB_MAINT_PARAMS='configure'",
-			Call{Verb: engine.KernelPostinst, Kernel: release, Debconf: true}},
+			Call{Verb: KernelPostinst, Kernel: release, Debconf: true}},
 		{"debian header_postinst has no DEB_MAINT_PARAMS", "/etc/kernel/header_postinst.d/dkms", release, "",
-			Call{Verb: engine.KernelPostinst, Kernel: release, Debconf: true}},
+			Call{Verb: KernelPostinst, Kernel: release, Debconf: true}},
 		{"debian preinst never builds", "/etc/kernel/preinst.d/dkms", release + " /boot/vmlinuz-" + release, "DEB_MAINT_PARAMS=install",
-			Call{Verb: engine.KernelPreinst, Kernel: release, Debconf: true}},
-		{"debian prerm", "/etc/kernel/prerm.d/dkms", release, "DEB_MAINT_PARAMS=remove", Call{Verb: engine.KernelPrerm, Kernel: release, Debconf: true}},
-		{"in the vendor's directory", "/usr/share/kernel/prerm.d/dkms", release, "", Call{Verb: engine.KernelPrerm, Kernel: release, Debconf: true}},
-		{"linked under another name", "/etc/kernel/postinst.d/40-dkms", release, "", Call{Verb: engine.KernelPostinst, Kernel: release, Debconf: true}},
-		{"stub postinst", "/usr/lib/dkms/dkms-hook", "--hook=postinst " + release + " /boot/vmlinuz", "", Call{Verb: engine.KernelPostinst, Kernel: release, Debconf: true}},
-		{"stub header_postinst", "/usr/lib/dkms/dkms-hook", "--hook=header_postinst " + release, "", Call{Verb: engine.KernelPostinst, Kernel: release, Debconf: true}},
-		{"stub preinst", "/usr/lib/dkms/dkms-hook", "--hook=preinst " + release, "", Call{Verb: engine.KernelPreinst, Kernel: release, Debconf: true}},
-		{"stub prerm", "/usr/lib/dkms/dkms-hook", "--hook=prerm " + release, "", Call{Verb: engine.KernelPrerm, Kernel: release, Debconf: true}},
-		{"the option wins over the directory", "/etc/kernel/postinst.d/dkms", "--hook=prerm " + release, "", Call{Verb: engine.KernelPrerm, Kernel: release, Debconf: true}},
+			Call{Verb: KernelPreinst, Kernel: release, Debconf: true}},
+		{"debian prerm", "/etc/kernel/prerm.d/dkms", release, "DEB_MAINT_PARAMS=remove", Call{Verb: KernelPrerm, Kernel: release, Debconf: true}},
+		{"in the vendor's directory", "/usr/share/kernel/prerm.d/dkms", release, "", Call{Verb: KernelPrerm, Kernel: release, Debconf: true}},
+		{"linked under another name", "/etc/kernel/postinst.d/40-dkms", release, "", Call{Verb: KernelPostinst, Kernel: release, Debconf: true}},
+		{"stub postinst", "/usr/lib/dkms/dkms-hook", "--hook=postinst " + release + " /boot/vmlinuz", "", Call{Verb: KernelPostinst, Kernel: release, Debconf: true}},
+		{"stub header_postinst", "/usr/lib/dkms/dkms-hook", "--hook=header_postinst " + release, "", Call{Verb: KernelPostinst, Kernel: release, Debconf: true}},
+		{"stub preinst", "/usr/lib/dkms/dkms-hook", "--hook=preinst " + release, "", Call{Verb: KernelPreinst, Kernel: release, Debconf: true}},
+		{"stub prerm", "/usr/lib/dkms/dkms-hook", "--hook=prerm " + release, "", Call{Verb: KernelPrerm, Kernel: release, Debconf: true}},
+		{"the option wins over the directory", "/etc/kernel/postinst.d/dkms", "--hook=prerm " + release, "", Call{Verb: KernelPrerm, Kernel: release, Debconf: true}},
 		{"postrm has nothing to do", "/etc/kernel/postrm.d/dkms", release, "", Call{Kernel: release, Debconf: true}},
 		{"header_prerm has nothing to do", "/etc/kernel/header_prerm.d/dkms", release, "", Call{Kernel: release, Debconf: true}},
 		{"header_postrm has nothing to do", "/etc/kernel/header_postrm.d/dkms", release, "", Call{Kernel: release, Debconf: true}},
 
 		// kernel-install: add VERSION ENTRY_DIR IMAGE [INITRD...], remove VERSION ENTRY_DIR.
 		{"kernel-install add", "/usr/lib/kernel/install.d/40-dkms.install", "add " + release + " /boot/id/" + release + " /usr/lib/vmlinuz /initrd", "KERNEL_INSTALL_VERBOSE=0",
-			Call{Verb: engine.KernelPostinst, Kernel: release}},
+			Call{Verb: KernelPostinst, Kernel: release}},
 		{"kernel-install add without an image", "/etc/kernel/install.d/40-dkms.install", "add " + release + " /boot/id", "KERNEL_INSTALL_VERBOSE=1",
-			Call{Verb: engine.KernelPostinst, Kernel: release, Verbose: true}},
+			Call{Verb: KernelPostinst, Kernel: release, Verbose: true}},
 		{"kernel-install remove", "/usr/lib/kernel/install.d/40-dkms.install", "remove " + release + " /boot/id/" + release, "",
-			Call{Verb: engine.KernelPrerm, Kernel: release}},
+			Call{Verb: KernelPrerm, Kernel: release}},
 		{"kernel-install removes one boot entry", "/usr/lib/kernel/install.d/40-dkms.install", "remove " + release + " /boot/id", "KERNEL_INSTALL_BOOT_ENTRY_TYPE=type1", Call{}},
 		{"kernel-install adds one boot entry", "/usr/lib/kernel/install.d/40-dkms.install", "add " + release + " /boot/id", "KERNEL_INSTALL_BOOT_ENTRY_TYPE=type1",
-			Call{Verb: engine.KernelPostinst, Kernel: release}},
+			Call{Verb: KernelPostinst, Kernel: release}},
 		{"kernel-install below dpkg", "/usr/lib/kernel/install.d/40-dkms.install", "add " + release + " /boot/id", "DPKG_MAINTSCRIPT_PACKAGE=linux",
-			Call{Verb: engine.KernelPostinst, Kernel: release, Debconf: true}},
+			Call{Verb: KernelPostinst, Kernel: release, Debconf: true}},
 		{"a verb of the future", "/usr/lib/kernel/install.d/40-dkms.install", "rename " + release + " x", "", Call{}},
 		{"a verb of the future with a dash", "/usr/lib/kernel/install.d/40-dkms.install", "add-all", "", Call{}},
 		{"a verb that looks like a release", "/usr/lib/kernel/install.d/40-dkms.install", release, "", Call{}},
-		{"by hand add", "dkms-hook", "add " + release, "", Call{Verb: engine.KernelPostinst, Kernel: release}},
-		{"by hand remove", "/usr/lib/dkms/dkms-hook", "remove " + release, "", Call{Verb: engine.KernelPrerm, Kernel: release}},
-		{"by hand with a release", "dkms-hook", release, "", Call{Verb: engine.KernelPostinst, Kernel: release}},
+		{"by hand add", "dkms-hook", "add " + release, "", Call{Verb: KernelPostinst, Kernel: release}},
+		{"by hand remove", "/usr/lib/dkms/dkms-hook", "remove " + release, "", Call{Verb: KernelPrerm, Kernel: release}},
+		{"by hand with a release", "dkms-hook", release, "", Call{Verb: KernelPostinst, Kernel: release}},
 		{"kernel-install's staging area means nothing", "/usr/lib/kernel/install.d/40-dkms.install", "remove " + release + " /b", "KERNEL_INSTALL_STAGING_AREA=/tmp/x",
-			Call{Verb: engine.KernelPrerm, Kernel: release}},
+			Call{Verb: KernelPrerm, Kernel: release}},
 
 		// Gentoo's installkernel: VERSION IMAGE; preinst.d means build now.
 		{"gentoo preinst", "/usr/lib/kernel/preinst.d/40-dkms.install", release + " arch/x86/boot/bzImage", "INSTALLKERNEL_STAGING_AREA=/tmp/s INSTALLKERNEL_VERBOSE=0",
-			Call{Verb: engine.KernelPostinst, Kernel: release}},
+			Call{Verb: KernelPostinst, Kernel: release}},
 		{"gentoo preinst verbose", "/etc/kernel/preinst.d/40-dkms.install", release + " bzImage", "INSTALLKERNEL_STAGING_AREA=/tmp/s INSTALLKERNEL_VERBOSE=1",
-			Call{Verb: engine.KernelPostinst, Kernel: release, Verbose: true}},
-		{"gentoo preinst by its suffix", "/usr/lib/kernel/preinst.d/40-dkms.install", release + " bzImage", "", Call{Verb: engine.KernelPostinst, Kernel: release}},
-		{"gentoo with debian's name", "/usr/lib/kernel/preinst.d/dkms", release + " bzImage", "INSTALLKERNEL_STAGING_AREA=/tmp/s", Call{Verb: engine.KernelPostinst, Kernel: release}},
+			Call{Verb: KernelPostinst, Kernel: release, Verbose: true}},
+		{"gentoo preinst by its suffix", "/usr/lib/kernel/preinst.d/40-dkms.install", release + " bzImage", "", Call{Verb: KernelPostinst, Kernel: release}},
+		{"gentoo with debian's name", "/usr/lib/kernel/preinst.d/dkms", release + " bzImage", "INSTALLKERNEL_STAGING_AREA=/tmp/s", Call{Verb: KernelPostinst, Kernel: release}},
 		{"gentoo postinst", "/usr/lib/kernel/postinst.d/40-dkms.install", release + " /boot/vmlinuz-" + release, "INSTALLKERNEL_STAGING_AREA=/tmp/s",
-			Call{Verb: engine.KernelPostinst, Kernel: release}},
+			Call{Verb: KernelPostinst, Kernel: release}},
 
 		// Odd releases.
-		{"next", "/etc/kernel/postinst.d/dkms", "next-20240101", "", Call{Verb: engine.KernelPostinst, Kernel: "next-20240101", Debconf: true}},
-		{"custom", "/usr/lib/kernel/install.d/40-dkms.install", "add mykernel /b", "", Call{Verb: engine.KernelPostinst, Kernel: "mykernel"}},
+		{"next", "/etc/kernel/postinst.d/dkms", "next-20240101", "", Call{Verb: KernelPostinst, Kernel: "next-20240101", Debconf: true}},
+		{"custom", "/usr/lib/kernel/install.d/40-dkms.install", "add mykernel /b", "", Call{Verb: KernelPostinst, Kernel: "mykernel"}},
 	}
 	for _, test := range tests {
 		got, err := Parse(test.argv0, strings.Fields(test.args), env(test.env))

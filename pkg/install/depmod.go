@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 
 	"dkms/pkg/exit"
+	"dkms/pkg/index"
 	"dkms/pkg/kernel"
 	"dkms/pkg/system"
 )
 
-// Depmod brings the module indexes of a kernel up to date. A kernel without
+// Depmod brings the module indexes of a kernel up to date, by itself where it is
+// proven that depmod would write the same. A kernel without
 // modules.dep is not wholly installed, or wholly removed: its package runs
 // depmod itself.
 func (in *Installer) Depmod(ctx context.Context, k *kernel.Kernel) error {
@@ -22,6 +24,9 @@ func (in *Installer) Depmod(ctx context.Context, k *kernel.Kernel) error {
 	base, ok := k.DepmodBase()
 	if !ok {
 		in.Report.Warnf("kernel %s: depmod can only work on a directory named lib/modules; run it on %s yourself", k.Release, k.ModuleDir())
+		return nil
+	}
+	if in.updateIndex(ctx, k) {
 		return nil
 	}
 	argv := []string{"depmod", "-a", k.Release}
@@ -42,6 +47,33 @@ func (in *Installer) Depmod(ctx context.Context, k *kernel.Kernel) error {
 		return err
 	}
 	return cleanEmptyIndex(k.ModuleDir())
+}
+
+// depmodConfig are the directories of depmod's configuration. It takes them from
+// the system that it runs on, whatever directory it works for.
+var depmodConfig = []string{"/etc/depmod.d", "/run/depmod.d", "/usr/local/lib/depmod.d", "/lib/depmod.d"}
+
+// updateIndex brings the indexes of a kernel up to date without depmod, and
+// tells whether that was possible.
+func (in *Installer) updateIndex(ctx context.Context, k *kernel.Kernel) bool {
+	if in.DepmodProgram {
+		return false
+	}
+	tree := index.Tree{
+		Dir: k.ModuleDir(), Config: depmodConfig, Symvers: filepath.Join(k.ModuleDir(), "build", "Module.symvers"),
+		Depmod: func() (index.Depmod, error) { return index.ProbeDepmod(ctx, in.Run) },
+	}
+	res, err := tree.Update()
+	switch {
+	case err == nil:
+		in.Report.Detailf("kernel %s: the module index is brought up to date: %d of %d modules are new or changed, %d are gone",
+			k.Release, res.Changed, res.Modules, res.Removed)
+	case index.IsNotProven(err):
+		in.Report.Detailf("kernel %s: depmod makes the module index: %v", k.Release, err)
+	case ctx.Err() == nil:
+		in.Report.Warnf("kernel %s: the module index could not be updated, and depmod makes it anew: %v", k.Release, err)
+	}
+	return err == nil
 }
 
 // syncIndex makes durable what depmod wrote: it does not do so itself, and a

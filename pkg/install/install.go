@@ -13,6 +13,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,13 +30,15 @@ import (
 
 // Installer is what all installations of a run share.
 type Installer struct {
-	Tree   *tree.Tree
+	Tree   *tree.Writer
 	Report *report.Reporter
 	Run    *system.Runner
 	// Distribution is what os-release likens the system to, ID what it is.
 	Distribution, ID string
 	// Addon is ADDON_MODULES_DIR, which replaces every destination.
 	Addon string
+	// DepmodProgram leaves every module index to depmod.
+	DepmodProgram bool
 	// Symlink installs links into the dkms tree instead of copies.
 	Symlink bool
 }
@@ -83,6 +86,10 @@ func (in *Installer) parts(s *Set) ([]part, error) {
 			return nil, exit.Errorf(exit.NotBuilt, "%s: %s.ko is missing in %s", s.ID, r.DestName, dir).
 				WithHint("build it again: dkms build --force %s -k %s", s.ID, s.Kernel.Release)
 		}
+		if st, err := os.Lstat(file); err != nil || !st.Mode().IsRegular() {
+			return nil, exit.Errorf(exit.NotBuilt, "%s: %s is a link, and not a module that was built", s.ID, file).
+				WithHint("build it again: dkms build --force %s -k %s", s.ID, s.Kernel.Release)
+		}
 		location := filepath.Clean("/" + r.Destination(in.Distribution, in.Addon))
 		list = append(list, part{r, file, filepath.Join(s.Kernel.ModuleDir(), location, filepath.Base(file))})
 	}
@@ -121,7 +128,7 @@ func (in *Installer) Install(ctx context.Context, s *Set) error {
 	if err := in.stage(s, t, parts, present); err != nil {
 		return exit.Errorf(exit.InstallFailed, "%s: %w", s.ID, err)
 	}
-	if err := t.commit(func() error { return in.Tree.Activate(s.ID, s.target()) }); err != nil {
+	if err := t.commit(ctx, func() error { return in.Tree.Activate(s.ID, s.target()) }); err != nil {
 		return exit.Errorf(exit.InstallFailed, "%s: %w", s.ID, err)
 	}
 	for _, p := range parts {
@@ -154,7 +161,7 @@ func (in *Installer) Refresh(id tree.ID, k tree.Target) (changed bool, err error
 			return false, exit.Errorf(exit.InstallFailed, "%s: %w", id, err)
 		}
 	}
-	if err := t.commit(func() error { return nil }); err != nil {
+	if err := t.commit(context.Background(), func() error { return nil }); err != nil {
 		return t.committed(), exit.Errorf(exit.InstallFailed, "%s: %w", id, err)
 	}
 	if err := in.record(t); err != nil {
@@ -247,8 +254,12 @@ func describe(path string) (tree.Installed, error) {
 	}, nil
 }
 
-func digest(path string) (string, error) {
-	f, _, err := system.OpenRegular(path)
+func digest(path string) (string, error) { return digestOf(system.OpenRegular(path)) }
+
+// digestBuilt is the digest of a file of a build, which is no link.
+func digestBuilt(path string) (string, error) { return digestOf(system.OpenPlain(path)) }
+
+func digestOf(f *os.File, _ fs.FileInfo, err error) (string, error) {
 	if err != nil {
 		return "", err
 	}
@@ -268,11 +279,44 @@ func (in *Installer) manifest(s *Set) error {
 	case err != nil:
 		in.Report.Warnf("%v; it is written anew", err)
 	case m != nil:
-		return nil
+		return in.verify(s, m)
 	}
 	m = &tree.Manifest{
 		Module: s.ID.Name, Version: s.ID.Version, Kernel: s.Kernel.Release, Arch: s.Kernel.Arch,
 		PostRemove: s.Conf.PostRemove, NoWeakModules: s.Conf.NoWeakModules,
+	}
+	if m.Files, err = in.builtFiles(s); err != nil {
+		return err
+	}
+	return m.Save(in.Tree.BuildDir(s.ID, s.target()))
+}
+
+// verify compares the files of a build with the digests in its manifest. What
+// somebody has made of them since is installed only where that is forced, and is
+// on record then.
+func (in *Installer) verify(s *Set, m *tree.Manifest) error {
+	parts, err := in.parts(s)
+	if err != nil {
+		return err
+	}
+	changed := false
+	for _, p := range parts {
+		sum, err := digestBuilt(p.built)
+		if err != nil {
+			return exit.Errorf(exit.NotBuilt, "%s: %w", s.ID, err)
+		}
+		if m.Has(filepath.Base(p.built), sum) {
+			continue
+		}
+		if !s.Force {
+			return exit.Errorf(exit.NotBuilt, "%s: %s is not what was built: its digest is not that on record", s.ID, p.built).
+				WithHint("dkms build --force %s -k %s builds it again; dkms install --force %[1]s -k %[2]s installs it as it is", s.ID, s.Kernel.Release)
+		}
+		in.Report.Warnf("%s: %s is not what was built; it is installed because of --force", s.ID, p.built)
+		changed = true
+	}
+	if !changed {
+		return nil
 	}
 	if m.Files, err = in.builtFiles(s); err != nil {
 		return err
@@ -287,11 +331,11 @@ func (in *Installer) builtFiles(s *Set) ([]tree.File, error) {
 	}
 	var list []tree.File
 	for _, p := range parts {
-		sum, err := digest(p.built)
+		sum, err := digestBuilt(p.built)
 		if err != nil {
 			return nil, err
 		}
-		st, err := os.Stat(p.built)
+		st, err := os.Lstat(p.built)
 		if err != nil {
 			return nil, err
 		}

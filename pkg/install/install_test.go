@@ -39,8 +39,13 @@ func newHouse(t *testing.T) *house {
 	root := system.Root{Dir: t.TempDir()}
 	said := &bytes.Buffer{}
 	h := &house{t: t, said: said, k: kernel.New(root, "6.1", "x86_64", kernel.Options{}), target: tree.Target{Kernel: "6.1", Arch: "x86_64"}}
+	w, err := tree.Open(root).Lock(t.Context(), "test", func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.Unlock("") })
 	h.Installer = &Installer{
-		Tree: tree.Open(root), Report: report.New(said, &report.Lines{W: said}), Run: system.NewRunner(system.Host{}), Distribution: "debian",
+		Tree: w, Report: report.New(said, &report.Lines{W: said}), Run: system.NewRunner(system.Host{}), Distribution: "debian",
 	}
 	h.mkdir(h.k.ModuleDir())
 	return h
@@ -81,6 +86,12 @@ func (h *house) build(id tree.ID, names ...string) *Set {
 		h.write(filepath.Join(h.Tree.Modules(id, h.target), n), n+" of "+id.String())
 		name, _, _ := strings.Cut(n, ".")
 		s.Records = append(s.Records, conf.Record{BuiltName: name, DestName: name, DestLocation: "/kernel/extra"})
+	}
+	if m, _ := h.Tree.Manifest(id, h.target); m != nil { // built again: that is on record
+		var err error
+		m.Files, err = h.builtFiles(s)
+		h.must(err)
+		h.must(m.Save(h.Tree.BuildDir(id, h.target)))
 	}
 	return s
 }
@@ -154,7 +165,7 @@ func TestInstallUninstall(t *testing.T) {
 		if err != nil || m == nil || len(m.Installed) != 2 || m.Installed[0].Link != symlink || !Unchanged(m.Installed[0]) || !Unchanged(m.Installed[1]) {
 			t.Fatalf("the manifest is %+v, %v", m, err)
 		}
-		if !h.Tree.IsInstalled(one, h.target) || Unfinished(h.Tree) {
+		if !h.Tree.IsInstalled(one, h.target) || Unfinished(h.Tree.Tree) {
 			t.Error("it is not installed, or the journal is left")
 		}
 		if got := len(strings.Split(h.kernelHas(), "; ")); got != 2 {
@@ -268,7 +279,7 @@ func TestLinkCannotFlip(t *testing.T) {
 		t.Errorf("Install = %v; want status 6", err)
 	}
 	h.wantKernel("kernel/foo.ko=the kernel's")
-	if Unfinished(h.Tree) {
+	if Unfinished(h.Tree.Tree) {
 		t.Error("the journal is left")
 	}
 }
@@ -475,4 +486,42 @@ func TestWeakCommand(t *testing.T) {
 			t.Errorf("weakCommand(%q) to remove = %q", distribution, removed)
 		}
 	}
+}
+
+// What is not what was built is not installed, unless that is forced; a link
+// never is.
+func TestInstallVerifies(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	s := h.build(one, "foo.ko")
+	h.install(s)
+	h.must(h.Uninstall(one, h.k))
+	built := filepath.Join(h.Tree.Modules(one, h.target), "foo.ko")
+	h.write(built, "somebody's")
+	err := h.Install(context.Background(), s)
+	if exit.Status(err) != exit.NotBuilt || !strings.Contains(exit.Hint(err), "dkms build --force foo/1") {
+		t.Errorf("Install of a changed module = %v; want status %d with a hint", err, exit.NotBuilt)
+	}
+	h.wantKernel("")
+	s.Force = true
+	h.install(s)
+	h.wantKernel("updates/dkms/foo.ko=somebody's")
+	if !strings.Contains(h.said.String(), "is not what was built; it is installed because of --force") {
+		t.Errorf("nothing was said of it: %s", h.said)
+	}
+	h.must(h.Uninstall(one, h.k))
+	s.Force = false
+	h.install(s) // it is on record now
+	h.must(h.Uninstall(one, h.k))
+
+	secret := filepath.Join(t.TempDir(), "secret")
+	h.write(secret, "somebody's") // even with the right contents
+	h.must(os.Remove(built))
+	h.must(os.Symlink(secret, built))
+	for _, s.Force = range []bool{false, true} {
+		if err := h.Install(context.Background(), s); exit.Status(err) != exit.NotBuilt || !strings.Contains(err.Error(), "is a link") {
+			t.Errorf("Install of a link = %v; want status %d", err, exit.NotBuilt)
+		}
+	}
+	h.wantKernel("")
 }

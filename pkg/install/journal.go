@@ -24,8 +24,8 @@ func Unfinished(t *tree.Tree) bool { return exists(journalPath(t)) }
 // is damaged, or somebody else's.
 var ErrJournal = errors.New("not a journal that this program understands")
 
-func readJournal(state *tree.Tree) (*transaction, error) {
-	t := &transaction{tree: state, journal: journalPath(state)}
+func readJournal(state *tree.Writer) (*transaction, error) {
+	t := &transaction{tree: state, journal: journalPath(state.Tree)}
 	st, err := os.Lstat(t.journal)
 	if err != nil {
 		return nil, err
@@ -48,9 +48,9 @@ func readJournal(state *tree.Tree) (*transaction, error) {
 
 // SetAside renames the journal that Recover cannot use, so that it stops
 // nobody, and returns its new name.
-func SetAside(t *tree.Tree) (string, error) {
-	aside := journalPath(t) + ".refused"
-	return aside, os.Rename(journalPath(t), aside)
+func SetAside(t *tree.Writer) (string, error) {
+	aside := journalPath(t.Tree) + ".refused"
+	return aside, os.Rename(journalPath(t.Tree), aside)
 }
 
 // Recover finishes or undoes what an interrupted run was doing, and returns
@@ -73,7 +73,7 @@ func (in *Installer) Recover() (id tree.ID, k tree.Target, err error) {
 
 // settle deals with a change that this run, or one before it, has left.
 func (in *Installer) settle() error {
-	if !Unfinished(in.Tree) {
+	if !Unfinished(in.Tree.Tree) {
 		return nil
 	}
 	_, _, err := in.Recover()

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -62,12 +63,12 @@ func noteOrigin(file, to string) error {
 
 // moveFile renames a file, or copies it to another file system and deletes it
 // after the copy is durable.
-func moveFile(from, to string) error {
+func moveFile(ctx context.Context, from, to string) error {
 	err := os.Rename(from, to)
 	if !errors.Is(err, unix.EXDEV) {
 		return err
 	}
-	staged, err := system.StageFile(to, from, 0o644)
+	staged, err := system.StageFile(ctx, to, from, 0o644)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -26,40 +27,47 @@ func unchanged(f tree.Installed, st fs.FileInfo) bool {
 	return err == nil && sum == f.SHA256
 }
 
-// Sound tells whether what a manifest says was installed is there, whole, made
-// of the build that the manifest is about, and known to the index.
-func (in *Installer) Sound(m *tree.Manifest, x Index, now time.Time) bool {
-	for _, f := range m.Installed {
-		st, why := in.look(m, f)
-		if why != "" || x.outdated(f.Path, st, now) != "" {
-			return false
-		}
-	}
-	return !m.Unfinished
+// Look is what one look at the installed files of a build has shown.
+type Look struct {
+	// Damaged is the first installed file that has to be installed again, and
+	// Why says what is wrong with it. A file that was signed by somebody else
+	// since, or is a later version of the module, is somebody's decision, and
+	// no damage.
+	Damaged, Why string
+	// Files are the installed files with their times.
+	Files []Dated
 }
 
-// Damage is the first installed file of a manifest that has to be installed
-// again, and what is wrong with it. A file that was signed by somebody else
-// since, or is a later version of the module, is somebody's decision, and no
-// damage.
-func (in *Installer) Damage(m *tree.Manifest) (path, why string) {
+// Dated is a file and when it was changed last.
+type Dated struct {
+	Path string
+	Time time.Time
+}
+
+// LookAt looks at what a manifest says was installed.
+func LookAt(t *tree.Tree, m *tree.Manifest) Look {
+	l := Look{Files: make([]Dated, 0, len(m.Installed))}
 	for _, f := range m.Installed {
-		if _, why := in.look(m, f); why != "" {
-			return f.Path, why
+		st, why := look(t, m, f)
+		if why != "" && l.Damaged == "" {
+			l.Damaged, l.Why = f.Path, why
+		}
+		if st != nil {
+			l.Files = append(l.Files, Dated{f.Path, st.ModTime()})
 		}
 	}
-	return "", ""
+	return l
 }
 
 // look looks at one installed file of a manifest, and says what is wrong with
 // it.
-func (in *Installer) look(m *tree.Manifest, f tree.Installed) (fs.FileInfo, string) {
+func look(t *tree.Tree, m *tree.Manifest, f tree.Installed) (fs.FileInfo, string) {
 	st, err := os.Lstat(f.Path)
 	if err != nil || st.Size() == 0 && f.Size != 0 {
 		return nil, "is missing or empty"
 	}
 	if !unchanged(f, st) {
-		if why := in.damaged(m, f); why != "" {
+		if why := damaged(t, m, f); why != "" {
 			return st, why
 		}
 	}
@@ -72,17 +80,20 @@ func (in *Installer) look(m *tree.Manifest, f tree.Installed) (fs.FileInfo, stri
 	return st, ""
 }
 
+// ForAnotherKernel is what is wrong with a file that another kernel loads.
+const ForAnotherKernel = "was made for another kernel"
+
 // damaged says what is wrong with a file that is not what was installed.
-func (in *Installer) damaged(m *tree.Manifest, f tree.Installed) string {
+func damaged(t *tree.Tree, m *tree.Manifest, f tree.Installed) string {
 	have, err := module.Read(f.Path)
 	if err != nil {
 		return "is damaged"
 	}
-	if want := kernel.Machine(m.Arch); have.Release() != m.Kernel || want != 0 && have.Machine != want {
-		return "was made for another kernel"
+	if have.Release() != m.Kernel || !kernel.MadeFor(m.Arch, have.Machine, have.Data) {
+		return ForAnotherKernel
 	}
 	id, k := tree.ID{Name: m.Module, Version: m.Version}, tree.Target{Kernel: m.Kernel, Arch: m.Arch}
-	mine := filepath.Join(in.Tree.Modules(id, k), filepath.Base(f.Path))
+	mine := filepath.Join(t.Modules(id, k), filepath.Base(f.Path))
 	if same, err := module.Same(f.Path, mine); err == nil && same {
 		return ""
 	}
@@ -92,39 +103,26 @@ func (in *Installer) damaged(m *tree.Manifest, f tree.Installed) string {
 	return "is not what was installed"
 }
 
-// Intact tells whether the files of a build are what its manifest says. One
-// without a manifest is taken at its word.
-func (in *Installer) Intact(id tree.ID, k tree.Target) bool {
-	m, err := in.Tree.Manifest(id, k)
-	if err != nil || m == nil {
-		return err == nil
-	}
-	for _, f := range m.Files {
-		sum, err := digest(filepath.Join(in.Tree.Modules(id, k), filepath.Base(f.Name)))
-		if err != nil || sum != f.SHA256 {
-			return false
-		}
-	}
-	return !m.Unfinished
-}
+// Lost is what is wrong with a module of a build that is not there.
+const Lost = "is missing"
 
-// Usable tells whether a build may be installed because somebody says so: it
-// came to its end, and every module of it that is there can be read. What
-// somebody made of the modules by hand is theirs to decide.
-func (in *Installer) Usable(id tree.ID, k tree.Target) bool {
-	if m, err := in.Tree.Manifest(id, k); err == nil && m != nil && m.Unfinished {
-		return false
-	}
-	entries, err := os.ReadDir(in.Tree.Modules(id, k))
-	for _, e := range entries {
-		if _, _, ok := module.ParseSuffix(e.Name()); !ok {
-			continue
+// Altered is the first file of a build in the dkms tree that is not what the
+// manifest says, and what is wrong with it; both are empty where the build is
+// whole.
+func Altered(t *tree.Tree, m *tree.Manifest) (file, why string) {
+	dir := t.Modules(tree.ID{Name: m.Module, Version: m.Version}, tree.Target{Kernel: m.Kernel, Arch: m.Arch})
+	for _, f := range m.Files {
+		path := filepath.Join(dir, filepath.Base(f.Name))
+		switch sum, err := digestBuilt(path); {
+		case errors.Is(err, fs.ErrNotExist):
+			return path, Lost
+		case err != nil:
+			return path, "cannot be read"
+		case sum != f.SHA256:
+			return path, "is not what was built"
 		}
-		if _, err := module.Read(filepath.Join(in.Tree.Modules(id, k), e.Name())); err != nil {
-			return false
-		}
 	}
-	return err == nil
+	return "", ""
 }
 
 // Index is the index of a kernel's modules, modules.dep, as it was when it was
@@ -144,27 +142,19 @@ func LookAtIndex(dep string) Index {
 }
 
 // Outdated says what is wrong with an index that does not know the installed
-// files; or it is empty. A kernel without an index is not wholly there, and
-// what is of the future tells nothing.
-func (x Index) Outdated(installed []tree.Installed, now time.Time) string {
-	for _, i := range installed {
-		st, _ := os.Lstat(i.Path)
-		if why := x.outdated(i.Path, st, now); why != "" {
-			return why
-		}
-	}
-	return ""
-}
-
-// outdated is [Index.Outdated] for one file; a nil st is one that is gone.
-func (x Index) outdated(path string, st fs.FileInfo, now time.Time) string {
-	switch {
-	case x.st == nil:
+// files, or is empty. A kernel without an index is not wholly there, and a file
+// from the future proves nothing.
+func (x Index) Outdated(installed []Dated, now time.Time) string {
+	if x.st == nil || len(installed) == 0 {
 		return ""
-	case x.st.Size() == 0:
+	}
+	if x.st.Size() == 0 {
 		return x.path + " is empty"
-	case st != nil && st.ModTime().After(x.st.ModTime()) && !st.ModTime().After(now):
-		return x.path + " is older than " + path
+	}
+	for _, f := range installed {
+		if f.Time.After(x.st.ModTime()) && !f.Time.After(now) {
+			return x.path + " is older than " + f.Path
+		}
 	}
 	return ""
 }

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,7 +40,7 @@ type transaction struct {
 	// Changes are the files that come, go or are replaced.
 	Changes []change `json:"changes,omitempty"`
 
-	tree    *tree.Tree
+	tree    *tree.Writer
 	journal string
 }
 
@@ -65,10 +66,10 @@ const journalSchema = 1
 // journalPath is hidden: the original passes over it.
 func journalPath(t *tree.Tree) string { return filepath.Join(t.Dir(), ".journal.json") }
 
-func newTransaction(t *tree.Tree, id tree.ID, k tree.Target, active string) *transaction {
+func newTransaction(t *tree.Writer, id tree.ID, k tree.Target, active string) *transaction {
 	return &transaction{
 		Schema: journalSchema, ID: id, Target: k, Before: t.Active(id.Name, k), Active: active,
-		tree: t, journal: journalPath(t),
+		tree: t, journal: journalPath(t.Tree),
 	}
 }
 
@@ -79,7 +80,7 @@ func (t *transaction) moduleDir() string {
 
 // put notes that path is to be a copy of the file src.
 func (t *transaction) put(path, src string) error {
-	sum, err := digest(src)
+	sum, err := digestBuilt(src)
 	if err != nil {
 		return err
 	}
@@ -138,10 +139,10 @@ func freeName(path string) string {
 // commit makes the changes; flip then changes the link. On an error
 // everything is as it was before, unless the link has changed all the same:
 // then the journal stays, and with it the rest is left to whoever comes next.
-func (t *transaction) commit(flip func() error) error {
+func (t *transaction) commit(ctx context.Context, flip func() error) error {
 	err := t.write()
 	if err == nil {
-		err = t.apply()
+		err = t.apply(ctx)
 	}
 	if err == nil {
 		err = t.sync()
@@ -178,7 +179,7 @@ func (t *transaction) write() error {
 
 // reversible is a staging, a move or a change.
 type reversible interface {
-	apply() error
+	apply(ctx context.Context) error
 	undo() error
 }
 
@@ -204,19 +205,19 @@ func (t *transaction) steps() []reversible {
 // staging is the making of the file that a change waits for.
 type staging change
 
-func (s staging) apply() error {
+func (s staging) apply(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(s.Path), 0o755); err != nil {
 		return err
 	}
 	if target, ok := strings.CutPrefix(s.Contents, linkMark); ok {
 		return os.Symlink(target, s.Staged)
 	}
-	return system.CopySynced(s.Staged, s.Source, 0o644)
+	return system.CopySynced(ctx, s.Staged, s.Source, 0o644)
 }
 
 func (s staging) undo() error { return removeFile(s.Staged) }
 
-func (t *transaction) apply() error {
+func (t *transaction) apply(ctx context.Context) error {
 	for _, m := range t.Moves {
 		if t.Active == "" {
 			break
@@ -226,23 +227,23 @@ func (t *transaction) apply() error {
 		}
 	}
 	for _, s := range t.steps() {
-		if err := s.apply(); err != nil {
+		if err := s.apply(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (m move) apply() error {
+func (m move) apply(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Dir(m.To), 0o755); err != nil {
 		return err
 	}
-	return moveFile(m.From, m.To)
+	return moveFile(ctx, m.From, m.To)
 }
 
 // apply changes one path. While a file is replaced its path never ceases to
 // exist.
-func (c change) apply() error {
+func (c change) apply(context.Context) error {
 	if c.Staged == "" {
 		return os.Rename(c.Path, c.Backup)
 	}
@@ -346,7 +347,7 @@ func (m move) undo() error {
 	if err := os.MkdirAll(filepath.Dir(m.From), 0o755); err != nil {
 		return err
 	}
-	return moveFile(m.To, m.From)
+	return moveFile(context.Background(), m.To, m.From) // what is undone is undone to its end
 }
 
 func sameContents(a, b string) bool {

@@ -75,9 +75,9 @@ func TestCrashIsUndone(t *testing.T) {
 			}
 			h.must(tr.write())
 			for _, step := range tr.steps()[:n] {
-				h.must(step.apply())
+				h.must(step.apply(t.Context()))
 			}
-			if !Unfinished(h.Tree) {
+			if !Unfinished(h.Tree.Tree) {
 				t.Fatal("there is no journal")
 			}
 			id, k, err := h.Recover()
@@ -87,7 +87,7 @@ func TestCrashIsUndone(t *testing.T) {
 			if got := h.files(); got != before {
 				t.Errorf("%s, %d steps: there is\n%s\nwant\n%s", name, n, got, before)
 			}
-			if Unfinished(h.Tree) || !strings.Contains(h.said.String(), "is undone") {
+			if Unfinished(h.Tree.Tree) || !strings.Contains(h.said.String(), "is undone") {
 				t.Errorf("%s, %d steps: the journal is left, or nothing is said: %s", name, n, h.said)
 			}
 		}
@@ -118,7 +118,7 @@ func TestCrashIsFinished(t *testing.T) {
 			s, active := scene(h)
 			tr := began(h, s, active)
 			h.must(tr.write())
-			h.must(tr.apply())
+			h.must(tr.apply(t.Context()))
 			if active == "" {
 				h.must(h.Tree.Deactivate("foo", h.target))
 			} else {
@@ -139,7 +139,7 @@ func TestCrashIsFinished(t *testing.T) {
 		if got, want := plain(crashed), plain(whole); got != want {
 			t.Errorf("%s: there is\n%s\nwant\n%s", name, got, want)
 		}
-		if Unfinished(crashed.Tree) {
+		if Unfinished(crashed.Tree.Tree) {
 			t.Errorf("%s: the journal is left", name)
 		}
 	}
@@ -153,10 +153,10 @@ func TestCommitFails(t *testing.T) {
 		s, active := scene(h)
 		before := h.files()
 		no := errors.New("no")
-		if err := began(h, s, active).commit(func() error { return no }); !errors.Is(err, no) {
+		if err := began(h, s, active).commit(t.Context(), func() error { return no }); !errors.Is(err, no) {
 			t.Errorf("%s: commit = %v; want %v", name, err, no)
 		}
-		if got := h.files(); got != before || Unfinished(h.Tree) {
+		if got := h.files(); got != before || Unfinished(h.Tree.Tree) {
 			t.Errorf("%s: there is\n%s\nwant\n%s", name, got, before)
 		}
 	}
@@ -168,9 +168,9 @@ func TestRecoverRefuses(t *testing.T) {
 	for _, text := range []string{"", "{", "[]", "null", `{"schema":2}`, `{"schema":"1"}`, strings.Repeat(" ", maxJournal+1)} {
 		h := newHouse(t)
 		h.install(h.build(one, "a.ko"))
-		h.write(journalPath(h.Tree), text)
+		h.write(journalPath(h.Tree.Tree), text)
 		before := h.files()
-		if _, _, err := h.Recover(); err == nil || !strings.HasPrefix(err.Error(), journalPath(h.Tree)+": ") {
+		if _, _, err := h.Recover(); err == nil || !strings.HasPrefix(err.Error(), journalPath(h.Tree.Tree)+": ") {
 			t.Errorf("Recover(%.20q) = %v; want an error that begins with the path", text, err)
 		}
 		if got := h.files(); got != before {
@@ -178,7 +178,7 @@ func TestRecoverRefuses(t *testing.T) {
 		}
 	}
 	h := newHouse(t)
-	if _, _, err := h.Recover(); err == nil || Unfinished(h.Tree) {
+	if _, _, err := h.Recover(); err == nil || Unfinished(h.Tree.Tree) {
 		t.Errorf("Recover without a journal = %v", err)
 	}
 }
@@ -187,9 +187,9 @@ func TestRecoverRefuses(t *testing.T) {
 func TestJournalIsHidden(t *testing.T) {
 	h := newHouse(t)
 	h.install(h.build(one, "a.ko"))
-	h.write(journalPath(h.Tree), "{}")
-	if !strings.HasPrefix(filepath.Base(journalPath(h.Tree)), ".") {
-		t.Errorf("%s is not hidden", journalPath(h.Tree))
+	h.write(journalPath(h.Tree.Tree), "{}")
+	if !strings.HasPrefix(filepath.Base(journalPath(h.Tree.Tree)), ".") {
+		t.Errorf("%s is not hidden", journalPath(h.Tree.Tree))
 	}
 	if names, err := h.Tree.Names(); err != nil || len(names) != 1 {
 		t.Errorf("the tree has %v, %v", names, err)
@@ -209,7 +209,7 @@ func TestScanPassesOverStaged(t *testing.T) {
 	tr := began(h, s, active)
 	for _, c := range tr.Changes {
 		if c.Staged != "" {
-			h.must(staging(c).apply())
+			h.must(staging(c).apply(t.Context()))
 		}
 	}
 	for name, paths := range scan(h.k.ModuleDir()) {

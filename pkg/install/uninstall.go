@@ -2,6 +2,7 @@ package install
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 
@@ -31,7 +32,7 @@ func (in *Installer) Uninstall(id tree.ID, k *kernel.Kernel) error {
 		t.remove(path)
 	}
 	in.restore(t, k.ModuleDir(), func(name string) string { return legacyHome(m, k, name) })
-	if err := t.commit(func() error { return in.Tree.Deactivate(id.Name, target) }); err != nil {
+	if err := t.commit(context.Background(), func() error { return in.Tree.Deactivate(id.Name, target) }); err != nil {
 		return exit.Errorf(exit.InstallFailed, "%s: not uninstalled: %w", id, err)
 	}
 	if err := in.record(t); err != nil {
@@ -166,7 +167,7 @@ func ownCopies(built string, candidates []string) []string {
 // links are installed symbolic links to a built file (symlink_modules).
 func links(moduleDir, name, built string) []string {
 	var list []string
-	for _, sub := range []string{"updates/dkms", "updates", "extra", "kernel/extra"} {
+	for _, sub := range usual {
 		path := filepath.Join(moduleDir, sub, name)
 		if target, err := os.Readlink(path); err == nil && target == built {
 			list = append(list, path)
@@ -177,8 +178,8 @@ func links(moduleDir, name, built string) []string {
 
 // HasCopy tells whether a built file is installed byte for byte, or as a link,
 // at a place where DKMS installs.
-func (in *Installer) HasCopy(release, built string) bool {
-	moduleDir := filepath.Join(in.Tree.Root().InstallTree(), release)
+func HasCopy(t *tree.Tree, release, built string) bool {
+	moduleDir := filepath.Join(t.Root().InstallTree(), release)
 	name, _, ok := module.ParseSuffix(filepath.Base(built))
 	if !ok {
 		return false

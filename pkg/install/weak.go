@@ -3,6 +3,7 @@ package install
 import (
 	"context"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -59,7 +60,9 @@ func weakCommand(distribution, release string, add bool) []string {
 // checkWeak takes away weak links to the files that do not fit the kernel they
 // are for.
 func (in *Installer) checkWeak(root system.Root, files []string) (mended []string) {
-	for link, file := range weakLinks(root, files) {
+	found := weakLinks(root, files)
+	for _, link := range slices.Sorted(maps.Keys(found)) {
+		file := found[link]
 		rel, err := filepath.Rel(root.InstallTree(), link)
 		if err != nil {
 			continue

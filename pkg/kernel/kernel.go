@@ -6,7 +6,6 @@
 package kernel
 
 import (
-	"debug/elf"
 	"errors"
 	"io/fs"
 	"os"
@@ -30,6 +29,7 @@ type Kernel struct {
 	root   system.Root
 	config func() *Config
 	suffix func() module.Compression
+	digest func() string
 }
 
 // Options replace what is otherwise found at the usual places.
@@ -53,6 +53,7 @@ func New(root system.Root, release, arch string, o Options) *Kernel {
 	}
 	k.config = sync.OnceValue(func() *Config { return readConfig(k.ConfigFile) })
 	k.suffix = sync.OnceValue(k.findSuffix)
+	k.digest = sync.OnceValue(k.digestHeaders)
 	return k
 }
 
@@ -193,30 +194,6 @@ func (k *Kernel) SystemMap() string {
 		return file
 	}
 	return ""
-}
-
-// Machine is the ELF machine of the architecture, or EM_NONE where this
-// program does not know it.
-func Machine(arch string) elf.Machine {
-	switch {
-	case arch == "x86_64" || arch == "amd64":
-		return elf.EM_X86_64
-	case len(arch) == 4 && arch[0] == 'i' && arch[2:] == "86" || arch == "x86":
-		return elf.EM_386
-	case arch == "aarch64" || arch == "arm64":
-		return elf.EM_AARCH64
-	case strings.HasPrefix(arch, "arm"):
-		return elf.EM_ARM
-	case strings.HasPrefix(arch, "riscv"):
-		return elf.EM_RISCV
-	case arch == "ppc64le" || arch == "ppc64":
-		return elf.EM_PPC64
-	case arch == "s390x":
-		return elf.EM_S390
-	case strings.HasPrefix(arch, "loongarch"):
-		return elf.EM_LOONGARCH
-	}
-	return elf.EM_NONE
 }
 
 // DepmodBase is the directory for depmod -b, empty for the host's own tree. It

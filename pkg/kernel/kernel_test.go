@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"debug/elf"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -302,19 +301,6 @@ func TestSuffix(t *testing.T) {
 				t.Errorf("Suffix = %v; want %v", got, test.want)
 			}
 		})
-	}
-}
-
-func TestMachine(t *testing.T) {
-	for arch, want := range map[string]elf.Machine{
-		"x86_64": elf.EM_X86_64, "amd64": elf.EM_X86_64, "i386": elf.EM_386, "i586": elf.EM_386, "i686": elf.EM_386, "x86": elf.EM_386,
-		"aarch64": elf.EM_AARCH64, "arm64": elf.EM_AARCH64, "armv7l": elf.EM_ARM, "armhf": elf.EM_ARM, "arm": elf.EM_ARM,
-		"riscv64": elf.EM_RISCV, "riscv": elf.EM_RISCV, "ppc64le": elf.EM_PPC64, "ppc64": elf.EM_PPC64, "s390x": elf.EM_S390,
-		"loongarch64": elf.EM_LOONGARCH, "ia32e": elf.EM_NONE, "mips": elf.EM_NONE, "": elf.EM_NONE, "i86": elf.EM_NONE, "all": elf.EM_NONE,
-	} {
-		if got := Machine(arch); got != want {
-			t.Errorf("Machine(%q) = %v; want %v", arch, got, want)
-		}
 	}
 }
 

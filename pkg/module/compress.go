@@ -2,14 +2,14 @@ package module
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
-	"time"
+	"strings"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 	"github.com/ulikunitz/xz/lzma"
@@ -38,8 +38,12 @@ const (
 // in it. What comes out is within the limits of the kernel's decoders: xz has
 // a CRC32 (or no check, if so ordered) and one LZMA2 filter, zstd is one frame
 // with its content size and a window of 8 MiB or less, gzip has no name and no
-// time. The same data and options give the same bytes. Only options that
-// cannot be honoured in process start a program; run may be nil without them.
+// time. The same data and options give the same bytes on the same machine.
+//
+// The tool makes it where the tool is installed, since its results are smaller;
+// otherwise this program does, unless only the tool can honour the options.
+// Without run no program is started. Options that the
+// tool refuses or that make what no kernel can decode are an [OptionsError].
 func Compress(ctx context.Context, run *system.Runner, c Compression, o Options, data []byte) ([]byte, error) {
 	if c == None {
 		return data, nil
@@ -49,17 +53,26 @@ func Compress(ctx context.Context, run *system.Runner, c Compression, o Options,
 	}
 	out, err := pack(ctx, run, c, o, data)
 	if err == nil {
-		err = verify(c, o, out, data)
+		err = verify(c, out, data)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c, err)
+	if err == nil {
+		return out, nil
 	}
-	return out, nil
+	err = fmt.Errorf("%s: %w", c, err)
+	if o.tool && ctx.Err() == nil {
+		err = &OptionsError{fmt.Errorf("%w (the options are %s)", err, strings.Join(o.args, " "))}
+	}
+	return nil, err
 }
 
 func pack(ctx context.Context, run *system.Runner, c Compression, o Options, data []byte) ([]byte, error) {
-	if o.tool {
-		return run.Output(ctx, system.Cmd{Argv: toolArgv(c, o, len(data)), Stdin: bytes.NewReader(data)})
+	if run != nil && run.Has(c.String()) {
+		out, err := packTool(ctx, run, c, o, data)
+		if err == nil || o.tool || ctx.Err() != nil {
+			return out, err
+		}
+	} else if o.tool {
+		return nil, fmt.Errorf("%s is not installed, and only it knows these options", c)
 	}
 	switch c {
 	case Gzip:
@@ -73,6 +86,18 @@ func pack(ctx context.Context, run *system.Runner, c Compression, o Options, dat
 	}
 }
 
+// packTool has the tool compress. On Debian's modules the library for xz makes
+// 18 % more than xz, the one for zstd up to 8 % more at the default level and
+// 16 % at level 19, and the one for gzip up to 4 %.
+func packTool(ctx context.Context, run *system.Runner, c Compression, o Options, data []byte) ([]byte, error) {
+	out, err := run.Output(ctx, system.Cmd{Argv: toolArgv(c, o, len(data)), Stdin: bytes.NewReader(data)})
+	// The kernel allocates all of a dictionary, however little is in it.
+	if most := fit(len(data), maxWindow); err == nil && c == XZ && o.dict > most {
+		err = setDict(out, most)
+	}
+	return out, err
+}
+
 // toolArgv is the command line that compresses standard input. One thread
 // makes the result independent of the machine.
 func toolArgv(c Compression, o Options, size int) []string {
@@ -82,6 +107,9 @@ func toolArgv(c Compression, o Options, size int) []string {
 		argv = append(argv, "-n")
 	case XZ:
 		argv = append(argv, "--format=xz", "--check=crc32", "-T1")
+		if o.dict == 0 {
+			argv = append(argv, "--lzma2=dict="+strconv.Itoa(defaultDict))
+		}
 	case Zstd:
 		argv = append(argv, "-T1", "--stream-size="+strconv.Itoa(size))
 	}
@@ -94,18 +122,17 @@ func packGzip(ctx context.Context, o Options, data []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.ModTime = time.Unix(0, 0) // "no time"; the zero Time would be written as one
 	err = writeAll(ctx, w, data)
 	return out.Bytes(), err
 }
 
-// gzipLevel is the level of the library for one of gzip's. Its last one takes
-// three times as long as the one before, for two bytes in a thousand.
+// gzipLevel is the level of the library for one of gzip's. Its first level
+// makes 4 % more than gzip's.
 func gzipLevel(level int) int {
 	if level == 0 {
 		level = defaultGzipLevel
 	}
-	return min(level, 8)
+	return max(level, 2)
 }
 
 // packXZ searches less of the data than the options say; the header says what
@@ -113,7 +140,6 @@ func gzipLevel(level int) int {
 func packXZ(ctx context.Context, o Options, data []byte) ([]byte, error) {
 	dict := dictFor(o.dict, len(data))
 	config := xz.WriterConfig{
-		Properties: o.props,
 		DictCap:    min(dict, xzSearch),
 		CheckSum:   xz.CRC32,
 		NoCheckSum: o.noCheck,
@@ -207,14 +233,14 @@ func writeAll(ctx context.Context, w io.WriteCloser, data []byte) error {
 
 // verify decodes out, compares it with data and holds it against what the
 // kernel can decode.
-func verify(c Compression, o Options, out, data []byte) error {
+func verify(c Compression, out, data []byte) error {
 	var back []byte
 	var err error
 	switch c {
 	case Gzip:
 		back, err = verifyGzip(out, len(data))
 	case XZ:
-		back, err = verifyXZ(o, out, len(data))
+		back, err = verifyXZ(out, len(data))
 	case Zstd:
 		back, err = verifyZstd(out, len(data))
 	}
@@ -247,21 +273,6 @@ func verifyGzip(out []byte, size int) ([]byte, error) {
 		return nil, errors.New("more than one member")
 	}
 	return back.Bytes(), nil
-}
-
-func verifyXZ(o Options, out []byte, size int) ([]byte, error) {
-	x, err := unxz(out, size)
-	if err != nil {
-		return nil, err
-	}
-	want := byte(xzCRC32)
-	if o.noCheck {
-		want = xzNoCheck
-	}
-	if x.streams != 1 || x.check != want {
-		return nil, fmt.Errorf("%d streams and check %d; the kernel takes one stream with check %d", x.streams, x.check, want)
-	}
-	return x.out.Bytes(), nil
 }
 
 func verifyZstd(out []byte, size int) ([]byte, error) {

@@ -2,9 +2,9 @@ package module
 
 import (
 	"bytes"
+	"compress/gzip"
 	"errors"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -20,11 +20,7 @@ func decompress(data []byte, limit int) ([]byte, error) {
 	case Gzip:
 		return gunzip(data, limit)
 	case XZ:
-		x, err := unxz(data, limit)
-		if err != nil {
-			return nil, err
-		}
-		return x.out.Bytes(), nil
+		return unxz(data, limit)
 	case Zstd:
 		return unzstd(data, limit)
 	}

@@ -17,6 +17,7 @@ type object struct {
 	size    int64
 	order   binary.ByteOrder
 	class   elf.Class
+	data    elf.Data
 	machine elf.Machine
 	headers []byte // the section header table
 	names   []byte // the string table of section names
@@ -54,15 +55,16 @@ func openELF(r io.ReaderAt, size int64) (*object, error) {
 	}
 	o.class = elf.Class(ident[elf.EI_CLASS])
 	l, ok := layoutOf(o.class)
-	switch data := elf.Data(ident[elf.EI_DATA]); {
+	o.data = elf.Data(ident[elf.EI_DATA])
+	switch {
 	case !ok:
 		return nil, fmt.Errorf("unknown ELF class %d", o.class)
-	case data == elf.ELFDATA2LSB:
+	case o.data == elf.ELFDATA2LSB:
 		o.order = binary.LittleEndian
-	case data == elf.ELFDATA2MSB:
+	case o.data == elf.ELFDATA2MSB:
 		o.order = binary.BigEndian
 	default:
-		return nil, fmt.Errorf("unknown ELF byte order %d", data)
+		return nil, fmt.Errorf("unknown ELF byte order %d", o.data)
 	}
 	head, err := o.read(0, uint64(l.header))
 	if err != nil {

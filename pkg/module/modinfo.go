@@ -43,7 +43,7 @@ func parse(r io.ReaderAt, size int64) (*Info, error) {
 	if modinfo == nil {
 		return nil, errors.New("not a kernel module: no .modinfo section")
 	}
-	info := &Info{Machine: o.machine, Class: o.class, Size: size}
+	info := &Info{Machine: o.machine, Class: o.class, Data: o.data, Size: size}
 	info.setFields(modinfo)
 	if info.Symbols, err = o.versions(); err != nil {
 		return nil, err

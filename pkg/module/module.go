@@ -32,6 +32,8 @@ type Info struct {
 	Aliases, Depends                    []string
 	Machine                             elf.Machine
 	Class                               elf.Class
+	// Data is the byte order.
+	Data elf.Data
 	// Symbols maps each imported symbol to the checksum that the kernel
 	// must export it with. It is empty without CONFIG_MODVERSIONS.
 	Symbols map[string]uint32

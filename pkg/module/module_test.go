@@ -267,7 +267,7 @@ func TestVersions(t *testing.T) {
 				t.Errorf("%v %v: symbols = %x; want %x", class, order, info.Symbols, want)
 			}
 			if info.Name != "a_b" || info.License != "GPL" || info.Release() != "6.14.0" || info.Class != class ||
-				info.Machine != elf.EM_PPC64 || !slices.Equal(info.Depends, []string{"a", "b-c"}) {
+				info.Machine != elf.EM_PPC64 || (info.Data == elf.ELFDATA2MSB) != (order == binary.BigEndian) || !slices.Equal(info.Depends, []string{"a", "b-c"}) {
 				t.Errorf("%v %v: %+v", class, order, info)
 			}
 		}

@@ -8,8 +8,8 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
-	"dkms/pkg/exit"
 	"dkms/pkg/tree"
 )
 
@@ -24,11 +24,21 @@ const (
 	Unbuild
 	Forget
 	Sign
+	// Index, Initramfs, Load and Command close a plan: depmod, the early file
+	// system, modprobe for devices without a driver, the admin's command. They
+	// are carried out where a step before them has changed something.
+	Index
+	Initramfs
+	Load
+	Command
 )
 
 func (k Kind) String() string {
-	return [...]string{"build", "install", "uninstall", "unbuild", "forget", "sign"}[k]
+	return [...]string{"build", "install", "uninstall", "unbuild", "forget", "sign", "depmod", "initramfs", "load", "post_transaction"}[k]
 }
+
+// Closing tells the steps that are about a whole run or kernel.
+func (k Kind) Closing() bool { return k >= Index }
 
 // Step is one change to one module version, for one kernel unless it is a
 // Forget.
@@ -42,6 +52,8 @@ type Step struct {
 	Needs []int
 	// Auto marks a step of autoinstall.
 	Auto bool
+	// Replaces says that a build, or an installation, is there already.
+	Replaces bool
 }
 
 // Outcome is how a module version fared for a kernel.
@@ -90,8 +102,23 @@ func (p *Plan) note(n Note) { p.Notes = append(p.Notes, n) }
 type Subject struct {
 	ID     tree.ID
 	Target tree.Target
-	// Built and Installed are as tree tells them.
+	// Built and Installed say that there is a build, and that it is the
+	// installed one. Stale and Unsound say why what is there does not count;
+	// they are empty where it does.
 	Built, Installed bool
+	Stale, Unsound   string
+	// Dependents are to be built again once this version is installed.
+	Dependents []Dependent
+}
+
+// Dependent is a version that was built against another version of a package
+// and wants to be built again with the one that is installed
+// (BUILD_DEPENDS_REBUILD).
+type Dependent struct {
+	ID tree.ID
+	// Against is the version that it was built against.
+	Against   string
+	Installed bool
 }
 
 // Options are what the caller asked for beyond the verb.
@@ -99,15 +126,21 @@ type Options struct {
 	Force bool
 }
 
+// BuiltAgainst begins the reason of a build that follows what it builds on.
+const BuiltAgainst = "was built against"
+
+// Forced is the reason of a build that is made again although it counts.
+const Forced = "built, but --force was given"
+
 // ForBuild plans dkms build.
 func ForBuild(subjects []Subject, o Options) *Plan {
 	p := &Plan{}
 	for _, s := range subjects {
 		switch {
-		case !s.Built:
-			p.Add(Step{Kind: Build, ID: s.ID, Target: s.Target, Reason: "not built"})
+		case !s.Built || s.Stale != "":
+			p.build(s, nil, false)
 		case o.Force:
-			p.Add(Step{Kind: Build, ID: s.ID, Target: s.Target, Reason: "built, but --force was given"})
+			p.Add(Step{Kind: Build, ID: s.ID, Target: s.Target, Reason: Forced, Replaces: true})
 		default:
 			p.note(Note{ID: s.ID, Target: s.Target, Outcome: Ready, Reason: "already built"})
 		}
@@ -115,34 +148,71 @@ func ForBuild(subjects []Subject, o Options) *Plan {
 	return p
 }
 
+func (p *Plan) build(s Subject, needs []int, auto bool) int {
+	reason := "not built"
+	if s.Stale != "" {
+		reason = s.Stale
+	}
+	return p.Add(Step{Kind: Build, ID: s.ID, Target: s.Target, Reason: reason, Needs: needs, Auto: auto, Replaces: s.Built})
+}
+
 // ForInstall plans dkms install, which builds what is not built.
 func ForInstall(subjects []Subject, o Options) *Plan {
 	p := &Plan{}
 	for _, s := range subjects {
-		if s.Installed && !o.Force {
+		sound := s.Installed && s.Unsound == ""
+		if sound && !o.Force {
 			p.note(Note{ID: s.ID, Target: s.Target, Outcome: Ready, Reason: "already installed"})
 			continue
 		}
-		reason := "not installed"
-		if s.Installed {
+		reason := s.notInstalled()
+		if sound {
 			reason = "installed, but --force was given"
 		}
-		p.install(s, reason, "", false, nil)
+		p.install(s, reason, false, nil)
+		if !o.Force { // who forces a version leaves the others alone
+			p.rebuild(s)
+		}
 	}
 	return p
 }
 
-// install adds the steps that end with s installed and returns the index of
-// the last. stale says why a build that is there does not count.
-func (p *Plan) install(s Subject, reason, stale string, auto bool, needs []int) int {
-	if !s.Built {
-		build := Step{Kind: Build, ID: s.ID, Target: s.Target, Reason: "not built", Needs: needs, Auto: auto}
-		if stale != "" {
-			build.Reason = stale
-		}
-		needs = append(needs, p.Add(build))
+func (s Subject) notInstalled() string {
+	switch {
+	case s.Unsound != "":
+		return s.Unsound
+	case s.Stale != "":
+		return s.Stale
 	}
-	return p.Add(Step{Kind: Install, ID: s.ID, Target: s.Target, Reason: reason, Needs: needs, Auto: auto})
+	return "not installed"
+}
+
+// install adds the steps that end with s installed and returns the index of
+// the last.
+func (p *Plan) install(s Subject, reason string, auto bool, needs []int) int {
+	if !s.Built || s.Stale != "" {
+		needs = append(needs, p.build(s, needs, auto))
+	}
+	return p.Add(Step{Kind: Install, ID: s.ID, Target: s.Target, Reason: reason, Needs: needs, Auto: auto, Replaces: s.Installed})
+}
+
+// rebuild adds the steps that bring the dependents of s up to date, after its
+// installation, which is the last step. The old builds stay until the new ones
+// are ready; a rebuild that fails is the failure of that package alone.
+func (p *Plan) rebuild(s Subject) {
+	last := len(p.Steps) - 1
+	for _, d := range s.Dependents {
+		planned := slices.ContainsFunc(p.Steps, func(o Step) bool { return o.Kind == Build && o.ID == d.ID && o.Target == s.Target })
+		if planned || d.Against == s.ID.Version {
+			continue
+		}
+		p.Notes = slices.DeleteFunc(p.Notes, func(n Note) bool { return n.ID == d.ID && n.Target == s.Target && n.Outcome == Ready })
+		reason := fmt.Sprintf(BuiltAgainst+" %s/%s, and %s is installed now", s.ID.Name, d.Against, s.ID)
+		build := p.Add(Step{Kind: Build, ID: d.ID, Target: s.Target, Reason: reason, Needs: []int{last}, Replaces: true})
+		if d.Installed {
+			p.Add(Step{Kind: Install, ID: d.ID, Target: s.Target, Reason: reason, Needs: []int{build}, Replaces: true})
+		}
+	}
 }
 
 // ForUninstall plans dkms uninstall.
@@ -209,154 +279,6 @@ func ForSign(subjects []Subject, signer string) *Plan {
 		p.Add(Step{Kind: Sign, ID: s.ID, Target: s.Target, Reason: "to be signed by " + signer})
 	}
 	return p
-}
-
-// Candidate is the newest version of a module package, for autoinstall.
-type Candidate struct {
-	Subject
-	// Stale says why a build that is there does not count; empty if it does.
-	Stale string
-	// Err says why its dkms.conf cannot be used; the fields below it are
-	// then unknown.
-	Err error
-	// Wanted is AUTOINSTALL.
-	Wanted bool
-	// Excluded says what keeps it from this kernel; empty if nothing does.
-	Excluded string
-	// Depends are the names of BUILD_DEPENDS.
-	Depends []string
-}
-
-// ForAutoinstall plans what is missing for one kernel, dependencies first.
-// candidates come in the order of the tree. headers is what keeps modules from
-// being built for the kernel, or nil.
-func ForAutoinstall(candidates []Candidate, headers error) *Plan {
-	a := &autoinstall{plan: &Plan{}, headers: headers, known: map[string]bool{}, done: map[string][]int{}}
-	for _, c := range candidates {
-		a.known[c.ID.Name] = true
-		a.classify(c)
-	}
-	for progress := true; progress; {
-		progress = a.round()
-	}
-	for _, c := range a.queue {
-		a.leftOver(c)
-	}
-	return a.plan
-}
-
-type autoinstall struct {
-	plan    *Plan
-	headers error
-	queue   []Candidate
-	known   map[string]bool
-	// done maps a satisfied module to the steps that will have made it so.
-	done map[string][]int
-}
-
-// classify settles what needs no step and queues the rest.
-func (a *autoinstall) classify(c Candidate) {
-	note := Note{ID: c.ID, Target: c.Target}
-	switch {
-	case c.Installed:
-		a.done[c.ID.Name] = nil
-		note.Outcome, note.Reason = Ready, "already installed"
-	case c.Err != nil:
-		note.Outcome, note.Err = Failed, c.Err
-	case !c.Wanted:
-		note.Outcome, note.Reason = Unwanted, "AUTOINSTALL is not set in its dkms.conf"
-	case c.Excluded != "":
-		a.done[c.ID.Name] = nil
-		note.Outcome, note.Reason = Skipped, c.Excluded
-	default:
-		a.queue = append(a.queue, c)
-		return
-	}
-	a.plan.note(note)
-}
-
-// round plans the queued modules whose dependencies were satisfied when it
-// began, as the original tries them.
-func (a *autoinstall) round() (progress bool) {
-	var rest, ready []Candidate
-	for _, c := range a.queue {
-		if len(a.missing(c)) > 0 {
-			rest = append(rest, c)
-		} else {
-			ready = append(ready, c)
-		}
-	}
-	a.queue = rest
-	for _, c := range ready {
-		if !c.Built && a.headers != nil {
-			a.plan.note(Note{ID: c.ID, Target: c.Target, Outcome: Failed, Err: a.headers})
-			continue
-		}
-		var needs []int
-		for _, d := range c.Depends {
-			needs = append(needs, a.done[d]...)
-		}
-		reason := "not installed"
-		if c.Stale != "" {
-			reason = c.Stale
-		}
-		a.done[c.ID.Name] = []int{a.plan.install(c.Subject, reason, c.Stale, true, needs)}
-		progress = true
-	}
-	return progress
-}
-
-func (a *autoinstall) missing(c Candidate) (names []string) {
-	for _, d := range c.Depends {
-		if _, ok := a.done[d]; !ok {
-			names = append(names, d)
-		}
-	}
-	return names
-}
-
-// leftOver explains a module whose dependencies were never satisfied: one that
-// is not registered may still come, any other will not.
-func (a *autoinstall) leftOver(c Candidate) {
-	missing := a.missing(c)
-	var lost []string
-	for _, d := range missing {
-		if a.known[d] {
-			lost = append(lost, d)
-		}
-	}
-	note := Note{ID: c.ID, Target: c.Target}
-	if len(lost) > 0 {
-		note.Outcome = Failed
-		note.Err = exit.Errorf(exit.DependsMissing, "%s: kernel %s: needs %s, which %s not installed",
-			c.ID, c.Target.Kernel, list(lost), isAre(lost))
-	} else {
-		note.Outcome = Deferred
-		note.Reason = fmt.Sprintf("needs %s, which %s not registered with dkms", list(missing), isAre(missing))
-	}
-	a.plan.note(note)
-}
-
-func isAre(names []string) string {
-	if len(names) == 1 {
-		return "is"
-	}
-	return "are"
-}
-
-func list(names []string) string {
-	text := ""
-	for i, n := range names {
-		switch {
-		case i == 0:
-		case i == len(names)-1:
-			text += " and "
-		default:
-			text += ", "
-		}
-		text += n
-	}
-	return text
 }
 
 // Append adds the steps and notes of another plan behind those of p.

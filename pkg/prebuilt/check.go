@@ -234,8 +234,8 @@ func (s *Set) symbols(w *Want) symbols {
 
 // misfit says why the kernel would not load a module.
 func (k symbols) misfit(info *module.Info, w *Want) string {
-	if want := kernel.Machine(w.Kernel.Arch); want != 0 && info.Machine != want {
-		return fmt.Sprintf("it was built for %s", info.Machine)
+	if !kernel.MadeFor(w.Kernel.Arch, info.Machine, info.Data) {
+		return fmt.Sprintf("it was built for %s %s", info.Machine, info.Data)
 	}
 	if info.Release() != w.Kernel.Release {
 		return fmt.Sprintf("it was built for kernel %q", info.Release())
@@ -258,7 +258,7 @@ func (k symbols) misfit(info *module.Info, w *Want) string {
 
 // Keep puts a build into the tree, in the place of an earlier one, with a
 // manifest that has what is given here and what the image says.
-func (s *Set) Keep(t *tree.Tree, m *tree.Manifest) error {
+func (s *Set) Keep(t *tree.Writer, m *tree.Manifest) error {
 	stage, err := t.Stage(s.ID(), s.Target())
 	if err != nil {
 		return err

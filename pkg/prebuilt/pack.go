@@ -237,8 +237,8 @@ func Busybox(path, arch string) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	defer f.Close()
-	if want := kernel.Machine(arch); want != elf.EM_NONE && f.Machine != want {
-		return fmt.Errorf("%s: is for %s, not for %s", path, f.Machine, arch)
+	if !kernel.MadeFor(arch, f.Machine, f.Data) {
+		return fmt.Errorf("%s: is for %s %s, not for %s", path, f.Machine, f.Data, arch)
 	}
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {

@@ -2,11 +2,12 @@ package report
 
 import "sync"
 
-// Ahead returns a reporter for something that is done before its turn. What
-// it is told is said when turn is called; only what shows what is being done
-// now, on a terminal or to the service manager, gets the beginning of steps at
-// once.
-func (r *Reporter) Ahead() (ahead *Reporter, turn func()) {
+// Ahead returns a reporter for something that is done before its turn. People
+// read what it is told when turn is called, so that the lines about one module
+// stay together; programs and logs get it when it happens, and what shows the
+// present gets the beginning of steps. mend, if not nil, changes what people
+// are told late.
+func (r *Reporter) Ahead() (ahead *Reporter, turn func(mend func(Event) Event)) {
 	w := &waiting{to: r}
 	return &Reporter{out: r.out, sinks: []Sink{w}}, w.turn
 }
@@ -20,7 +21,8 @@ type waiting struct {
 	open   bool
 }
 
-// Event keeps e until its turn.
+// Event passes e on at once to the sinks that do not wait, and keeps it for the
+// others.
 func (w *waiting) Event(e Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -29,28 +31,33 @@ func (w *waiting) Event(e Event) {
 		return
 	}
 	w.events = append(w.events, e)
-	if e.begins() {
-		w.to.emit(e, showsPresent)
-	}
+	w.to.emit(e, func(s Sink) bool { return takesAtOnce(s, e) })
 }
 
 func (e Event) begins() bool { return e.Kind == Progress && e.Step != "" }
 
-func (w *waiting) turn() {
+func (w *waiting) turn(mend func(Event) Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, e := range w.events {
-		w.to.emit(e, func(s Sink) bool { return !e.begins() || !showsPresent(s) })
+		late := e
+		if mend != nil {
+			late = mend(e)
+		}
+		w.to.emit(late, func(s Sink) bool { return !takesAtOnce(s, e) })
 	}
 	w.events, w.open = nil, true
 }
 
-// showsPresent tells the sinks that show what is being done from those that
-// keep a record.
-func showsPresent(s Sink) bool {
+// takesAtOnce tells whether a sink gets an event when it happens: a record for
+// programs does, what shows the present gets the beginning of steps, and what
+// people read waits for its turn.
+func takesAtOnce(s Sink, e Event) bool {
 	switch s.(type) {
-	case *Live, *Notify:
+	case *JSONLines, *Journal:
 		return true
+	case *Live, *Notify:
+		return e.begins()
 	}
 	return false
 }

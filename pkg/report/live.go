@@ -62,7 +62,7 @@ func (l *Live) Event(e Event) {
 
 // begin notes the step that e begins, or has reached something new.
 func (l *Live) begin(e Event) {
-	s := step{module: e.Module, kernel: e.Kernel, arch: e.Arch, step: e.Step, text: e.Text, log: e.Log, since: l.Now()}
+	s := step{module: e.Module, kernel: e.Kernel, arch: e.Arch, step: e.Step, text: printable(e.Text), log: e.Log, since: l.Now()}
 	if at := slices.IndexFunc(l.steps, func(s step) bool { return s.is(e) }); at >= 0 {
 		s.since = l.steps[at].since
 		l.steps[at] = s
@@ -78,7 +78,7 @@ func (l *Live) rest(e Event) {
 	defer l.mu.Unlock()
 	for i := range l.steps {
 		if s := &l.steps[i]; s.is(e) {
-			s.text, s.log, s.over = e.Text, "", true
+			s.text, s.log, s.over = printable(e.Text), "", true
 		}
 	}
 }

@@ -141,7 +141,7 @@ func TestLiveAhead(t *testing.T) {
 	}
 	first, turnOfFirst := r.Ahead()
 	second, turnOfSecond := r.Ahead()
-	turnOfFirst()
+	turnOfFirst(nil)
 	first.Emit(begin("a/1"))
 	second.Emit(begin("b/1"))
 	*now = now.Add(2 * time.Second)
@@ -157,7 +157,7 @@ func TestLiveAhead(t *testing.T) {
 	l.show()
 	want("in its turn it does not wait", "dkms: a/1: building for 6.1 (x86_64) ... 5 s", "dkms: b/1: waits")
 	r.Emit(Event{Kind: Done, Module: "a/1", Kernel: "6.1", Arch: "x86_64", Step: "build", Text: "a/1: built"})
-	turnOfSecond()
+	turnOfSecond(nil)
 	r.Emit(Event{Kind: Done, Module: "b/1", Kernel: "6.1", Arch: "x86_64", Step: "build", Text: "b/1: built"})
 	want("both are done", "dkms: a/1: built", "dkms: warning: careful", "dkms: b/1: built", "")
 	l.Close()

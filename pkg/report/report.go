@@ -3,10 +3,12 @@
 //
 // It guarantees the rules of the screen: results go to standard output;
 // everything else goes to standard error as "dkms: ...", "dkms: warning: ..."
-// or "dkms: hint: ...", in lower case and without a full stop.
+// or "dkms: hint: ...", in lower case and without a full stop. Nothing that is
+// quoted reaches a terminal as anything but text.
 package report
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -64,8 +66,14 @@ type Reporter struct {
 	sinks []Sink
 }
 
-// New returns a reporter whose results go to out and events to sinks.
-func New(out io.Writer, sinks ...Sink) *Reporter { return &Reporter{out: out, sinks: sinks} }
+// New returns a reporter whose results go to out and events to sinks. Unless out
+// makes objects of results it gets them by [Clean].
+func New(out io.Writer, sinks ...Sink) *Reporter {
+	if _, ok := out.(*JSONLines); !ok {
+		out = Clean(out)
+	}
+	return &Reporter{out: out, sinks: sinks}
+}
 
 // Verbose has the sinks pass on details, from now on.
 func (r *Reporter) Verbose() {
@@ -107,6 +115,18 @@ func (r *Reporter) emit(e Event, to func(Sink) bool) {
 	}
 }
 
+// Alive tells the service manager that a step that takes long goes on.
+func (r *Reporter) Alive() {
+	for _, s := range r.sinks {
+		switch s := s.(type) {
+		case *waiting:
+			s.to.Alive()
+		case *Notify:
+			s.Alive()
+		}
+	}
+}
+
 // Result writes a line that programs may read to standard output.
 func (r *Reporter) Result(line string) {
 	r.mu.Lock()
@@ -118,6 +138,15 @@ func (r *Reporter) Result(line string) {
 		}
 	}
 	fmt.Fprintln(r.out, line)
+}
+
+// JSON writes v, indented, as the one result of a command.
+func (r *Reporter) JSON(v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err == nil {
+		r.Result(string(data))
+	}
+	return err
 }
 
 // Detailf emits a line for --verbose.

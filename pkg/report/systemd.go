@@ -37,7 +37,7 @@ func UnderJournal(env map[string]string, stderr *os.File) bool {
 		return false
 	}
 	sys, ok := st.Sys().(*syscall.Stat_t)
-	return ok && dev == strconv.FormatUint(sys.Dev, 10) && ino == strconv.FormatUint(sys.Ino, 10)
+	return ok && dev == strconv.FormatUint(uint64(sys.Dev), 10) && ino == strconv.FormatUint(sys.Ino, 10)
 }
 
 // Event sends e to the journal.
@@ -67,7 +67,7 @@ func (j *Journal) Event(e Event) {
 	if hint := exit.Hint(e.Err); hint != "" {
 		text += "; " + hint
 	}
-	if journal.Send(text, priority, fields) != nil {
+	if journal.Send(harmless(text), priority, fields) != nil {
 		j.Otherwise.Verbose = j.Verbose
 		j.Otherwise.Event(e)
 	}
@@ -78,8 +78,11 @@ func (j *Journal) Event(e Event) {
 // (sd_notify(3)). Sending may fail; nothing depends on it.
 type Notify struct{}
 
+// Alive asks for more time: something that takes long goes on.
+func (n *Notify) Alive() { daemon.SdNotify(false, moreTime) }
+
 // moreTime is how long the service manager is asked to wait for the next sign
-// of life: a build may take that long, in microseconds.
+// of life, in microseconds: builds give one every minute.
 const moreTime = "EXTEND_TIMEOUT_USEC=2100000000"
 
 // Event sends what is being done.
@@ -87,5 +90,5 @@ func (n *Notify) Event(e Event) {
 	if e.Kind == Detail {
 		return
 	}
-	daemon.SdNotify(false, "STATUS="+strings.ReplaceAll(e.Text, "\n", " ")+"\n"+moreTime)
+	daemon.SdNotify(false, "STATUS="+printable(e.Text)+"\n"+moreTime)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"os"
-	"strings"
 	"time"
 	"unicode"
 
@@ -74,29 +73,4 @@ func lastLine(path string, since time.Time) string {
 	}
 	tail = bytes.TrimRight(tail, " \t\r\n")
 	return printable(string(tail[bytes.LastIndexAny(tail, "\r\n")+1:]))
-}
-
-// harmless takes out of lines what a terminal would obey: they may quote a log,
-// and what that holds is up to the sources that are built.
-func harmless(lines string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' || !unicode.IsControl(r) {
-			return r
-		}
-		return -1
-	}, lines)
-}
-
-// printable makes one line of s, as harmless.
-func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return ' '
-		case unicode.IsPrint(r):
-			return r
-		}
-		return -1
-	}, strings.ToValidUTF8(s, ""))
-	return strings.TrimSpace(s)
 }

@@ -43,6 +43,8 @@ type Script struct {
 	Jail *system.Jail
 	// Files are passed on as descriptors 3 and up.
 	Files []*os.File
+	// Started, if set, is told the process of the script.
+	Started func(pid int)
 }
 
 // Missing says that a script cannot be run; the original carries on, and so
@@ -68,7 +70,7 @@ func (s Script) Run(ctx context.Context, run *system.Runner) error {
 	if !system.IsExecutable(filepath.Join(found, words[0])) {
 		return &Missing{s.Hook, file}
 	}
-	c := system.Cmd{Dir: dir, Env: s.Env, Stdout: s.Out, Stderr: s.Out, Jail: s.Jail, ExtraFiles: s.Files}
+	c := system.Cmd{Dir: dir, Env: s.Env, Stdout: s.Out, Stderr: s.Out, Jail: s.Jail, ExtraFiles: s.Files, Started: s.Started}
 	if s.Shell {
 		c.Argv = []string{"bash", "-c", dir + "/" + strings.TrimSpace(s.Line), "dkms"}
 	} else {

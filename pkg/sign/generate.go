@@ -2,6 +2,8 @@ package sign
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
@@ -28,7 +30,7 @@ import (
 // default one or that of framework.conf. One half alone is an error: the
 // other may be enrolled in the firmware, and only its owner can tell. But where
 // the pair was being made when the machine went down, it is finished.
-func (p *Pair) Ensure(now time.Time) error {
+func (p *Pair) Ensure(ctx context.Context, now time.Time) error {
 	done, err := p.Settled()
 	if done || err != nil && !p.half() {
 		return err
@@ -53,9 +55,9 @@ func (p *Pair) Ensure(now time.Time) error {
 				WithHint("create it, or correct the paths of the signing key and certificate")
 		}
 	}
-	unlock, err := lockDir(dir)
-	if err != nil {
-		return err
+	unlock, lockErr := p.lock(ctx)
+	if lockErr != nil {
+		return cmp.Or(err, lockErr) // half a pair in a directory that cannot be written is still half a pair
 	}
 	defer unlock()
 	// Somebody may have been faster.
@@ -162,23 +164,14 @@ func occupied(path string) bool {
 	return err == nil && !st.Mode().IsRegular()
 }
 
-// lockDir keeps two processes from making the two halves of different pairs.
-func lockDir(dir string) (unlock func(), err error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("%s: %w", dir, err)
-	}
-	return func() { f.Close() }, nil
+// lockName is beside the key while a pair is made.
+const lockName = ".signing-key.lock"
+
+// lock keeps two processes from making the two halves of different pairs. The
+// wait ends with ctx.
+func (p *Pair) lock(ctx context.Context) (unlock func(), err error) {
+	self := fmt.Sprintf("the making of a signing key (process %d)", os.Getpid())
+	return system.LockBriefly(ctx, filepath.Join(filepath.Dir(p.KeyPath), lockName), self)
 }
 
 // generate makes the pair and puts both halves in place.

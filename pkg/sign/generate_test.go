@@ -2,7 +2,9 @@ package sign
 
 import (
 	"bytes"
+	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"dkms/pkg/exit"
 	"dkms/pkg/system"
@@ -24,7 +28,7 @@ func generated(t testing.TB) (Pair, system.Root) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Ensure(someTime()); err != nil {
+	if err := p.Ensure(t.Context(), someTime()); err != nil {
 		t.Fatal(err)
 	}
 	if !p.Generated {
@@ -46,7 +50,7 @@ func TestEnsureGenerates(t *testing.T) {
 	again := p
 	again.Generated = false
 	before, _ := os.ReadFile(p.KeyPath)
-	if err := again.Ensure(someTime()); err != nil || again.Generated {
+	if err := again.Ensure(t.Context(), someTime()); err != nil || again.Generated {
 		t.Errorf("second Ensure = %v, Generated %v; want nil, false", err, again.Generated)
 	}
 	if after, _ := os.ReadFile(p.KeyPath); !bytes.Equal(before, after) {
@@ -133,7 +137,7 @@ func TestEnsureHalf(t *testing.T) {
 			dir := t.TempDir()
 			p := Pair{KeyPath: filepath.Join(dir, "key"), CertPath: filepath.Join(dir, "cert"), Origin: origin}
 			file := write(t, filepath.Join(dir, there), []byte("precious"))
-			err := p.Ensure(someTime())
+			err := p.Ensure(t.Context(), someTime())
 			if err == nil || !strings.Contains(err.Error(), "is missing, but "+file) || !strings.Contains(exit.Hint(err), "move "+file) {
 				t.Errorf("%s %s: Ensure = %v (hint %q); want the other half missing", origin, there, err, exit.Hint(err))
 			}
@@ -149,7 +153,7 @@ func TestEnsureConfigured(t *testing.T) {
 	dir := t.TempDir()
 	p := Pair{KeyPath: filepath.Join(dir, "a/key"), CertPath: filepath.Join(dir, "b/cert"), Origin: "framework.conf"}
 	for _, sub := range []string{"a", "b"} {
-		err := p.Ensure(someTime())
+		err := p.Ensure(t.Context(), someTime())
 		if want := filepath.Join(dir, sub) + ": no such directory"; err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("Ensure = %v; want %s", err, want)
 		}
@@ -157,7 +161,7 @@ func TestEnsureConfigured(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := p.Ensure(someTime()); err != nil || !p.Generated {
+	if err := p.Ensure(t.Context(), someTime()); err != nil || !p.Generated {
 		t.Errorf("Ensure = %v, Generated %v; want nil, true", err, p.Generated)
 	}
 	mustSign(t, mustOpen(t, p, Options{}), nil)
@@ -166,7 +170,7 @@ func TestEnsureConfigured(t *testing.T) {
 func TestEnsureOneFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "both.pem")
 	p := Pair{KeyPath: file, CertPath: file, Origin: "framework.conf"}
-	if err := p.Ensure(someTime()); err != nil {
+	if err := p.Ensure(t.Context(), someTime()); err != nil {
 		t.Fatal(err)
 	}
 	if st, err := os.Stat(file); err != nil || st.Mode() != 0o600 {
@@ -191,7 +195,7 @@ func TestEnsureObstacles(t *testing.T) {
 			if err := obstruct(filepath.Join(dir, half)); err != nil {
 				t.Fatal(err)
 			}
-			if err := p.Ensure(someTime()); err == nil {
+			if err := p.Ensure(t.Context(), someTime()); err == nil {
 				t.Errorf("%s as %s: Ensure = nil; want an error", name, half)
 			}
 			if left, _ := os.ReadDir(dir); len(left) != 1 {
@@ -223,7 +227,7 @@ func TestEnsureInterrupted(t *testing.T) {
 		for _, foreign := range []bool{false, true} {
 			dir := t.TempDir()
 			p := Pair{KeyPath: filepath.Join(dir, "key"), CertPath: filepath.Join(dir, "cert"), Origin: "default"}
-			if err := p.Ensure(someTime()); err != nil {
+			if err := p.Ensure(t.Context(), someTime()); err != nil {
 				t.Fatal(err)
 			}
 			path := filepath.Join(dir, half)
@@ -238,7 +242,7 @@ func TestEnsureInterrupted(t *testing.T) {
 				write(t, staged, data)
 			}
 			again := Pair{KeyPath: p.KeyPath, CertPath: p.CertPath, Origin: "default"}
-			err := again.Ensure(someTime())
+			err := again.Ensure(t.Context(), someTime())
 			got, _ := os.ReadFile(path)
 			if foreign && (err == nil || again.Generated || got != nil) {
 				t.Errorf("%s with a foreign one: Ensure = %v, Generated = %v; want that it is missing", half, err, again.Generated)
@@ -260,7 +264,7 @@ func TestEnsureConcurrently(t *testing.T) {
 	for i := range made {
 		made[i] = Pair{KeyPath: filepath.Join(dir, "key"), CertPath: filepath.Join(dir, "cert"), Origin: "default"}
 		wg.Go(func() {
-			if err := made[i].Ensure(someTime()); err != nil {
+			if err := made[i].Ensure(t.Context(), someTime()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -278,13 +282,42 @@ func TestEnsureConcurrently(t *testing.T) {
 	mustSign(t, mustOpen(t, made[0], Options{}), nil)
 }
 
+// Whoever holds the lock of the directory stops nobody, and a wait for another
+// process that makes a pair ends when that is asked for.
+func TestEnsureWaits(t *testing.T) {
+	p := Pair{KeyPath: filepath.Join(t.TempDir(), "key"), Origin: "default"}
+	p.CertPath = p.KeyPath
+	dir, err := os.Open(filepath.Dir(p.KeyPath))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := p.lock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, held := errors.AsType[*system.HeldError](p.Ensure(ctx, someTime()))
+	if !held {
+		t.Errorf("Ensure did not give up waiting for another process")
+	}
+	unlock()
+	if err := p.Ensure(t.Context(), someTime()); err != nil || !p.Generated {
+		t.Errorf("Ensure = %v, Generated = %v", err, p.Generated)
+	}
+}
+
 func TestEnsureToken(t *testing.T) {
 	p := Pair{KeyPath: "pkcs11:object=x", CertPath: filepath.Join(t.TempDir(), "cert"), Origin: "framework.conf"}
-	if err := p.Ensure(someTime()); err == nil || exit.Hint(err) == "" {
+	if err := p.Ensure(t.Context(), someTime()); err == nil || exit.Hint(err) == "" {
 		t.Errorf("Ensure = %v; want the certificate missing, with a hint", err)
 	}
 	write(t, p.CertPath, nil)
-	if err := p.Ensure(someTime()); err != nil {
+	if err := p.Ensure(t.Context(), someTime()); err != nil {
 		t.Errorf("Ensure = %v; want nil", err)
 	}
 }

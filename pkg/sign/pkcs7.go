@@ -137,6 +137,9 @@ func Verify(pkcs7, payload []byte, cert *x509.Certificate) error {
 	if err := si.by(cert); err != nil {
 		return err
 	}
+	if si.isMLDSA() {
+		return &foreignError{"an ML-DSA signature"}
+	}
 	d := digestByOID(si.Digest.Algorithm)
 	if d == nil {
 		return &foreignError{"the hash " + si.Digest.Algorithm.String()}
@@ -162,13 +165,25 @@ func decode(pkcs7 []byte) (*signerInfo, error) {
 		return nil, fmt.Errorf("signature: %d signers; want 1", len(sd.Signers))
 	}
 	si := &sd.Signers[0]
-	if si.SignedAttrs.FullBytes != nil {
+	if si.SignedAttrs.FullBytes != nil && !si.isMLDSA() {
 		return nil, errors.New("signature: signed attributes, which the kernel refuses for modules")
 	}
 	if sd.Version != si.Version || si.Version != 1 && si.Version != 3 {
 		return nil, fmt.Errorf("signature: version %d with signer version %d", sd.Version, si.Version)
 	}
 	return si, nil
+}
+
+// isMLDSA reports whether the signature is by one of the three sets of
+// parameters of ML-DSA (RFC 9882). OpenSSL 3 makes such signatures only with
+// signed attributes, and for these the kernel takes them.
+func (si *signerInfo) isMLDSA() bool {
+	family, last := asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 3}, len(si.Algorithm.Algorithm)-1
+	if last != len(family) || !si.Algorithm.Algorithm[:last].Equal(family) {
+		return false
+	}
+	set := si.Algorithm.Algorithm[last]
+	return set >= 17 && set <= 19
 }
 
 // by checks that the signer says to be the subject of cert.

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -335,6 +336,46 @@ func TestVerifyRefusesAttributes(t *testing.T) {
 	err := Verify(sig, []byte("x"), mustOpen(t, p, Options{}).Certificate())
 	if err == nil || !strings.Contains(err.Error(), "attributes") {
 		t.Errorf("Verify of a signature with attributes = %v; want an error about them", err)
+	}
+}
+
+// TestVerifyMLDSA: sign-file 7.2 with OpenSSL 3.6 made the signature in
+// testdata, with signed attributes. Only OpenSSL can verify it.
+func TestVerifyMLDSA(t *testing.T) {
+	certs, err := readCertificates("testdata/mldsa65.der")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig, err := os.ReadFile("testdata/mldsa65.p7s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = Verify(sig, []byte("payload\n"), certs[0])
+	if _, foreign := errors.AsType[*foreignError](err); !foreign {
+		t.Errorf("Verify of an ML-DSA signature = %v; want that it is left to OpenSSL", err)
+	}
+	other := mustOpen(t, newPair(t, "rsa:2048"), Options{}).Certificate()
+	err = Verify(sig, []byte("payload\n"), other)
+	if _, foreign := errors.AsType[*foreignError](err); err == nil || foreign {
+		t.Errorf("Verify with another's certificate = %v; want a refusal", err)
+	}
+}
+
+// TestSignMLDSA needs OpenSSL 3.5 and a sign-file that is linked with it.
+func TestSignMLDSA(t *testing.T) {
+	program := needSignFile(t)
+	if out, err := exec.Command(need(t, "openssl"), "list", "-public-key-algorithms").Output(); err != nil || !strings.Contains(string(out), "ML-DSA") {
+		t.Skip("this OpenSSL has no ML-DSA; TestVerifyMLDSA has a signature of one that does")
+	}
+	for _, set := range []string{"ML-DSA-44", "ML-DSA-65", "ML-DSA-87"} {
+		p := newPair(t, set)
+		s := mustOpen(t, p, Options{Hash: "sha512", SignFile: program, Run: runner(), Temp: t.TempDir()})
+		payload := noise(3000)
+		sig, err := s.Sign(t.Context(), payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opensslVerify(t, pemCert(t, p), sig, payload)
 	}
 }
 

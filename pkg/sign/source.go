@@ -17,6 +17,9 @@ type Sources struct {
 	Key, Cert string
 	// Env is the caller's environment.
 	Env map[string]string
+	// Portage asks Portage for a setting; ok is false where it does not know.
+	// It may be nil: make.conf is read then. See [Portageq].
+	Portage func(name string) (value string, ok bool)
 	// Distribution is the identity of the system, as in "ubuntu debian".
 	Distribution string
 	// KernelSource is the headers directory of the target kernel.
@@ -29,6 +32,7 @@ type Sources struct {
 const (
 	originFramework = "framework.conf"
 	originEnv       = "environment"
+	originPortage   = "Portage"
 	originConfig    = "CONFIG_MODULE_SIG_KEY"
 	originUbuntu    = "ubuntu"
 	originDefault   = "default"
@@ -47,8 +51,8 @@ type Pair struct {
 	// KeyPath is a file or a pkcs11: URI, CertPath is a file; both may be the
 	// same PEM file.
 	KeyPath, CertPath string
-	// Origin is "framework.conf", "environment", the path of a make.conf,
-	// "CONFIG_MODULE_SIG_KEY", "ubuntu" or "default".
+	// Origin is "framework.conf", "environment", "Portage", the path of a
+	// make.conf, "CONFIG_MODULE_SIG_KEY", "ubuntu" or "default".
 	Origin string
 	// Generated says that Ensure made the pair.
 	Generated bool
@@ -118,15 +122,12 @@ func notAbsolute(option, value string) error {
 func (s *Sources) gentoo() (Pair, error) {
 	key, cert, origin := s.Env["MODULES_SIGN_KEY"], s.Env["MODULES_SIGN_CERT"], originEnv
 	if key == "" || cert == "" {
-		conf, err := readMakeConf(s.Root)
-		if err != nil {
-			return Pair{}, err
-		}
+		var err error
 		if key == "" {
-			key, origin, err = conf.get("MODULES_SIGN_KEY")
+			key, origin, err = s.setting("MODULES_SIGN_KEY")
 		}
 		if cert == "" && err == nil {
-			cert, _, err = conf.get("MODULES_SIGN_CERT")
+			cert, _, err = s.setting("MODULES_SIGN_CERT")
 		}
 		if err != nil {
 			return Pair{}, err

@@ -109,7 +109,7 @@ func TestEnsureOnlyWhereItMay(t *testing.T) {
 	for _, origin := range []string{"environment", "/etc/portage/make.conf", "CONFIG_MODULE_SIG_KEY", "ubuntu"} {
 		dir := t.TempDir()
 		p := Pair{KeyPath: filepath.Join(dir, "k"), CertPath: filepath.Join(dir, "c"), Origin: origin}
-		err := p.Ensure(someTime())
+		err := p.Ensure(t.Context(), someTime())
 		if err == nil || exit.Hint(err) == "" || p.Generated {
 			t.Errorf("%s: Ensure = %v (hint %q); want an error with a hint", origin, err, exit.Hint(err))
 		}

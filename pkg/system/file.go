@@ -1,16 +1,15 @@
 package system
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,8 +31,17 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 
 // OpenRegular opens a file that may be anything, for reading: one that is not a
 // regular file is an error and nothing to wait for.
-func OpenRegular(path string) (*os.File, fs.FileInfo, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+func OpenRegular(path string) (*os.File, fs.FileInfo, error) { return openRegular(path, 0) }
+
+// OpenPlain is [OpenRegular] for a file that others may have put there: a link
+// is an error, wherever it leads.
+func OpenPlain(path string) (*os.File, fs.FileInfo, error) { return openRegular(path, unix.O_NOFOLLOW) }
+
+func openRegular(path string, how int) (*os.File, fs.FileInfo, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|how, 0)
+	if errors.Is(err, unix.ELOOP) && how&unix.O_NOFOLLOW != 0 {
+		return nil, nil, fmt.Errorf("%s: a link, and not a regular file", path)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -53,10 +61,22 @@ func OpenRegular(path string) (*os.File, fs.FileInfo, error) {
 //
 // It asks the system four times for most files: autoinstall reads a record for
 // every installed module at every boot, and an [os.File] costs as much again.
-func ReadRegular(path string, limit int64) ([]byte, error) {
+func ReadRegular(path string, limit int64) ([]byte, error) { return readRegular(path, limit, 0) }
+
+// ReadPlain is [ReadRegular] for a file that others may have put there: a link
+// is an error, wherever it leads.
+func ReadPlain(path string, limit int64) ([]byte, error) {
+	data, err := readRegular(path, limit, unix.O_NOFOLLOW)
+	if errors.Is(err, unix.ELOOP) {
+		err = fmt.Errorf("%s: a link, and not a regular file", path)
+	}
+	return data, err
+}
+
+func readRegular(path string, limit int64, how int) ([]byte, error) {
 	failed := func(op string, err error) error { return &fs.PathError{Op: op, Path: path, Err: err} }
 	fd, err := again(func() (int, error) {
-		return unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+		return unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC|how, 0)
 	})
 	if err != nil {
 		return nil, failed("open", err)
@@ -108,34 +128,29 @@ func StageBytes(path string, data []byte, mode fs.FileMode) (string, error) {
 	})
 }
 
-// StageFile copies the file src to a synced temporary file beside path, as
-// [StageBytes] does.
-func StageFile(path, src string, mode fs.FileMode) (string, error) {
-	return stage(path, mode, func(f *os.File) error { return copyInto(f, src) })
+// StageFile copies the file src, which is no link, to a synced temporary file
+// beside path, as [StageBytes] does.
+func StageFile(ctx context.Context, path, src string, mode fs.FileMode) (string, error) {
+	return stage(path, mode, func(f *os.File) error { return copyInto(ctx, f, src) })
 }
 
-// CopySynced copies the file src to dst, which must not exist, and syncs it.
-func CopySynced(dst, src string, mode fs.FileMode) error {
+// CopySynced copies the file src, which is no link, to dst, which must not
+// exist, and syncs it.
+func CopySynced(ctx context.Context, dst, src string, mode fs.FileMode) error {
 	f, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	return finish(f, mode, func(f *os.File) error { return copyInto(f, src) })
+	return finish(f, mode, func(f *os.File) error { return copyInto(ctx, f, src) })
 }
 
-// copyInto writes what is in src. File systems that share extents copy
-// nothing.
-func copyInto(f *os.File, src string) error {
-	in, err := os.Open(src)
+func copyInto(ctx context.Context, f *os.File, src string) error {
+	in, _, err := OpenPlain(src)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	if unix.IoctlFileClone(int(f.Fd()), int(in.Fd())) == nil {
-		return nil
-	}
-	_, err = io.Copy(f, in)
-	return err
+	return Copy(ctx, f, in)
 }
 
 func stage(path string, mode fs.FileMode, fill func(*os.File) error) (tmp string, err error) {
@@ -195,6 +210,8 @@ func SwapDir(path, stage string) error {
 		err = os.Rename(stage, path)
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.ENOTSUP):
 		err = swapByThree(path, stage) // a file system that cannot exchange
+	case errors.Is(err, unix.EXDEV):
+		err = swapByCopy(path, stage) // a directory of a lower layer of an overlay
 	default:
 		err = &os.LinkError{Op: "rename", Old: stage, New: path, Err: err}
 	}
@@ -217,6 +234,48 @@ func swapByThree(path, stage string) error {
 		return errors.Join(err, os.Rename(old, path))
 	}
 	return os.Rename(old, stage)
+}
+
+// swapByCopy is for a directory that cannot be renamed, because it comes from
+// the lower layer of an overlay file system (redirect_dir=off, see overlayfs in
+// the kernel's documentation): a copy of it is made first, then it is deleted
+// file by file. A crash in between leaves a part of it under its name, and the
+// whole of both under others: the hidden files of a directory, which tell what
+// belongs in it, go last, so that nobody takes the part for the whole.
+func swapByCopy(path, stage string) error {
+	old := stage + ".old"
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	if err := CopyTree(context.Background(), old, real, true); err != nil {
+		return errors.Join(err, os.RemoveAll(old))
+	}
+	if err := RemoveParts(path); err != nil {
+		return err
+	}
+	if err := os.Rename(stage, path); err != nil {
+		return err
+	}
+	return os.Rename(old, stage)
+}
+
+// RemoveParts deletes a directory that cannot be renamed away first: what is
+// hidden in it goes last.
+func RemoveParts(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), ".") {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return os.RemoveAll(dir)
 }
 
 // SyncDir makes the names in dir durable. File systems that cannot sync a
@@ -261,122 +320,4 @@ func RemoveEmptyDirs(dir, stop string) {
 		}
 		dir = filepath.Dir(dir)
 	}
-}
-
-// CopyTree copies the directory src to dst, which must not exist or be a
-// directory. Links stay links; modes and times are kept; owners are kept only
-// where keepOwner says so, since sources that root builds must not belong to
-// somebody else. Device nodes, sockets and pipes are refused.
-func CopyTree(dst, src string, keepOwner bool) error {
-	type made struct {
-		path string
-		like fs.FileInfo
-	}
-	var dirs []made
-	src, err := filepath.EvalSymlinks(src) // the top may be reached through a link
-	if err != nil {
-		return err
-	}
-	err = filepath.WalkDir(src, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(src, path)
-		if err != nil {
-			return err
-		}
-		st, err := os.Lstat(path)
-		if err != nil {
-			return err
-		}
-		to := filepath.Join(dst, rel)
-		if st.IsDir() {
-			dirs = append(dirs, made{to, st})
-			return makeDir(to)
-		}
-		if err := copyEntry(to, path, st); err != nil {
-			return err
-		}
-		return ownAs(to, st, keepOwner)
-	})
-	if err != nil {
-		return err
-	}
-	for _, d := range slices.Backward(dirs) {
-		if err := ownAs(d.path, d.like, keepOwner); err != nil {
-			return err
-		}
-		if err := os.Chmod(d.path, d.like.Mode().Perm()|0o700); err != nil {
-			return err
-		}
-		os.Chtimes(d.path, d.like.ModTime(), d.like.ModTime())
-	}
-	return nil
-}
-
-// makeDir makes a directory, and those above it, unless it is there. A link to
-// one is somewhere else.
-func makeDir(path string) error {
-	if st, err := os.Lstat(path); err == nil && st.Mode()&fs.ModeSymlink != 0 {
-		return &fs.PathError{Op: "copy", Path: path, Err: errors.New("a link in the place of a directory")}
-	}
-	return os.MkdirAll(path, 0o755)
-}
-
-func ownAs(path string, st fs.FileInfo, keep bool) error {
-	sys, ok := st.Sys().(*syscall.Stat_t)
-	if !keep || !ok || os.Geteuid() != 0 {
-		return nil
-	}
-	return os.Lchown(path, int(sys.Uid), int(sys.Gid))
-}
-
-func copyEntry(dst, src string, st fs.FileInfo) error {
-	switch mode := st.Mode(); {
-	case mode.IsRegular():
-		return copyFile(dst, src, st)
-	case mode&fs.ModeSymlink != 0:
-		target, err := os.Readlink(src)
-		if err != nil {
-			return err
-		}
-		if err := os.Remove(dst); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		return os.Symlink(target, dst)
-	default:
-		return &fs.PathError{Op: "copy", Path: src, Err: errors.New("neither a file, a directory nor a link")}
-	}
-}
-
-func copyFile(dst, src string, st fs.FileInfo) error {
-	in, err := os.Open(src)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	if err := os.Remove(dst); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	// A program that is started meanwhile, for another build, would hold the
-	// file open for a moment, and nobody could run it (ETXTBSY).
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
-	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) != nil {
-		if _, err := io.Copy(out, in); err != nil {
-			return err
-		}
-	}
-	if err := out.Chmod(st.Mode().Perm()); err != nil {
-		return err
-	}
-	if err := out.Close(); err != nil {
-		return err
-	}
-	return os.Chtimes(dst, st.ModTime(), st.ModTime())
 }

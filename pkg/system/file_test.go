@@ -151,7 +151,7 @@ func TestStageFile(t *testing.T) {
 	src, path := filepath.Join(dir, "src"), filepath.Join(dir, "to", "foo.ko")
 	write(t, src, "module", 0o600)
 	write(t, path, "old", 0o644)
-	tmp, err := StageFile(path, src, 0o644)
+	tmp, err := StageFile(t.Context(), path, src, 0o644)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,10 +166,10 @@ func TestStageFile(t *testing.T) {
 	if old, _ := os.ReadFile(path); string(old) != "old" {
 		t.Errorf("StageFile changed the file to %q", old)
 	}
-	if _, err := StageFile(path, filepath.Join(dir, "none"), 0o644); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := StageFile(t.Context(), path, filepath.Join(dir, "none"), 0o644); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("StageFile of nothing = %v", err)
 	}
-	if _, err := StageFile(path, dir, 0o644); err == nil {
+	if _, err := StageFile(t.Context(), path, dir, 0o644); err == nil {
 		t.Error("StageFile of a directory succeeded")
 	}
 	if got := len(strings.Fields(names(t, filepath.Dir(path)))); got != 2 {
@@ -290,7 +290,7 @@ func TestCopyTree(t *testing.T) {
 	// What is in the way of a file goes; what else is there stays.
 	write(t, filepath.Join(dst, "plain"), "old", 0o600)
 	write(t, filepath.Join(dst, "dir/extra"), "stays", 0o644)
-	if err := CopyTree(dst, filepath.Join(base, "top"), false); err != nil {
+	if err := CopyTree(t.Context(), dst, filepath.Join(base, "top"), false); err != nil {
 		t.Fatal(err)
 	}
 	want := "closed closed/x dangling dir dir/extra dir/script dir/secret link plain up"
@@ -326,7 +326,7 @@ func TestCopyTreeOverLink(t *testing.T) {
 	if err := os.Symlink("../outside", filepath.Join(base, "dst/file")); err != nil {
 		t.Fatal(err)
 	}
-	if err := CopyTree(filepath.Join(base, "dst"), filepath.Join(base, "src"), false); err != nil {
+	if err := CopyTree(t.Context(), filepath.Join(base, "dst"), filepath.Join(base, "src"), false); err != nil {
 		t.Fatal(err)
 	}
 	if got, _ := os.ReadFile(filepath.Join(base, "outside")); string(got) != "kept" {
@@ -350,7 +350,7 @@ func TestCopyTreeThroughLink(t *testing.T) {
 		if err := os.Symlink(filepath.Join(base, "outside"), filepath.Join(base, at)); err != nil {
 			t.Fatal(err)
 		}
-		err := CopyTree(filepath.Join(base, "dst"), filepath.Join(base, "src"), false)
+		err := CopyTree(t.Context(), filepath.Join(base, "dst"), filepath.Join(base, "src"), false)
 		if entries, _ := os.ReadDir(filepath.Join(base, "outside")); err == nil || len(entries) > 0 {
 			t.Errorf("%s: CopyTree = %v, and %v is outside; want an error and nothing", at, err, entries)
 		}
@@ -374,7 +374,7 @@ func TestCopyTreeOwners(t *testing.T) {
 	}
 	for _, keep := range []bool{false, true} {
 		dst := filepath.Join(t.TempDir(), "dst")
-		if err := CopyTree(dst, src, keep); err != nil {
+		if err := CopyTree(t.Context(), dst, src, keep); err != nil {
 			t.Fatal(err)
 		}
 		want := uint32(0)
@@ -406,12 +406,12 @@ func TestCopyTreeRefuses(t *testing.T) {
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		err := CopyTree(filepath.Join(t.TempDir(), "dst"), src, false)
+		err := CopyTree(t.Context(), filepath.Join(t.TempDir(), "dst"), src, false)
 		if err == nil || !strings.Contains(err.Error(), filepath.Join(src, "odd")) {
 			t.Errorf("CopyTree of a %s = %v; want an error that names it", what, err)
 		}
 	}
-	if err := CopyTree(t.TempDir(), filepath.Join(t.TempDir(), "none"), false); !errors.Is(err, fs.ErrNotExist) {
+	if err := CopyTree(t.Context(), t.TempDir(), filepath.Join(t.TempDir(), "none"), false); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("CopyTree of nothing = %v", err)
 	}
 }
@@ -439,6 +439,106 @@ func TestFileKinds(t *testing.T) {
 	}
 }
 
+// Whoever owns the sources cannot have root copy what they may not read, by a
+// link in the place of a file or of a directory above it.
+func TestCopyTreeRace(t *testing.T) {
+	base := t.TempDir()
+	src := filepath.Join(base, "src")
+	write(t, filepath.Join(base, "secret/file"), "secret", 0o600)
+	write(t, filepath.Join(src, "dir/file"), "plain", 0o644)
+	links := []string{filepath.Join(base, "toFile"), filepath.Join(base, "toDir")}
+	for i, target := range []string{"../../secret/file", "../secret"} {
+		if err := os.Symlink(target, links[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var swapper sync.WaitGroup
+	swapper.Go(func() {
+		for ctx.Err() == nil {
+			for i, path := range []string{filepath.Join(src, "dir/file"), filepath.Join(src, "dir")} {
+				for range 2 {
+					unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, links[i], unix.RENAME_EXCHANGE)
+				}
+			}
+		}
+	})
+	for i := range 500 {
+		dst := filepath.Join(base, "dst", fmt.Sprint(i))
+		CopyTree(t.Context(), dst, src, false) // may well fail
+		if got, _ := os.ReadFile(filepath.Join(dst, "dir/file")); string(got) == "secret" {
+			if st, err := os.Lstat(filepath.Join(dst, "dir")); err == nil && st.IsDir() {
+				if st, err := os.Lstat(filepath.Join(dst, "dir/file")); err == nil && st.Mode().IsRegular() {
+					t.Errorf("try %d has copied what the link leads to", i)
+					break
+				}
+			}
+		}
+	}
+	cancel()
+	swapper.Wait()
+}
+
+// The top cannot be swapped for a link to elsewhere, either.
+func TestCopyTreeTopLink(t *testing.T) {
+	base := t.TempDir()
+	write(t, filepath.Join(base, "secret/file"), "secret", 0o600)
+	write(t, filepath.Join(base, "home/x"), "", 0o644)
+	if err := os.Symlink("../secret", filepath.Join(base, "home/src")); err != nil {
+		t.Fatal(err)
+	}
+	dst := filepath.Join(base, "dst")
+	if err := CopyTree(t.Context(), dst, filepath.Join(base, "home/src"), false); err == nil || IsDir(dst) {
+		t.Errorf("CopyTree through a link = %v; want an error and nothing", err)
+	}
+}
+
+func TestCopyStops(t *testing.T) {
+	src := t.TempDir()
+	f, err := os.Create(filepath.Join(src, "make.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Truncate(1 << 40); err != nil {
+		t.Skip(err)
+	}
+	stop := errors.New("told to stop")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	dst := t.TempDir()
+	go func() {
+		for { // as soon as something has been copied
+			if st, err := os.Stat(filepath.Join(dst, "make.log")); err == nil && st.Size() > 0 {
+				cancel(stop)
+				return
+			}
+		}
+	}()
+	if err := CopyTree(ctx, dst, src, false); !errors.Is(err, stop) {
+		t.Errorf("CopyTree = %v; want %v", err, stop)
+	}
+}
+
+// Modes for everybody do not survive a copy, and neither do names that are not
+// UTF-8 keep anything from being copied.
+func TestCopyTreeModes(t *testing.T) {
+	src, dst := t.TempDir(), filepath.Join(t.TempDir(), "dst")
+	write(t, filepath.Join(src, "d\xe4\xff/file"), "text", 0o644)
+	for name, mode := range map[string]uint32{"d\xe4\xff/file": 0o6777, "d\xe4\xff": 0o1777} {
+		if err := unix.Chmod(filepath.Join(src, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := CopyTree(t.Context(), dst, src, true); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]fs.FileMode{"d\xe4\xff/file": 0o755, "d\xe4\xff": 0o755 | fs.ModeDir} {
+		if st, err := os.Lstat(filepath.Join(dst, name)); err != nil || st.Mode() != want {
+			t.Errorf("%q is %v, %v; want %v", name, st, err, want)
+		}
+	}
+}
+
 // A copied program can be run at once, whatever else is started meanwhile.
 func TestCopyTreeRuns(t *testing.T) {
 	src := t.TempDir()
@@ -457,7 +557,7 @@ func TestCopyTreeRuns(t *testing.T) {
 	}
 	for i := range 200 {
 		dst := filepath.Join(t.TempDir(), fmt.Sprint(i))
-		if err := CopyTree(dst, src, true); err != nil {
+		if err := CopyTree(t.Context(), dst, src, true); err != nil {
 			t.Fatal(err)
 		}
 		if err := run.Run(ctx, Cmd{Argv: []string{filepath.Join(dst, "script")}}); err != nil {

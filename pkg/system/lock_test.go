@@ -9,12 +9,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestMain is also the other process of the tests: with DKMS_TEST_LOCK it
-// takes that lock, says so and holds it until its standard input ends.
+// takes that lock, says so and holds it until its standard input ends; with
+// DKMS_TEST_FLOCK it does so as somebody who knows only flock(2).
 func TestMain(m *testing.M) {
+	if path := os.Getenv("DKMS_TEST_FLOCK"); path != "" {
+		os.Exit(holdFlock(path))
+	}
 	if path := os.Getenv("DKMS_TEST_LOCK"); path != "" {
 		os.Exit(holdLock(path))
 	}
@@ -33,11 +41,45 @@ func holdLock(path string) int {
 	return 0
 }
 
+func holdFlock(path string) int {
+	f, err := os.Open(path)
+	if err == nil {
+		defer f.Close()
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println("locked")
+	io.Copy(io.Discard, os.Stdin)
+	return 0
+}
+
 // other starts a process that holds the lock; closing stdin ends it.
 func other(t *testing.T, path string) (cmd *exec.Cmd, stdin io.Closer) {
 	t.Helper()
-	cmd = exec.Command(os.Args[0])
+	cmd = exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), "DKMS_TEST_LOCK="+path)
+	return start(t, cmd)
+}
+
+// stranger starts a process of another user that holds the lock on a file
+// which that user can open.
+func stranger(t *testing.T, path string) *exec.Cmd {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("only root can start a process of another user")
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), "DKMS_TEST_FLOCK="+path)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	start(t, cmd)
+	return cmd
+}
+
+func start(t *testing.T, cmd *exec.Cmd) (*exec.Cmd, io.Closer) {
+	t.Helper()
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -104,6 +146,104 @@ func TestLockStopsWaiting(t *testing.T) {
 	}
 }
 
+// A deadline bounds the wait, and the error names the holder.
+func TestLockBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	other(t, path)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*lockPoll)
+	defer cancel()
+	_, _, err := Lock(ctx, path, "this", func(string) {})
+	held, ok := errors.AsType[*HeldError](err)
+	if !ok || held.Holder != "the other (process 1)" || !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("Lock = %v; want a HeldError that names the other", err)
+	}
+	if want := path + ": held by the other (process 1), which did not end in time"; err.Error() != want {
+		t.Errorf("the error says %q; want %q", err, want)
+	}
+}
+
+// Strangers cannot open a lock file, and one that could before holds nothing
+// that stops anybody.
+func TestLockStranger(t *testing.T) {
+	dir, err := os.MkdirTemp("/tmp", "dkms-lock") // where another user gets
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	path := filepath.Join(dir, "lock")
+	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(path, []byte("dkms install (process 1)\n"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := stranger(t, path)
+	if !Held(path) {
+		t.Error("Held = false while a stranger has the lock")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	unlock, left, err := Lock(ctx, path, "this", func(string) {})
+	if err != nil || left != "dkms install (process 1)" {
+		t.Fatalf("Lock = %q, %v; want a lock file of our own with the text of the old one", left, err)
+	}
+	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("the lock file is %v, %v; want mode 600", st, err)
+	}
+	if names, _ := os.ReadDir(dir); len(names) != 1 {
+		t.Errorf("left beside the lock: %v", names)
+	}
+	cmd.Process.Kill()
+	if !Held(path) {
+		t.Error("Held = false although we have the lock")
+	}
+	unlock("")
+	if Held(path) {
+		t.Error("Held = true after unlocking")
+	}
+}
+
+// One of our own that waits for a file which is then deleted takes the new one.
+func TestLockBriefly(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	first, err := LockBriefly(t.Context(), path, "first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	waits := make(chan string, 1)
+	got := make(chan error)
+	go func() {
+		unlock, _, err := Lock(t.Context(), path, "second", func(holder string) { waits <- holder })
+		if err == nil && !Held(path) {
+			err = errors.New("the lock is on a file that has no name")
+		}
+		if err == nil {
+			unlock("")
+		}
+		got <- err
+	}()
+	if holder := <-waits; holder != "first" {
+		t.Errorf("the holder is called %q", holder)
+	}
+	first()
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+}
+
+// An older lock file that nobody holds is tightened as it is.
+func TestLockTightens(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	if err := os.WriteFile(path, []byte("dkms install (process 1)\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	unlock, left, err := Lock(t.Context(), path, "this", func(string) {})
+	if err != nil || left != "dkms install (process 1)" {
+		t.Fatalf("Lock = %q, %v", left, err)
+	}
+	unlock("")
+	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("the lock file is %v, %v; want mode 600", st, err)
+	}
+}
+
 func TestLockFree(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	for range 2 {
@@ -127,7 +267,7 @@ func TestLockFree(t *testing.T) {
 // A holder that has not said who it is yet is still a holder.
 func TestLockUnknownHolder(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
-	other(t, path)
+	cmd, _ := other(t, path)
 	if err := os.Truncate(path, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +276,7 @@ func TestLockUnknownHolder(t *testing.T) {
 	if _, _, err := Lock(ctx, path, "this", func(holder string) { told = holder; cancel() }); err == nil {
 		t.Error("Lock took a lock that is held")
 	}
-	if told != "another process" {
+	if want := fmt.Sprintf("another process (process %d)", cmd.Process.Pid); told != want {
 		t.Errorf("the holder is called %q", told)
 	}
 }

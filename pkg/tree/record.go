@@ -7,15 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"dkms/pkg/system"
 	vers "dkms/pkg/version"
 )
-
-const errReadOnly = syscall.EROFS
 
 // manifestName is hidden, so that the original neither lists nor counts it;
 // it goes with the build when either program deletes that.
@@ -41,6 +39,14 @@ type Manifest struct {
 	// SourceDigest is that of the sources and the configuration alone: it
 	// is the same on every machine that has them.
 	SourceDigest string `json:"source_digest,omitempty"`
+	// Sources is the digest of the sources on this machine, with what
+	// /etc/dkms adds to them; SourcesStamp says cheaply whether they may have
+	// changed since. Builds of earlier releases have neither.
+	Sources      string `json:"sources,omitempty"`
+	SourcesStamp uint64 `json:"sources_stamp,omitempty,string"`
+	// Fits says that every module was read and is made for the kernel and the
+	// architecture.
+	Fits bool `json:"fits,omitempty"`
 	// Origin tells of a build that was made elsewhere, and Certificate (DER) is
 	// what it was signed with when it came.
 	Origin      *Origin `json:"origin,omitempty"`
@@ -70,8 +76,9 @@ type Origin struct {
 	Time   time.Time `json:"time"`
 }
 
-// Stamp is the sizes (bytes) and times (nanoseconds since 1970) of the kernel
-// configuration and of Module.symvers; zeros stand for a missing file.
+// Stamp is the size (bytes) and time (nanoseconds since 1970) of the kernel
+// configuration, the size of Module.symvers, and a digest of the sizes and times
+// of what a kernel's build makes anew; zeros stand for what is missing.
 type Stamp [4]int64
 
 // Missing tells a stamp of headers that are not there.
@@ -129,6 +136,15 @@ func (m *Manifest) Save(dir string) error {
 	return writeJSON(filepath.Join(dir, manifestName), m)
 }
 
+// Has tells whether a file of the build has the digest that is on record. A
+// nil manifest has nothing on record, and knows of no other.
+func (m *Manifest) Has(name, sha256 string) bool {
+	if m == nil {
+		return true
+	}
+	return slices.ContainsFunc(m.Files, func(f File) bool { return f.Name == name && f.SHA256 == sha256 })
+}
+
 // NoteFile notes that a built module has other contents now. A nil manifest
 // has nothing to note.
 func (m *Manifest) NoteFile(name, sha256 string, size int64) {
@@ -175,6 +191,9 @@ type Failure struct {
 	// Fingerprint is the digest of the inputs of a build that failed because
 	// of them: the same inputs need not be tried again.
 	Fingerprint string `json:"fingerprint,omitempty"`
+	// Outdated says why the build that is installed was to be replaced, if one
+	// was.
+	Outdated string `json:"outdated,omitempty"`
 	// Log is the file that holds the whole output, where there is one.
 	Log string `json:"log,omitempty"`
 }
@@ -202,7 +221,7 @@ func (t *Tree) Failure(id ID, k Target) *Failure {
 }
 
 // RecordFailure keeps f until the version is built, unbuilt or removed.
-func (t *Tree) RecordFailure(id ID, k Target, f Failure) error {
+func (t *Writer) RecordFailure(id ID, k Target, f Failure) error {
 	if !system.IsDir(t.VersionDir(id)) {
 		return nil
 	}
@@ -211,7 +230,7 @@ func (t *Tree) RecordFailure(id ID, k Target, f Failure) error {
 }
 
 // ForgetFailure deletes the record of a failure.
-func (t *Tree) ForgetFailure(id ID, k Target) { os.Remove(t.failurePath(id, k)) }
+func (t *Writer) ForgetFailure(id ID, k Target) { os.Remove(t.failurePath(id, k)) }
 
 // Answer is what prebuilt_source said when it was asked for a build, and was
 // of no use.
@@ -238,18 +257,18 @@ func (t *Tree) Answer(id ID, k Target) *Answer {
 }
 
 // RecordAnswer keeps a until the version is imported, unbuilt or removed.
-func (t *Tree) RecordAnswer(id ID, k Target, a Answer) error {
+func (t *Writer) RecordAnswer(id ID, k Target, a Answer) error {
 	a.Schema = manifestSchema
 	return writeJSON(t.answerPath(id, k), &a)
 }
 
 // ForgetAnswer deletes the record of an answer.
-func (t *Tree) ForgetAnswer(id ID, k Target) { os.Remove(t.answerPath(id, k)) }
+func (t *Writer) ForgetAnswer(id ID, k Target) { os.Remove(t.answerPath(id, k)) }
 
 // RecordDepends writes which versions of the packages named depends the tree
 // holds for a target, beside the build made against them: the ".dep_" files of
 // DKMS, which tell whether the build is older than what it depends on.
-func (t *Tree) RecordDepends(id ID, k Target, depends []string) error {
+func (t *Writer) RecordDepends(id ID, k Target, depends []string) error {
 	for _, name := range depends {
 		built := t.Newest(name, k)
 		if built == "" || !system.PlainName(name) {

@@ -1,22 +1,14 @@
 package tree
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"dkms/pkg/system"
 )
 
 // Held tells whether a writer is at work now.
-func (t *Tree) Held() bool {
-	f, err := os.OpenFile(filepath.Join(t.dir, lockName), os.O_RDONLY|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return false
-	}
-	defer f.Close() // and with it the lock
-	return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == unix.EWOULDBLOCK
-}
+func (t *Tree) Held() bool { return system.Held(filepath.Join(t.dir, lockName)) }
 
 // Failures lists the targets that a failure of a version is recorded for.
 func (t *Tree) Failures(id ID) []Target {

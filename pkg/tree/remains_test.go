@@ -10,7 +10,7 @@ import (
 )
 
 func TestRemains(t *testing.T) {
-	tr := Open(system.Root{State: t.TempDir()})
+	tr := &Writer{Tree: Open(system.Root{State: t.TempDir()})}
 	id := ID{"foo", "1.0"}
 	if err := tr.Add(id, t.TempDir()); err != nil {
 		t.Fatal(err)
@@ -41,18 +41,18 @@ func TestRemains(t *testing.T) {
 }
 
 func TestHeld(t *testing.T) {
-	tr := Open(system.Root{State: t.TempDir()})
+	tr := &Writer{Tree: Open(system.Root{State: t.TempDir()})}
 	if tr.Held() {
 		t.Error("a tree without a lock is held")
 	}
-	unlock, _, err := tr.Lock(t.Context(), "test", func(string) {})
+	w, err := tr.Lock(t.Context(), "test", func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !tr.Held() {
 		t.Error("a tree with a writer is not held")
 	}
-	unlock("")
+	w.Unlock("")
 	if tr.Held() {
 		t.Error("the tree is held after its writer has left")
 	}

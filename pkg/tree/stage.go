@@ -15,14 +15,14 @@ type Stage struct {
 	// was in its place, if anything was.
 	Dir string
 
-	tree   *Tree
+	tree   *Writer
 	id     ID
 	target Target
 }
 
 // Stage begins a build, in an empty directory. What interrupted builds of the
 // same target have left beside it goes: who changes the tree is alone.
-func (t *Tree) Stage(id ID, k Target) (*Stage, error) {
+func (t *Writer) Stage(id ID, k Target) (*Stage, error) {
 	parent, prefix := filepath.Dir(t.BuildDir(id, k)), StagePrefix+k.Arch+"_"
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return nil, err

@@ -10,7 +10,7 @@ import (
 
 // TestStage has a build come into the tree whole, or not at all, and go again.
 func TestStage(t *testing.T) {
-	tr := Open(system.Root{Dir: t.TempDir()})
+	tr := &Writer{Tree: Open(system.Root{Dir: t.TempDir()})}
 	id, k := ID{"hello", "1.0"}, Target{"6.1", "x86_64"}
 	beside := filepath.Dir(tr.BuildDir(id, k))
 	check := func(err error) {

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,11 +17,19 @@ import (
 const StagePrefix = ".tmp_"
 
 // removeWhole deletes a directory so that nobody ever sees a part of it. What
-// cannot be renamed, such as a mount point, is deleted where it is.
+// cannot be renamed, such as a mount point or a directory of the lower layer of
+// an overlay, is deleted where it is.
 func removeWhole(dir string) error {
 	out := filepath.Join(filepath.Dir(dir), StagePrefix+filepath.Base(dir)+".out")
-	if os.RemoveAll(out) != nil || os.Rename(dir, out) != nil {
-		return os.RemoveAll(dir)
+	err := os.RemoveAll(out)
+	if err == nil {
+		err = os.Rename(dir, out)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return system.RemoveParts(dir)
 	}
 	return os.RemoveAll(out)
 }
@@ -29,7 +38,7 @@ func removeWhole(dir string) error {
 // directories, and directories that were made for something that never came.
 // What a script was given of a build that was interrupted is root's again. The
 // caller holds the lock.
-func (t *Tree) Sweep() (swept []string) {
+func (t *Writer) Sweep() (swept []string) {
 	top, err := filepath.EvalSymlinks(t.dir)
 	if err != nil {
 		return nil

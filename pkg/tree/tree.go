@@ -8,9 +8,7 @@
 package tree
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -317,7 +315,7 @@ func (t *Tree) each(versions func(name string) []Version) ([]Version, error) {
 
 // Add registers a version: its directory, an empty scratch directory and the
 // link to its sources.
-func (t *Tree) Add(id ID, sources string) error {
+func (t *Writer) Add(id ID, sources string) error {
 	if _, err := os.Lstat(t.VersionDir(id)); err == nil {
 		if err := os.MkdirAll(t.ScratchDir(id), 0o755); err != nil {
 			return err
@@ -346,12 +344,12 @@ func (t *Tree) Add(id ID, sources string) error {
 }
 
 // Activate makes a version the installed one for a target.
-func (t *Tree) Activate(id ID, k Target) error {
+func (t *Writer) Activate(id ID, k Target) error {
 	return system.ReplaceLink(t.ActiveLink(id.Name, k), filepath.Join(id.Version, k.Kernel, k.Arch))
 }
 
 // Deactivate forgets that a package is installed for a target.
-func (t *Tree) Deactivate(name string, k Target) error {
+func (t *Writer) Deactivate(name string, k Target) error {
 	if err := os.Remove(t.ActiveLink(name, k)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -360,7 +358,7 @@ func (t *Tree) Deactivate(name string, k Target) error {
 
 // DropBuild deletes the build of a version for a target, and the directory
 // of the kernel when nothing else is in it.
-func (t *Tree) DropBuild(id ID, k Target) error {
+func (t *Writer) DropBuild(id ID, k Target) error {
 	if err := errors.Join(id.Check(), k.Check()); err != nil {
 		return err // an empty name or ".." would take more with it
 	}
@@ -375,7 +373,7 @@ func (t *Tree) DropBuild(id ID, k Target) error {
 // tidyKernel deletes the directory of a kernel, with interrupted stages for the
 // target in it, once no build is left there and none for another architecture
 // is on its way.
-func (t *Tree) tidyKernel(id ID, k Target) error {
+func (t *Writer) tidyKernel(id ID, k Target) error {
 	dir := filepath.Join(t.VersionDir(id), k.Kernel)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -392,7 +390,7 @@ func (t *Tree) tidyKernel(id ID, k Target) error {
 
 // Forget deletes a version from the tree, and the directory of the package
 // when no version is left. The sources stay.
-func (t *Tree) Forget(id ID) error {
+func (t *Writer) Forget(id ID) error {
 	if err := id.Check(); err != nil {
 		return err
 	}
@@ -413,47 +411,18 @@ func (t *Tree) Forget(id ID) error {
 	return nil
 }
 
-// lockName is hidden, so that the original's listing passes over it.
-const lockName = ".lock"
-
-// Lock makes the caller the only writer of the tree. waiting is called once
-// when somebody else is, with what that writer said it was doing. left is what
-// the last writer was doing, if it did not come to its end, or what it unlocked
-// with.
-func (t *Tree) Lock(ctx context.Context, doing string, waiting func(holder string)) (unlock func(note string), left string, err error) {
-	if err := os.MkdirAll(t.dir, 0o755); err != nil {
-		return nil, "", err
-	}
-	unlock, left, err = system.Lock(ctx, filepath.Join(t.dir, lockName), doing+holderMark(os.Getpid()), waiting)
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, errReadOnly) {
-		return nil, "", exit.Errorf(exit.Usage, "%s is not writable: %w", t.dir, err).WithHint("run this as root")
-	}
-	return unlock, left, err
-}
-
-// Busy tells whether there is a writer, or was one that did not end well.
-func (t *Tree) Busy() bool {
-	st, err := os.Lstat(filepath.Join(t.dir, lockName))
-	return err == nil && st.Size() > 0
-}
-
-func holderMark(pid int) string { return fmt.Sprintf(" (process %d)", pid) }
-
-// HolderIs tells whether what Lock says of the holder is about a process.
-func HolderIs(holder string, pid int) bool { return strings.HasSuffix(holder, holderMark(pid)) }
-
 // pendingPrefix begins the names of the marks that say that the index of a
 // kernel is out of date; the original has the same for a while.
 const pendingPrefix = "depmod-pending-"
 
 // MarkPending notes, before the modules of a kernel change, that depmod is to
 // run afterwards. The mark outlives a crash.
-func (t *Tree) MarkPending(k Target) error {
+func (t *Writer) MarkPending(k Target) error {
 	return system.WriteFile(filepath.Join(t.dir, pendingPrefix+k.Kernel+"-"+k.Arch), []byte(k.Kernel+"\n"+k.Arch+"\n"), 0o644)
 }
 
 // ClearPending deletes the mark of a kernel.
-func (t *Tree) ClearPending(k Target) error {
+func (t *Writer) ClearPending(k Target) error {
 	err := os.Remove(filepath.Join(t.dir, pendingPrefix+k.Kernel+"-"+k.Arch))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -23,11 +23,11 @@ var (
 )
 
 // newTree is an empty tree with a source tree beside it.
-func newTree(t testing.TB) *Tree {
+func newTree(t testing.TB) *Writer {
 	t.Helper()
 	dir := t.TempDir()
 	mkdir(t, filepath.Join(dir, "src"))
-	return Open(system.Root{Dir: dir, State: filepath.Join(dir, "state"), Source: filepath.Join(dir, "src")})
+	return &Writer{Tree: Open(system.Root{Dir: dir, State: filepath.Join(dir, "state"), Source: filepath.Join(dir, "src")})}
 }
 
 func mkdir(t testing.TB, dirs ...string) {
@@ -56,7 +56,7 @@ func link(t testing.TB, path, text string) {
 }
 
 // add registers a version that has sources.
-func add(t testing.TB, tr *Tree, id ID) {
+func add(t testing.TB, tr *Writer, id ID) {
 	t.Helper()
 	mkdir(t, tr.Sources(id))
 	if err := tr.Add(id, tr.Sources(id)); err != nil {
@@ -65,7 +65,7 @@ func add(t testing.TB, tr *Tree, id ID) {
 }
 
 // built adds a version and gives it builds.
-func built(t testing.TB, tr *Tree, id ID, targets ...Target) {
+func built(t testing.TB, tr *Writer, id ID, targets ...Target) {
 	t.Helper()
 	add(t, tr, id)
 	for _, k := range targets {
@@ -91,35 +91,35 @@ func names(t testing.TB, dir string) string {
 func TestState(t *testing.T) {
 	tests := []struct {
 		name string
-		make func(tr *Tree)
+		make func(tr *Writer)
 		want State
 	}{
-		{"nothing", func(*Tree) {}, Absent},
-		{"only sources", func(tr *Tree) { mkdir(t, tr.Sources(foo)) }, Absent},
-		{"a file instead", func(tr *Tree) { write(t, tr.VersionDir(foo), "") }, Absent},
-		{"added", func(tr *Tree) { add(t, tr, foo) }, Added},
-		{"added from elsewhere", func(tr *Tree) {
+		{"nothing", func(*Writer) {}, Absent},
+		{"only sources", func(tr *Writer) { mkdir(t, tr.Sources(foo)) }, Absent},
+		{"a file instead", func(tr *Writer) { write(t, tr.VersionDir(foo), "") }, Absent},
+		{"added", func(tr *Writer) { add(t, tr, foo) }, Added},
+		{"added from elsewhere", func(tr *Writer) {
 			mkdir(t, filepath.Join(tr.Root().Dir, "opt"))
 			link(t, tr.SourceLink(foo), filepath.Join(tr.Root().Dir, "opt"))
 		}, Added},
-		{"added by a relative link", func(tr *Tree) {
+		{"added by a relative link", func(tr *Writer) {
 			mkdir(t, tr.Sources(foo))
 			link(t, tr.SourceLink(foo), "../../../src/foo-1.0")
 		}, Added},
-		{"added by a link to a link", func(tr *Tree) {
+		{"added by a link to a link", func(tr *Writer) {
 			mkdir(t, tr.Sources(ID{"foo", "0"}))
 			link(t, tr.Sources(foo), "foo-0")
 			link(t, tr.SourceLink(foo), tr.Sources(foo))
 		}, Added},
-		{"the link dangles", func(tr *Tree) { link(t, tr.SourceLink(foo), tr.Sources(foo)) }, Broken},
-		{"the link leads to a file", func(tr *Tree) {
+		{"the link dangles", func(tr *Writer) { link(t, tr.SourceLink(foo), tr.Sources(foo)) }, Broken},
+		{"the link leads to a file", func(tr *Writer) {
 			write(t, tr.Sources(foo), "")
 			link(t, tr.SourceLink(foo), tr.Sources(foo))
 		}, Broken},
-		{"the link is lost", func(tr *Tree) { mkdir(t, tr.Sources(foo), tr.ScratchDir(foo)) }, Broken},
-		{"a directory instead of the link", func(tr *Tree) { mkdir(t, tr.Sources(foo), tr.SourceLink(foo)) }, Broken},
-		{"link and sources are lost", func(tr *Tree) { mkdir(t, tr.ScratchDir(foo)) }, Absent},
-		{"binaries only, without sources", func(tr *Tree) { write(t, filepath.Join(tr.SourceLink(foo), "dkms.conf"), "") }, Absent},
+		{"the link is lost", func(tr *Writer) { mkdir(t, tr.Sources(foo), tr.ScratchDir(foo)) }, Broken},
+		{"a directory instead of the link", func(tr *Writer) { mkdir(t, tr.Sources(foo), tr.SourceLink(foo)) }, Broken},
+		{"link and sources are lost", func(tr *Writer) { mkdir(t, tr.ScratchDir(foo)) }, Absent},
+		{"binaries only, without sources", func(tr *Writer) { write(t, filepath.Join(tr.SourceLink(foo), "dkms.conf"), "") }, Absent},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -135,25 +135,25 @@ func TestState(t *testing.T) {
 func TestBuiltAndInstalled(t *testing.T) {
 	tests := []struct {
 		name             string
-		make             func(tr *Tree)
+		make             func(tr *Writer)
 		built, installed bool
 	}{
-		{"added", func(tr *Tree) { add(t, tr, foo) }, false, false},
-		{"build without modules", func(tr *Tree) { mkdir(t, filepath.Join(tr.BuildDir(foo, target), "log")) }, false, false},
-		{"module is a file", func(tr *Tree) { write(t, tr.Modules(foo, target), "") }, false, false},
-		{"built", func(tr *Tree) { built(t, tr, foo, target) }, true, false},
-		{"built, with nothing in it", func(tr *Tree) { mkdir(t, tr.Modules(foo, target)) }, true, false},
-		{"for another kernel", func(tr *Tree) { built(t, tr, foo, Target{"6.1.0", "x86_64"}) }, false, false},
-		{"for another architecture", func(tr *Tree) { built(t, tr, foo, Target{target.Kernel, "i686"}) }, false, false},
-		{"installed", func(tr *Tree) {
+		{"added", func(tr *Writer) { add(t, tr, foo) }, false, false},
+		{"build without modules", func(tr *Writer) { mkdir(t, filepath.Join(tr.BuildDir(foo, target), "log")) }, false, false},
+		{"module is a file", func(tr *Writer) { write(t, tr.Modules(foo, target), "") }, false, false},
+		{"built", func(tr *Writer) { built(t, tr, foo, target) }, true, false},
+		{"built, with nothing in it", func(tr *Writer) { mkdir(t, tr.Modules(foo, target)) }, true, false},
+		{"for another kernel", func(tr *Writer) { built(t, tr, foo, Target{"6.1.0", "x86_64"}) }, false, false},
+		{"for another architecture", func(tr *Writer) { built(t, tr, foo, Target{target.Kernel, "i686"}) }, false, false},
+		{"installed", func(tr *Writer) {
 			built(t, tr, foo, target)
 			activate(t, tr, foo, target)
 		}, true, true},
-		{"active but not built", func(tr *Tree) {
+		{"active but not built", func(tr *Writer) {
 			add(t, tr, foo)
 			activate(t, tr, foo, target)
 		}, false, false},
-		{"another version is active", func(tr *Tree) {
+		{"another version is active", func(tr *Writer) {
 			built(t, tr, foo, target)
 			built(t, tr, ID{"foo", "2.0"}, target)
 			activate(t, tr, ID{"foo", "2.0"}, target)
@@ -170,7 +170,7 @@ func TestBuiltAndInstalled(t *testing.T) {
 	}
 }
 
-func activate(t testing.TB, tr *Tree, id ID, k Target) {
+func activate(t testing.TB, tr *Writer, id ID, k Target) {
 	t.Helper()
 	if err := tr.Activate(id, k); err != nil {
 		t.Fatal(err)
@@ -192,7 +192,7 @@ func TestActiveSpellings(t *testing.T) {
 			"1.0/6.1.0-1-amd64/x86_64", "./1.0/6.1.0-1-amd64/x86_64", "1.0//6.1.0-1-amd64/x86_64/", "../foo/1.0/6.1.0-1-amd64/x86_64",
 			filepath.Join(base, "real/foo/1.0/6.1.0-1-amd64/x86_64"), filepath.Join(base, "linked/foo/1.0/6.1.0-1-amd64/x86_64"),
 		} {
-			tr := Open(system.Root{State: dir})
+			tr := &Writer{Tree: Open(system.Root{State: dir})}
 			mkdir(t, tr.Modules(foo, target))
 			os.Remove(tr.ActiveLink("foo", target))
 			link(t, tr.ActiveLink("foo", target), text)
@@ -298,9 +298,9 @@ func TestOwnNamesAreHidden(t *testing.T) {
 	built(t, tr, foo, target)
 	must(t, (&Manifest{Module: "foo"}).Save(tr.BuildDir(foo, target)))
 	must(t, tr.RecordFailure(foo, target, Failure{Message: "x"}))
-	unlock, _, err := tr.Lock(context.Background(), "test", func(string) {})
+	w, err := tr.Lock(context.Background(), "test", func(string) {})
 	must(t, err)
-	defer unlock("")
+	defer w.Unlock("")
 	for _, name := range strings.Fields(names(t, tr.Dir())) {
 		base := filepath.Base(name)
 		known := slices.Contains([]string{"foo", "1.0", "source", "build", target.Kernel, target.Arch, "module", "foo.ko"}, base)
@@ -467,17 +467,17 @@ func TestCheck(t *testing.T) {
 
 func TestLockNamesHolder(t *testing.T) {
 	tr := newTree(t)
-	unlock, _, err := tr.Lock(context.Background(), "dkms build foo/1.0", func(string) { t.Error("waiting") })
+	w, err := tr.Lock(context.Background(), "dkms build foo/1.0", func(string) { t.Error("waiting") })
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	holder := ""
-	_, _, err = tr.Lock(ctx, "dkms status", func(h string) { holder = h; cancel() })
+	_, err = tr.Lock(ctx, "dkms status", func(h string) { holder = h; cancel() })
 	if want := fmt.Sprintf("dkms build foo/1.0 (process %d)", os.Getpid()); holder != want || !errors.Is(err, context.Canceled) {
 		t.Errorf("waiting for %q, %v; want %q", holder, err, want)
 	}
-	unlock("")
+	w.Unlock("")
 	if all, err := tr.All(); err != nil || all != nil {
 		t.Errorf("a tree with a lock in it holds %v, %v", all, err)
 	}

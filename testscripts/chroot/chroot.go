@@ -109,8 +109,11 @@ func Once(to string, fill func(string) error) error {
 }
 
 // Debootstrap makes the smallest Debian that has some packages.
-func Debootstrap(dir, packages string) error {
-	return Run("debootstrap", "--variant=minbase", "--include="+packages, "bookworm", dir, mirror())
+func Debootstrap(dir, packages string) error { return DebootstrapSuite(dir, "bookworm", packages) }
+
+// DebootstrapSuite is [Debootstrap] for a release of Debian.
+func DebootstrapSuite(dir, suite, packages string) error {
+	return Run("debootstrap", "--variant=minbase", "--include="+packages, suite, dir, mirror())
 }
 
 func copyTree(from, to string) error { return Run("cp", "-a", "--reflink=auto", from, to) }

@@ -179,8 +179,8 @@ func (m *machine) leave(filler string, bytes int64) {
 	for {
 		var st unix.Statfs_t
 		m.must(unix.Statfs(filler, &st))
-		over := int64(st.Bavail)*st.Bsize - bytes
-		if over < st.Bsize {
+		over := int64(st.Bavail)*int64(st.Bsize) - bytes
+		if over < int64(st.Bsize) {
 			return
 		}
 		_, err := f.Write(make([]byte, min(over, 64<<10)))

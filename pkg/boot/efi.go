@@ -1,0 +1,159 @@
+package boot
+
+import (
+	"encoding/binary"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"unicode/utf16"
+
+	"dkms/pkg/system"
+)
+
+const (
+	variables  = "/sys/firmware/efi/efivars"
+	loaderGUID = "-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+	globalGUID = "-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+)
+
+// firmware is what the EFI variables say; the zero value is a machine without
+// them.
+type firmware struct {
+	// dir holds the variables; it is empty where they are not to be asked.
+	dir string
+	// loader is the boot loader that has started this machine, by the names
+	// of [Next.Loader]; it is empty where it did not say so.
+	loader string
+}
+
+// readFirmware reads who has started the machine: boot loaders that follow
+// the Boot Loader Interface leave their name.
+func readFirmware(root system.Root) firmware {
+	f := firmware{dir: root.Path(variables)}
+	switch info := f.text("LoaderInfo"); {
+	case strings.HasPrefix(info, "systemd-boot"):
+		f.loader = "systemd-boot"
+	case strings.HasPrefix(info, "GRUB"):
+		f.loader = "GRUB"
+	}
+	return f
+}
+
+// variable is the data of an EFI variable; four bytes of attributes come
+// before it in the file.
+func (f firmware) variable(name string) []byte {
+	if f.dir == "" {
+		return nil
+	}
+	data, err := system.ReadRegular(filepath.Join(f.dir, name), maxWord)
+	if err != nil || len(data) < 4 {
+		return nil
+	}
+	return data[4:]
+}
+
+// text is a variable of the Boot Loader Interface.
+func (f firmware) text(name string) string { return utf16Text(f.variable(name + loaderGUID)) }
+
+// number is a global variable of 16 bits.
+func (f firmware) number(name string) (n uint16, ok bool) {
+	data := f.variable(name + globalGUID)
+	if len(data) < 2 {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint16(data), true
+}
+
+// description is what the firmware calls a boot option (UEFI Specification,
+// "Load Options": attributes, length of the paths, description).
+func (f firmware) description(option uint16) string {
+	data := f.variable(fmt.Sprintf("Boot%04X%s", option, globalGUID))
+	if len(data) < 6 {
+		return ""
+	}
+	return utf16Text(data[6:])
+}
+
+// firmware answers where the firmware does not start the boot loader that has
+// started the machine this time: it is told so once, or it starts a kernel
+// itself.
+func (s *search) firmware() (n Next, decided bool) {
+	current, known := s.efi.number("BootCurrent")
+	if once, ok := s.efi.number("BootNext"); ok && !(known && once == current) {
+		name := s.efi.description(once)
+		if name == "" {
+			name = fmt.Sprintf("Boot%04X", once)
+		}
+		return unknown("firmware", "the firmware is told to start "+name+" once (EFI variable BootNext)"), true
+	}
+	for order := s.efi.variable("BootOrder" + globalGUID); len(order) >= 2; order = order[2:] {
+		option := binary.LittleEndian.Uint16(order)
+		if r := s.stub(option); r != "" {
+			return Next{Release: r, Loader: "firmware", Why: fmt.Sprintf("the firmware starts it itself (EFI variable Boot%04X)", option)}, true
+		}
+		if !known || option == current { // the options before it did not start
+			break
+		}
+	}
+	return Next{}, false
+}
+
+// stub is the release of the kernel that a boot option starts without a boot
+// loader, or "".
+func (s *search) stub(option uint16) string {
+	path := s.efi.file(option)
+	if path == "" {
+		return ""
+	}
+	for _, dir := range []string{"/efi", "/boot/efi", "/boot"} {
+		file := s.root.Path(dir + path)
+		if !system.IsFile(file) {
+			continue
+		}
+		if r := releaseInPath(s.releases(), file); r != "" {
+			return r
+		}
+		return imageRelease(file)
+	}
+	return ""
+}
+
+// file is the path of the file that an active boot option starts, in the
+// partition that it is on (UEFI Specification, "File Path Media Device Path").
+func (f firmware) file(option uint16) string {
+	const active, media, filePath, end = 1, 4, 4, 0x7f
+	data := f.variable(fmt.Sprintf("Boot%04X%s", option, globalGUID))
+	if len(data) < 6 || data[0]&active == 0 {
+		return ""
+	}
+	for data = data[6:]; len(data) >= 2; {
+		u := binary.LittleEndian.Uint16(data)
+		if data = data[2:]; u == 0 {
+			break
+		}
+	}
+	for len(data) >= 4 && data[0] != end {
+		size := int(binary.LittleEndian.Uint16(data[2:]))
+		if size < 4 || size > len(data) {
+			break
+		}
+		if data[0] == media && data[1] == filePath {
+			return "/" + strings.TrimLeft(strings.ReplaceAll(utf16Text(data[4:size]), `\`, "/"), "/")
+		}
+		data = data[size:]
+	}
+	return ""
+}
+
+// utf16Text is a text that a NUL or the end of the data ends.
+func utf16Text(data []byte) string {
+	var units []uint16
+	for ; len(data) >= 2; data = data[2:] {
+		u := binary.LittleEndian.Uint16(data)
+		if u == 0 {
+			break
+		}
+		units = append(units, u)
+	}
+	return string(utf16.Decode(units))
+}

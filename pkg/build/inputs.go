@@ -1,0 +1,109 @@
+package build
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"hash/fnv"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dkms/pkg/conf"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+)
+
+// Inputs finds out what builds are made from. It changes nothing.
+type Inputs struct {
+	Host      system.Host
+	Tree      *tree.Tree
+	Run       *system.Runner
+	Framework *conf.Framework
+	// Environment is the file that build_environment names; what it exports
+	// is added to the environment of the build.
+	Environment string
+	// Directives are the names and values of --directive, which the scripts
+	// and make see in their environment.
+	Directives map[string]string
+}
+
+// Sources are what [SourcesOf] found of a module version: the files that its
+// builds are made from, on this machine.
+type Sources struct {
+	id tree.ID
+	// dirs are taken whole, files one by one.
+	dirs, files []string
+}
+
+// SourcesOf finds the sources of a registered version and what /etc/dkms adds
+// to them for a target. etc are the names of what is in /etc/dkms; nil has them
+// looked up.
+func SourcesOf(t *tree.Tree, id tree.ID, k tree.Target, etc []string) (*Sources, error) {
+	dir, err := filepath.EvalSymlinks(t.SourceLink(id))
+	if err != nil {
+		return nil, err
+	}
+	s := &Sources{id: id, dirs: []string{dir}}
+	if etc != nil && !slices.ContainsFunc(etc, func(name string) bool { return strings.HasPrefix(name, id.Name) }) {
+		return s, nil
+	}
+	above := t.Root().Path("/etc/dkms")
+	s.files = conf.OverrideFiles(above, id.Name, id.Version, k.Kernel, k.Arch)
+	if patches := filepath.Join(above, id.Name); system.IsDir(patches) {
+		s.dirs = append(s.dirs, patches)
+	}
+	return s, nil
+}
+
+// Digest is a digest of the contents of the sources.
+func (s *Sources) Digest() (string, error) {
+	h := sha256.New()
+	fmt.Fprintf(h, "sources 1\n%s\n", s.id)
+	for _, dir := range s.dirs {
+		if err := digestTree(h, dir); err != nil {
+			return "", err
+		}
+	}
+	for _, file := range s.files {
+		if err := digestFile(h, filepath.Base(file), file); err != nil {
+			return "", err
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// Stamp tells cheaply whether the sources may have changed: it is made of the
+// names, sizes and times of all files. It reads no file.
+func (s *Sources) Stamp() (uint64, error) {
+	h := fnv.New64a()
+	for _, dir := range s.dirs {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			return stampFile(h, path[len(dir):], d.Info)
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	for _, file := range s.files {
+		if err := stampFile(h, file, func() (fs.FileInfo, error) { return os.Stat(file) }); err != nil {
+			return 0, err
+		}
+	}
+	return h.Sum64(), nil
+}
+
+func stampFile(h hash.Hash, name string, info func() (fs.FileInfo, error)) error {
+	st, err := info()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(h, "%s %d %d\n", name, st.Size(), st.ModTime().UnixNano())
+	return nil
+}

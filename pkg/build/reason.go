@@ -1,0 +1,342 @@
+package build
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// What is quoted and read of a log is bounded, in lines and bytes.
+const (
+	errorContext  = 3
+	maxLogLine    = 300
+	maxLogScanned = 64 << 20
+	// maxBefore is how many lines are kept from before an error: gcc names
+	// there how it came to a header, and programs say why they give up.
+	maxBefore = 12
+)
+
+// FirstError finds the line of a build log that says why the build failed, with
+// the lines that belong to it: what a compiler or another program calls an
+// error, or else what the package says before it gives up, or else the last
+// lines before make's own. It returns nil where there are none.
+func FirstError(path string) []string {
+	r := &reason{}
+	if scanLog(path, func(line string) (more bool) { r.read(line); return true }) != nil {
+		return nil
+	}
+	return r.lines()
+}
+
+// Refused finds the first line of a log that says that something may not be
+// done, or returns "". Programs carry on after such a line, and end well.
+func Refused(path string) string {
+	refused := ""
+	scanLog(path, func(line string) (more bool) {
+		if isRefusal(line) {
+			refused = line
+		}
+		return refused == ""
+	})
+	return refused
+}
+
+// scanLog gives the lines of a log to read, until more is false.
+func scanLog(path string, read func(line string) (more bool)) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	scan := bufio.NewScanner(io.LimitReader(f, maxLogScanned))
+	scan.Buffer(make([]byte, 64<<10), 1<<20)
+	for scan.Scan() {
+		line := scan.Text()
+		if !read(strings.ToValidUTF8(line[:min(len(line), maxLogLine)], "")) {
+			break
+		}
+	}
+	return scan.Err()
+}
+
+// reason is what has been found in a log so far. A block of the log that ends
+// well is no reason: it is forgotten. So is the log of an earlier build, which
+// may come with the sources.
+type reason struct {
+	// done says that what follows in the block does not matter.
+	done bool
+	// titled says that the last line was the title of the log.
+	titled bool
+	// found is an error with what belongs to it, and open says that more may
+	// follow; around are the lines that tell how the compiler came there.
+	found, around []string
+	open          bool
+	// probe is an error of a test program that only finds out what there is.
+	probe []string
+	// stated is what the package or make itself says before it gives up.
+	stated []string
+	// refused is what the system has not let be done.
+	refused []string
+	// before are the last lines that said anything, and last those of them
+	// when make gave up first.
+	before, last []string
+	// makes is the first line in which make gave up.
+	makes string
+	// listing says that the last line was one of stated.
+	listing bool
+}
+
+// read looks at one line.
+func (r *reason) read(line string) {
+	status, over := strings.CutPrefix(line, "# exit code: ")
+	switch {
+	case isTitle(line):
+		*r = reason{titled: true}
+	case r.titled: // the time follows
+		r.titled = false
+	case over && status == "0":
+		*r = reason{}
+	case over:
+		r.done = true
+	case r.done:
+	case r.found != nil:
+		r.done = !r.follow(line)
+	default:
+		r.look(line)
+	}
+}
+
+// isTitle knows the first line of a log, of ours and of the original's.
+func isTitle(line string) bool {
+	return strings.HasPrefix(line, "DKMS ") && strings.Contains(line, "make.log for ")
+}
+
+// look looks for the first thing that says anything.
+func (r *reason) look(line string) {
+	listed := r.listing
+	r.listing = false
+	switch {
+	case isNothing(line):
+		return
+	case isMakeFailure(line):
+		r.gaveUp(line)
+		return
+	case isError(line):
+		r.begin(line)
+	case isStated(line) && (r.stated == nil || listed && len(r.stated) <= errorContext):
+		r.stated, r.listing = append(r.stated, line), true
+	case r.refused == nil && isRefusal(line):
+		r.refused = []string{line}
+	}
+	r.before = append(r.before[max(0, len(r.before)-maxBefore+1):], line)
+}
+
+// begin notes an error. One of a test program counts only where there is no
+// other: most tests of a configure script are meant to fail.
+func (r *reason) begin(line string) {
+	if strings.HasPrefix(line, "conftest") || strings.Contains(line, "/conftest") {
+		if r.probe == nil {
+			r.probe = []string{line}
+		}
+		return
+	}
+	r.found, r.open = []string{line}, true
+	r.around = append(r.around, r.before...)
+}
+
+// gaveUp notes the first line in which make says that a command has failed, and
+// what the command said before.
+func (r *reason) gaveUp(line string) {
+	if r.makes == "" {
+		r.makes, r.last = line, r.before
+	}
+}
+
+// follow reads the lines behind an error: those that belong to it are indented,
+// or behind a colon. A few more may say from where in the user's own file the
+// compiler came.
+func (r *reason) follow(line string) (more bool) {
+	first := r.found[0]
+	indented := strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t")
+	switch {
+	case r.open && len(r.found) <= errorContext && (indented || strings.HasSuffix(first, ":") && len(r.found) == 1 && line != ""):
+		r.found = append(r.found, line)
+		return true
+	case !inHeader(first):
+		return false
+	}
+	r.open = false
+	r.around = append(r.around, line)
+	return len(r.around) < 6*maxBefore && !isError(line) && !isMakeFailure(line)
+}
+
+// lines are what is to be quoted, the surest that there is.
+func (r *reason) lines() []string {
+	switch {
+	case r.found != nil:
+		return atOwnFile(r.found, r.around)
+	case r.stated != nil:
+		return r.stated
+	case r.refused != nil:
+		return r.refused
+	case r.probe != nil:
+		return r.probe
+	}
+	last := r.last
+	if r.makes == "" {
+		last = r.before
+	}
+	last = last[max(0, len(last)-errorContext-1):]
+	if len(last) == 0 && r.makes != "" {
+		return []string{r.makes}
+	}
+	return last
+}
+
+// atOwnFile puts the place in the user's own file in front, where the compiler
+// reports an error in a macro or an inlined function of a kernel's header: what
+// there is to change is in the former.
+func atOwnFile(found, around []string) []string {
+	if !inHeader(found[0]) {
+		return found
+	}
+	place := ""
+	for _, line := range around {
+		for _, mark := range []string{"note: in expansion of macro ", "inlined from ", "In file included from ", "                 from "} {
+			if !strings.Contains(line, mark) {
+				continue
+			}
+			if p := placeIn(line); p != "" && !isHeader(p) {
+				place = p
+			}
+		}
+	}
+	header, text, ok := strings.Cut(found[0], ": ")
+	if place == "" || !ok {
+		return found
+	}
+	return append([]string{place + ": " + text + " (reported in " + header + ")"}, found[1:]...)
+}
+
+// placeIn is the FILE:LINE or FILE:LINE:COLUMN in a line of gcc, or "".
+func placeIn(line string) string {
+	for word := range strings.FieldsSeq(line) {
+		word = strings.TrimRight(word, ",:")
+		parts := strings.Split(word, ":")
+		if len(parts) < 2 || parts[0] == "" {
+			continue
+		}
+		if _, err := strconv.Atoi(parts[len(parts)-1]); err == nil {
+			return word
+		}
+	}
+	return ""
+}
+
+// inHeader tells whether a compiler reports an error in a kernel's header.
+func inHeader(line string) bool {
+	place, _, ok := strings.Cut(line, ": ")
+	return ok && isHeader(place) && placeIn(place) != ""
+}
+
+// isHeader tells whether a file is one of a kernel's headers: Kbuild knows them
+// by relative paths, or they lie where distributions put them.
+func isHeader(path string) bool {
+	path = strings.TrimPrefix(path, "./")
+	for _, dir := range []string{"include/", "arch/", "/usr/src/linux", "/usr/src/kernels/", "/usr/lib/modules/", "/lib/modules/"} {
+		if strings.HasPrefix(path, dir) {
+			return true
+		}
+	}
+	return strings.Contains(path, "/include/linux/") || strings.Contains(path, "/include/asm")
+}
+
+// isNothing tells lines that say nothing about a failure: make's and Kbuild's
+// reports of progress, the heads of the log's blocks, probes that a script
+// prints as comments, and what only looks like trouble.
+func isNothing(line string) bool {
+	text := strings.TrimSpace(line)
+	switch {
+	case text == "" || strings.HasPrefix(text, "//") || strings.HasPrefix(line, "#") || strings.HasPrefix(text, ruler):
+		return true
+	case strings.HasPrefix(text, "make") && (strings.Contains(text, ": Entering directory ") || strings.Contains(text, ": Leaving directory ")):
+		return true
+	case blockTitles[text] || strings.HasPrefix(text, "Applying patch "):
+		return true
+	}
+	return Harmless(line) != "" || isProgress(text)
+}
+
+// blockTitles are the first lines of the log's blocks.
+var blockTitles = map[string]bool{
+	"Building module(s)": true, "Running the pre_build script": true, "Running the post_build script": true,
+}
+
+// isProgress knows Kbuild's short lines, such as "CC [M]  foo.o".
+func isProgress(text string) bool {
+	word, rest, _ := strings.Cut(text, " ")
+	switch word {
+	case "CC", "LD", "AS", "AR", "CPP", "HOSTCC", "HOSTLD", "GEN", "UPD", "CHK", "WRAP", "MODPOST", "BTF", "CALL", "DESCEND", "SYNC", "KSYMTAB", "RUSTC":
+		return strings.HasPrefix(rest, " ") || strings.HasPrefix(rest, "[")
+	}
+	return false
+}
+
+// isRefusal knows what programs say when they may not do something. Other
+// errors say more, if there are any.
+func isRefusal(line string) bool {
+	return !strings.HasPrefix(line, "#") && containsAny(line, marksOf(sandbox))
+}
+
+func containsAny(line string, texts []string) bool {
+	for _, text := range texts {
+		if strings.Contains(line, text) {
+			return true
+		}
+	}
+	return false
+}
+
+// errorMarks are in lines that say what went wrong.
+var errorMarks = []string{
+	": error: ", ": fatal error: ", ": Error: ", "ERROR: modpost:", "FATAL: modpost:", ".ko] undefined!",
+	": undefined reference to ", "ld: cannot find ", ": syntax error", ": Syntax error", ": command not found", ": Command not found",
+	"No space left on device", "hunk FAILED", "hunks FAILED", "hunk ignored", "hunks ignored", "patch: ****", "can't find file to patch",
+	"Reversed (or previously applied) patch detected", "Killed signal terminated program", "Exec format error", "bad interpreter: ",
+	"cannot execute: required file not found", "cannot execute binary file", "Can't locate ", "ModuleNotFoundError: ", "ImportError: ",
+	"was not found in the pkg-config search path", "No package '", "error while loading shared libraries: ",
+}
+
+// errorStarts begin such lines, behind blanks, in whatever case.
+var errorStarts = []string{"error:", "fatal:", "fatal error:", "configure: error:", "cmake error"}
+
+// isError knows the words of gcc, clang, ld, modpost, patch, the shells, perl,
+// python, configure and the preprocessor.
+func isError(line string) bool {
+	if strings.HasPrefix(line, "#") || isMakeFailure(line) {
+		return false
+	}
+	lower := strings.ToLower(strings.TrimSpace(line))
+	for _, start := range errorStarts {
+		if strings.HasPrefix(lower, start) {
+			return true
+		}
+	}
+	return containsAny(line, errorMarks) || missingProgram(line) != ""
+}
+
+// isMakeFailure tells make's line that a command has failed, which says nothing
+// about why.
+func isMakeFailure(line string) bool {
+	_, rest, ok := strings.Cut(line, "*** [")
+	return ok && (strings.Contains(rest, "] Error ") || strings.Contains(rest, "] Killed") || strings.Contains(rest, "] Terminated"))
+}
+
+// isStated tells what a package's makefile or script says before it gives up,
+// and what make says of a makefile that it cannot use: behind three stars.
+func isStated(line string) bool {
+	_, rest, ok := strings.Cut(line, "***")
+	return ok && strings.Trim(rest, "* \t.-=!") != "" && !isMakeFailure(line)
+}

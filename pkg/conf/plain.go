@@ -1,0 +1,173 @@
+package conf
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// plainFile is the evaluation of a file that holds nothing but comments, blank
+// lines and assignments of plain words, one on each line, in which variables
+// may stand that are known to hold plain words themselves. Two evaluations by
+// bash make the same of it, and take a thousand times as long.
+type plainFile struct {
+	names  []string
+	vars   map[string]string
+	values values            // what counts, as the second evaluation leaves it
+	local  map[string]string // what else the file has set, and what counts of it as it was written
+}
+
+// plain evaluates text on top of old. It reports whether that is possible
+// without bash; when in doubt it is not.
+func plain(text []byte, names []string, vars map[string]string, old values) (values, bool) {
+	for name := range vars {
+		if isDirectiveName(name) {
+			return nil, false
+		}
+	}
+	// A carriage return is a part of the value for what refers to it.
+	if bytes.IndexByte(text, '\r') >= 0 && bytes.IndexByte(text, '$') >= 0 {
+		return nil, false
+	}
+	p := plainFile{names, vars, values{}, map[string]string{}}
+	for name, array := range old {
+		p.values[name] = maps.Clone(array)
+	}
+	for line := range bytes.Lines(text) {
+		if !p.line(strings.TrimSuffix(string(line), "\n")) {
+			return nil, false
+		}
+	}
+	return p.values, true
+}
+
+func (p *plainFile) line(line string) bool {
+	line = strings.TrimLeft(line, " \t")
+	if line == "" || line == "\r" || line[0] == '#' {
+		return true
+	}
+	target, rest, ok := strings.Cut(line, "=")
+	if !ok {
+		return false
+	}
+	name, index, ok := p.target(target)
+	if !ok {
+		return false
+	}
+	value, rest, ok := p.value(rest)
+	if !ok || !blankEnd(rest) {
+		return false
+	}
+	if index == 0 {
+		p.local[name] = value
+	}
+	if slices.Contains(p.names, name) {
+		if p.values[name] == nil {
+			p.values[name] = Array{}
+		}
+		p.values[name][index] = strings.Join(strings.Fields(value), " ")
+	}
+	return true
+}
+
+// target takes NAME or NAME[INDEX] apart, if it is a variable that means
+// nothing to bash.
+func (p *plainFile) target(s string) (name string, index int, ok bool) {
+	name, rest, indexed := strings.Cut(s, "[")
+	if indexed {
+		digits, closed := strings.CutSuffix(rest, "]")
+		n, err := strconv.Atoi(digits)
+		if !closed || err != nil || n < 0 || strconv.Itoa(n) != digits || len(digits) > 5 {
+			return "", 0, false
+		}
+		index = n
+	}
+	return name, index, slices.Contains(p.names, name) || !indexed && ordinaryName(name)
+}
+
+// value takes the value at the beginning of s.
+func (p *plainFile) value(s string) (value, rest string, ok bool) {
+	if s != "" && (s[0] == '"' || s[0] == '\'') {
+		text, rest, ok := strings.Cut(s[1:], s[:1])
+		if ok && s[0] == '"' {
+			text, ok = p.expand(text, isPlain)
+		}
+		return text, rest, ok && isAll(text, isPlain)
+	}
+	end := strings.IndexAny(s, " \t\r")
+	if end < 0 {
+		end = len(s)
+	}
+	value, ok = p.expand(s[:end], isLiteral)
+	return value, s[end:], ok
+}
+
+// expand puts the values of variables in the place of $name and ${name}. All
+// else has to consist of what is asked for.
+func (p *plainFile) expand(s string, allowed func(byte) bool) (string, bool) {
+	var b strings.Builder
+	for s != "" {
+		before, after, found := strings.Cut(s, "$")
+		if !isAll(before, allowed) {
+			return "", false
+		}
+		b.WriteString(before)
+		if !found {
+			break
+		}
+		name, rest := variable(after)
+		value, known := p.lookup(name)
+		if !known || !isAll(value, isPlain) {
+			return "", false
+		}
+		b.WriteString(value)
+		s = rest
+	}
+	return b.String(), true
+}
+
+// variable takes the name of a variable off the beginning of what follows a
+// dollar sign. It is empty where something else follows.
+func variable(s string) (name, rest string) {
+	if inner, ok := strings.CutPrefix(s, "{"); ok {
+		name, rest, ok = strings.Cut(inner, "}")
+		if !ok || !isName(name) {
+			return "", s
+		}
+		return name, rest
+	}
+	n := 0
+	for n < len(s) && isName(s[:n+1]) {
+		n++
+	}
+	return s[:n], s[n:]
+}
+
+// lookup is the value of a variable, if it is one that this evaluation has
+// set or was given.
+func (p *plainFile) lookup(name string) (string, bool) {
+	if v, ok := p.local[name]; ok {
+		return v, true
+	}
+	if slices.Contains(p.names, name) {
+		v, ok := p.values[name][0]
+		return v, ok
+	}
+	v, ok := p.vars[name]
+	return v, ok
+}
+
+func isAll(s string, is func(byte) bool) bool {
+	for i := range len(s) {
+		if !is(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// isPlain reports whether c is nothing but itself between double quotes and in
+// names of files, or a blank.
+func isPlain(c byte) bool { return isLiteral(c) || strings.IndexByte(" \t'^;&|#~{}<>", c) >= 0 }

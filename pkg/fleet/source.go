@@ -1,0 +1,119 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	"dkms/pkg/conf"
+	"dkms/pkg/exit"
+	"dkms/pkg/machine"
+	"dkms/pkg/prebuilt"
+	"dkms/pkg/report"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+)
+
+// Prebuilt is prebuilt_source: a registry or a directory that may have the
+// builds of other machines.
+type Prebuilt struct {
+	// TryAgain builds here what has failed before from the same inputs, where
+	// the source does not have it: somebody waits for that build.
+	TryAgain bool
+
+	// away keeps a run from waiting twice for a source that does not answer.
+	away atomic.Bool
+}
+
+// NewPrebuilt is the prebuilt_source of a machine, or nil where none is set.
+func NewPrebuilt(m *machine.Machine) *Prebuilt {
+	if m.Framework.PrebuiltSource == "" {
+		return nil
+	}
+	return &Prebuilt{}
+}
+
+// Take asks for the build of a subject and puts it into the tree. Where that is
+// not possible the reason is said, and put on record.
+func (p *Prebuilt) Take(ctx context.Context, w *machine.Writer, sub machine.Subject, c *conf.Module, to *report.Reporter) (done bool, err error) {
+	ref := reference(w.Machine, sub)
+	err = p.ask(ctx, w, sub, c, ref, to)
+	if err == nil {
+		return true, nil
+	}
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	answer(w, sub, ref, err, to)
+	if f := w.TriedBefore(ctx, sub, c); f != nil && !p.TryAgain {
+		return false, w.NotAgain(sub, f)
+	}
+	return false, nil
+}
+
+// ask takes the build of a subject from ref, if it is there and good.
+func (p *Prebuilt) ask(ctx context.Context, w *machine.Writer, sub machine.Subject, c *conf.Module, ref string, to *report.Reporter) error {
+	if p.away.Load() {
+		return exit.Errorf(exit.NoSource, "%s: %w: it did not answer before", ref, errAway)
+	}
+	if source := w.Framework.PrebuiltSource; !strings.HasPrefix(source, registry) && !system.IsDir(w.Host.Root.Path(source)) {
+		return exit.Errorf(exit.NoSource, "%s: %w: there is no such directory", source, errAway)
+	}
+	dir, err := os.MkdirTemp(w.Framework.TmpLocation, "dkms-import.")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	img, err := Open(ctx, w.Machine, ref, dir, "", false)
+	if err != nil {
+		if errors.Is(err, errAway) {
+			p.away.Store(true)
+		}
+		return err
+	}
+	set, err := img.Judge(ctx, w.Machine, sub, c)
+	if err != nil {
+		return err
+	}
+	return img.Adopt(w, sub, c, set, to)
+}
+
+// reference is where prebuilt_source has the build of a subject, if it does: a
+// tag of a repository, or a directory or archive in a directory.
+func reference(m *machine.Machine, sub machine.Subject) string {
+	tag := prebuilt.Tag(sub.ID, sub.Target)
+	source := m.Framework.PrebuiltSource
+	if strings.HasPrefix(source, registry) {
+		return strings.TrimSuffix(source, "/") + ":" + tag
+	}
+	path := filepath.Join(m.Host.Root.Path(source), tag)
+	if !system.IsDir(path) && system.IsFile(path+".tar") {
+		return path + ".tar"
+	}
+	return path
+}
+
+// answer reports why a build is made here after all, and keeps it on record for
+// status and why.
+func answer(w *machine.Writer, sub machine.Subject, ref string, err error, to *report.Reporter) {
+	a := tree.Answer{Time: w.Host.Now().UTC(), From: ref, Word: "refused", Reason: err.Error()}
+	switch {
+	case errors.Is(err, errAway):
+		a.Word = "away"
+		to.Warnf("%s: %v; building it here", sub.ID, err)
+	case errors.Is(err, errNothing), !strings.HasPrefix(ref, registry) && exit.Status(err) == exit.NoSource:
+		a.Word, a.Reason = "none", ""
+		to.Progressf("%s: %s has no build for %s; building it here", sub.ID, w.Framework.PrebuiltSource, sub.Target)
+	default:
+		to.Warnf("%s: the build of %s is refused: %v; building it here", sub.ID, w.Framework.PrebuiltSource, err)
+		if hint := exit.Hint(err); hint != "" {
+			to.Warnf("%s", hint)
+		}
+	}
+	if err := w.Tree.RecordAnswer(sub.ID, sub.Target, a); err != nil {
+		to.Warnf("%s: %v", sub.ID, err)
+	}
+}

@@ -1,0 +1,225 @@
+package index
+
+import (
+	"cmp"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dkms/pkg/module"
+)
+
+// maxRead is how many module files are read at most: for more depmod is no
+// dearer.
+const maxRead = 100
+
+// place is where depmod's list of modules has one: first those that
+// modules.order lists, in its order, then the others by their names.
+type place struct {
+	listed int // in modules.order, or -1
+	name   string
+	bucket uint32
+}
+
+func (p place) compare(q place) int {
+	switch {
+	case p.listed >= 0 && q.listed >= 0:
+		return cmp.Compare(p.listed, q.listed)
+	case p.listed >= 0:
+		return -1
+	case q.listed >= 0:
+		return 1
+	}
+	return cmp.Or(cmp.Compare(p.bucket, q.bucket), strings.Compare(p.name, q.name))
+}
+
+// change is the way from an index to that of the modules that are there now.
+type change struct {
+	tree    *Tree
+	old     *loaded
+	modules []fresh
+	// now is where each module of the old index is in the new one, or -1.
+	now    []int
+	byName map[string]int
+	// owners are the owners of the symbols that read modules export and of
+	// those that changed or lost modules had; -1 is nobody.
+	owners map[string]int
+	// moved are the old owners, in the old index, of symbols that have
+	// another one now.
+	moved   map[int]bool
+	symvers *symvers
+	reads   int
+	graph   graph
+	ranking ranking
+}
+
+// fresh is a module as it is now.
+type fresh struct {
+	place
+	path    string
+	old     int  // in the old index, or -1
+	changed bool // the old index does not tell about this file
+	links   *module.Links
+}
+
+// compare finds out what has changed.
+func (t *Tree) compare(old *loaded, winners map[string]file) (*change, error) {
+	c := &change{tree: t, old: old, now: make([]int, len(old.modules)), byName: make(map[string]int, len(winners))}
+	for name, f := range winners {
+		before, known := old.byName[name]
+		if !known {
+			before = -1
+		}
+		c.modules = append(c.modules, fresh{
+			place: place{old.listed(f.path), name, bucket(name, moduleBuckets)}, path: f.path, old: before,
+			changed: f.changed || !known || old.modules[before].path != f.path,
+		})
+	}
+	slices.SortFunc(c.modules, func(a, b fresh) int { return a.compare(b.place) })
+	for i := range c.now {
+		c.now[i] = -1
+	}
+	for i, m := range c.modules {
+		c.byName[m.name] = i
+		if m.old >= 0 {
+			c.now[m.old] = i
+		}
+	}
+	if len(c.modules) > 65534 {
+		return nil, doubt("there are %d modules", len(c.modules))
+	}
+	return c, c.readAll(func(m *fresh) bool { return m.changed })
+}
+
+// read reads a module once.
+func (c *change) read(m *fresh) error {
+	if m.links != nil {
+		return nil
+	}
+	if c.reads++; c.reads > maxRead {
+		return doubt("more than %d modules would have to be read", maxRead)
+	}
+	links, err := module.ReadLinks(filepath.Join(c.tree.Dir, m.path))
+	if err != nil {
+		return doubt("%v", err)
+	}
+	m.links = links
+	for _, list := range [][]string{links.Aliases, links.Softdeps, links.Weakdeps, links.Exports, links.Imports} {
+		if slices.ContainsFunc(list, func(s string) bool { return !isASCII(s) || strings.Contains(s, "\n") || len(s) > 1000 }) {
+			return doubt("%s: something unusual is in it", m.path)
+		}
+	}
+	return nil
+}
+
+func (c *change) readAll(which func(*fresh) bool) error {
+	for i := range c.modules {
+		if which(&c.modules[i]) {
+			if err := c.read(&c.modules[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// settle reads modules until all is known that the new index depends on.
+func (c *change) settle() error {
+	for before := -1; before != c.reads; {
+		before = c.reads
+		if err := c.own(); err != nil {
+			return err
+		}
+		if err := c.readUsers(); err != nil {
+			return err
+		}
+		if c.reads != before {
+			continue
+		}
+		if err := c.rank(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// touched tells whether what the old index says of a module of its own is no
+// longer so.
+func (c *change) touched(old int) bool { return c.now[old] < 0 || c.modules[c.now[old]].changed }
+
+// readUsers reads the modules that may import from those that changed, are gone
+// or have lost a symbol to another one.
+func (c *change) readUsers() error {
+	return c.readAll(func(m *fresh) bool {
+		return m.links == nil && slices.ContainsFunc(c.old.modules[m.old].deps, func(d int) bool { return c.touched(d) || c.moved[d] })
+	})
+}
+
+// rank puts the modules into depmod's order of dependencies. The old index
+// tells in which order a module uses two others only where depmod came to both
+// at once; where that is new, the module is read.
+func (c *change) rank() error {
+	c.graph = make(graph, len(c.modules))
+	for i := range c.modules {
+		deps, err := c.direct(i)
+		if err != nil {
+			return err
+		}
+		c.graph[i] = deps
+	}
+	var ok bool
+	if c.ranking, ok = c.graph.walk(); !ok {
+		return doubt("modules need each other")
+	}
+	for i, pushed := range c.ranking.pushed {
+		m := &c.modules[i]
+		if m.links != nil || len(pushed) < 2 {
+			continue
+		}
+		known := func(d int) bool { return slices.Contains(c.old.pushed[m.old], c.modules[d].old) }
+		if slices.ContainsFunc(pushed, func(d int) bool { return !known(d) }) {
+			if err := c.read(m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// direct are the modules that one imports from, in the order of the first use.
+func (c *change) direct(i int) ([]int, error) {
+	m := &c.modules[i]
+	var deps []int
+	if m.links == nil {
+		for _, d := range c.old.reduced[m.old] {
+			deps = append(deps, c.now[d])
+		}
+		return deps, nil
+	}
+	for _, symbol := range m.links.Imports {
+		owner := c.owner(symbol)
+		switch {
+		case owner == i:
+			return nil, doubt("%s imports %s from itself", m.path, symbol)
+		case owner >= 0 && !slices.Contains(deps, owner):
+			deps = append(deps, owner)
+		}
+	}
+	return deps, nil
+}
+
+// result tells about the change.
+func (c *change) result() *Result {
+	r := &Result{Modules: len(c.modules), Read: c.reads}
+	for _, m := range c.modules {
+		if m.changed {
+			r.Changed++
+		}
+	}
+	for _, now := range c.now {
+		if now < 0 {
+			r.Removed++
+		}
+	}
+	return r
+}

@@ -1,0 +1,122 @@
+package index
+
+import "slices"
+
+// graph says which modules each module imports from, in the order of the first
+// use.
+type graph [][]int
+
+// ranking is depmod's order of a graph, users before what they use.
+type ranking struct {
+	rank []int
+	// pushed are, for each module, those that came next because of it.
+	pushed [][]int
+}
+
+// walk puts the modules of a graph into depmod's order. It is not ok where they
+// need each other in a circle.
+func (g graph) walk() (r ranking, ok bool) {
+	users := make([]int, len(g))
+	for _, deps := range g {
+		for _, d := range deps {
+			users[d]++
+		}
+	}
+	var stack []int
+	for m, n := range users {
+		if n == 0 {
+			stack = append(stack, m)
+		}
+	}
+	r = ranking{rank: make([]int, len(g)), pushed: make([][]int, len(g))}
+	next := 0
+	for len(stack) > 0 {
+		m := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		r.rank[m] = next
+		next++
+		bottom := len(stack)
+		for _, d := range g[m] {
+			if users[d]--; users[d] == 0 {
+				stack = append(stack, d)
+			}
+		}
+		if len(stack)-bottom > 1 { // one alone comes next whatever the order
+			r.pushed[m] = slices.Clone(stack[bottom:])
+		}
+	}
+	return r, next == len(g)
+}
+
+// closures are all modules that each module needs, in an order of a graph.
+func (g graph) closures(r ranking) [][]int {
+	order := make([]int, len(g))
+	for m, rank := range r.rank {
+		order[rank] = m
+	}
+	all := make([][]int, len(g))
+	seen := newMarks(len(g))
+	for _, m := range slices.Backward(order) {
+		seen.clear()
+		for _, d := range g[m] {
+			for _, e := range append([]int{d}, all[d]...) {
+				if seen.mark(e) {
+					all[m] = append(all[m], e)
+				}
+			}
+		}
+		slices.SortFunc(all[m], func(a, b int) int { return r.rank[a] - r.rank[b] })
+	}
+	return all
+}
+
+// marks is a set of small numbers that is cleared at no cost.
+type marks struct {
+	at  []int
+	now int
+}
+
+func newMarks(n int) *marks { return &marks{at: make([]int, n)} }
+
+func (m *marks) clear() { m.now++ }
+
+// mark adds a number, and tells whether it is new.
+func (m *marks) mark(i int) bool {
+	if m.at[i] == m.now {
+		return false
+	}
+	m.at[i] = m.now
+	return true
+}
+
+// reduce finds direct dependencies in lines that have all: those that no other
+// one implies. Read backwards a line has them in the order of their first use,
+// as far as that decided about depmod's order.
+func (l *loaded) reduce() error {
+	g := make(graph, len(l.modules))
+	seen := newMarks(len(l.modules))
+	for m, entry := range l.modules {
+		seen.clear()
+		for _, d := range entry.deps {
+			if !seen.mark(d) {
+				continue
+			}
+			g[m] = append(g[m], d)
+			for _, e := range l.modules[d].deps {
+				seen.mark(e)
+			}
+		}
+		slices.Reverse(g[m])
+	}
+	r, ok := g.walk()
+	if !ok {
+		return doubt("modules need each other")
+	}
+	for m, deps := range g.closures(r) {
+		if !slices.Equal(deps, l.modules[m].deps) {
+			return doubt("modules.dep has the dependencies of %s in an unknown order", l.modules[m].name)
+		}
+	}
+	l.reduced, l.pushed = g, r.pushed
+	return nil
+}

@@ -1,0 +1,169 @@
+package index
+
+import (
+	"bytes"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"dkms/pkg/system"
+)
+
+// maxFile bounds a file of an index, in bytes.
+const maxFile = 64 << 20
+
+// loaded is an index as it is on the disk.
+type loaded struct {
+	contents
+	dir    string
+	files  map[string][]byte
+	made   stamp
+	byName map[string]int
+	order  map[string]int // the lines of modules.order
+	// reduced are the direct dependencies of each module, as far as others do
+	// not imply them, in the order of their first use; pushed are those that
+	// depmod's walk reached at the module.
+	reduced, pushed [][]int
+}
+
+// kernelLists are the lists that come with a kernel.
+var kernelLists = []string{"order", "builtin", "builtin.modinfo"}
+
+// load reads the index. What the tree does not say is not there: an index that
+// lacks a file, or is older than the kernel's own lists, is not of this depmod
+// or not of these modules.
+func (t *Tree) load() (*loaded, error) {
+	l := &loaded{dir: t.Dir, files: map[string][]byte{}, made: stamp{oldest: 1<<63 - 1}}
+	for _, name := range slices.Concat(kernelLists, []string{"dep.bin", "alias.bin", "symbols.bin", "builtin.alias.bin"}) {
+		if !system.IsFile(l.path(name)) {
+			return nil, doubt("modules.%s is missing", name)
+		}
+	}
+	var err error
+	if l.depmod, err = t.Depmod(); err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"dep", "dep.bin", "alias", "alias.bin", "softdep", "weakdep", "symbols", "symbols.bin", "devname"} {
+		if err := l.read(name); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.inputs(); err != nil {
+		return nil, err
+	}
+	if err := l.parse(); err != nil {
+		return nil, err
+	}
+	return l, l.reduce()
+}
+
+func (l *loaded) path(name string) string { return filepath.Join(l.dir, "modules."+name) }
+
+func (l *loaded) read(name string) error {
+	var st unix.Stat_t
+	err := unix.Lstat(l.path(name), &st)
+	if name == "weakdep" && (err == nil) != (l.depmod.Version >= weakdeps) {
+		return doubt("modules.weakdep is not as depmod %d leaves it", l.depmod.Version)
+	}
+	if name == "weakdep" && err != nil {
+		return nil
+	}
+	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return doubt("modules.%s is missing", name)
+	}
+	// Both times: a change of owner or mode makes the one new, a copy of the
+	// tree makes the other old.
+	at := min(st.Ctim.Nano(), st.Mtim.Nano())
+	l.made.oldest, l.made.newest = min(l.made.oldest, at), max(l.made.newest, at, st.Ctim.Nano())
+	l.files[name], err = system.ReadRegular(l.path(name), maxFile)
+	return err
+}
+
+// inputs looks at the lists that come with the kernel, and at what depmod
+// makes of them alone.
+func (l *loaded) inputs() error {
+	for _, name := range kernelLists {
+		var st unix.Stat_t
+		if unix.Stat(l.path(name), &st) != nil {
+			return doubt("modules.%s is missing", name)
+		}
+		if st.Ctim.Nano() >= l.made.oldest {
+			return doubt("modules.%s is newer than the index", name)
+		}
+	}
+	for _, name := range []string{"builtin.bin", "builtin.alias.bin"} {
+		data, err := system.ReadRegular(l.path(name), maxFile)
+		if err != nil {
+			return doubt("modules.%s is missing", name)
+		}
+		// The oldest one leaves the index of aliases empty.
+		empty := len(data) == 0
+		if empty != (name == "builtin.alias.bin" && l.depmod.Version == oldest) || !empty && !fits(data, l.layout()) {
+			return doubt("modules.%s is not as depmod %d leaves it", name, l.depmod.Version)
+		}
+	}
+	data, err := system.ReadRegular(l.path("order"), maxFile)
+	if err != nil {
+		return err
+	}
+	return l.parseOrder(string(data))
+}
+
+func (l *loaded) parseOrder(text string) error {
+	if !strings.HasSuffix(text, "\n") {
+		return doubt("the last line of modules.order has no end")
+	}
+	l.order = make(map[string]int, strings.Count(text, "\n"))
+	for line := range strings.Lines(text) {
+		if len(line) >= 4096 {
+			return doubt("modules.order has a long line")
+		}
+		l.order[strings.TrimSuffix(line, "\n")] = len(l.order)
+	}
+	if len(l.order) != strings.Count(text, "\n") {
+		return doubt("modules.order names a module twice")
+	}
+	return nil
+}
+
+// listed is the place of a file in modules.order, or -1.
+func (l *loaded) listed(path string) int {
+	dir, base := filepath.Split(path)
+	name, _, _ := strings.Cut(base, ".")
+	if at, ok := l.order[dir+name+".ko"]; ok {
+		return at
+	}
+	return -1
+}
+
+// verify makes the files of the index again from what was understood of them:
+// only if they are the same has it been understood.
+func (l *loaded) verify() error {
+	if err := l.verifyOrder(); err != nil {
+		return err
+	}
+	for _, w := range l.render(l.files) {
+		if !bytes.Equal(w.data, l.files[w.name]) {
+			return doubt("modules.%s is not what depmod makes of the rest of the index", w.name)
+		}
+	}
+	return nil
+}
+
+func (l *loaded) verifyOrder() error {
+	places := make([]place, len(l.modules))
+	for i, m := range l.modules {
+		places[i] = place{l.listed(m.path), m.name, bucket(m.name, moduleBuckets)}
+	}
+	if !slices.IsSortedFunc(places, place.compare) {
+		return doubt("modules.dep is not in the order of depmod")
+	}
+	if !slices.IsSortedFunc(l.symbolText, func(a, b owned) int {
+		return byBucket(a.key[len(symbolPrefix):], b.key[len(symbolPrefix):], symbolBuckets)
+	}) {
+		return doubt("modules.symbols is not in the order of depmod")
+	}
+	return nil
+}

@@ -1,0 +1,163 @@
+package index
+
+import (
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// file is a module file of the tree.
+type file struct {
+	name string // of the module
+	path string // below the tree
+	// changed says that the index may have been made of another file.
+	changed bool
+}
+
+// walker finds the module files of a tree.
+type walker struct {
+	tree     *Tree
+	suffixes []string
+	made     stamp
+	list     []file
+}
+
+// stamp is when the files of an index were written: the oldest and the newest
+// of them.
+type stamp struct{ oldest, newest int64 }
+
+// walk lists the module files of the tree that an index is about.
+func (t *Tree) walk(old *loaded) ([]file, error) {
+	w := &walker{tree: t, suffixes: old.depmod.Suffixes, made: old.made}
+	err := w.dir("", true, false)
+	return w.list, err
+}
+
+// dir walks one directory. A directory that was renamed brings in files that
+// have not changed themselves: its own time is new then, and so is that of the
+// directory it is in.
+func (w *walker) dir(rel string, parentChanged, renamed bool) error {
+	f, err := os.Open(filepath.Join(w.tree.Dir, rel))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	changed := true // the index itself lies in the top directory
+	if rel != "" {
+		var st unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+			return &os.PathError{Op: "stat", Path: f.Name(), Err: err}
+		}
+		if changed, err = w.changed(rel, st.Ctim); err != nil {
+			return err
+		}
+		renamed = renamed || changed && parentChanged
+	}
+	entries, err := f.ReadDir(-1)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() == "build" || e.Name() == "source" {
+			continue
+		}
+		at := path.Join(rel, e.Name())
+		if e.IsDir() {
+			err = w.dir(at, changed, renamed)
+		} else {
+			err = w.file(int(f.Fd()), at, e, renamed)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changed tells whether something may be newer than the index. What changed
+// between the first of its files and the last says that they were not written
+// by one run.
+func (w *walker) changed(rel string, ctime unix.Timespec) (bool, error) {
+	at := ctime.Nano()
+	if at > w.made.oldest && at <= w.made.newest {
+		return true, doubt("%s changed while the index was written", rel)
+	}
+	return at >= w.made.oldest, nil
+}
+
+func (w *walker) file(dir int, rel string, e fs.DirEntry, renamed bool) error {
+	link := e.Type()&fs.ModeSymlink != 0
+	isModule := slices.ContainsFunc(w.suffixes, func(s string) bool { return strings.HasSuffix(rel, s) })
+	if !isModule && e.Type().IsRegular() {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(dir, e.Name(), &st, 0); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return doubt("%s is neither a file nor a directory", rel)
+	}
+	if !isModule {
+		return nil
+	}
+	changed, err := w.changed(rel, st.Ctim)
+	if err != nil {
+		return err
+	}
+	name, ok := moduleName(rel)
+	if !ok {
+		return doubt("%s has an unusual name", rel)
+	}
+	w.list = append(w.list, file{name: name, path: rel, changed: changed || renamed || link})
+	return nil
+}
+
+// moduleName is the module name that depmod makes of a file's. Names with more
+// dots or with blanks are no names of modules.
+func moduleName(file string) (string, bool) {
+	name, suffix, _ := strings.Cut(path.Base(file), ".")
+	name = strings.ReplaceAll(name, "-", "_")
+	plain := name != "" && !strings.ContainsAny(file, " \t\n:") && isASCII(file)
+	return name, plain && (suffix == "ko" || strings.HasPrefix(suffix, "ko.") && strings.Count(suffix, ".") == 1)
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+// winners leaves of the files of one name the one that depmod would take.
+func (t *Tree) winners(found []file) (map[string]file, error) {
+	all := make(map[string]file, len(found))
+	var config *search
+	for _, f := range found {
+		other, twice := all[f.name]
+		if config == nil {
+			var err error
+			if config, err = t.config(); err != nil {
+				return nil, err
+			}
+		}
+		if twice {
+			better, err := config.better(f.path, other.path)
+			if err != nil {
+				return nil, err
+			}
+			if !better {
+				continue
+			}
+		}
+		all[f.name] = f
+	}
+	if len(all) == 0 {
+		return nil, doubt("%s has no modules", t.Dir)
+	}
+	return all, nil
+}

@@ -1,0 +1,80 @@
+package index
+
+import (
+	"bytes"
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"dkms/pkg/system"
+)
+
+// replace puts new files in the place of those of the index, in the order in
+// which depmod does. The files are written, synced and read back before the
+// first is renamed; those that stay the same only get a new time, which tells
+// that they are of the same index.
+func (l *loaded) replace(files []written) error {
+	staged := make([]string, len(files))
+	defer func() {
+		for _, tmp := range staged {
+			if tmp != "" {
+				os.Remove(tmp)
+			}
+		}
+	}()
+	for i, f := range files {
+		if i > 0 && bytes.Equal(f.data, l.files[f.name]) {
+			continue
+		}
+		tmp, err := system.StageBytes(l.path(f.name), f.data, 0o644)
+		if err != nil {
+			return err
+		}
+		staged[i] = tmp
+		if err := readBack(tmp, f.data); err != nil {
+			return err
+		}
+	}
+	if err := l.checkClock(staged[0]); err != nil {
+		return err
+	}
+	for i, f := range files {
+		if err := l.put(staged[i], f.name); err != nil {
+			return err
+		}
+		staged[i] = ""
+	}
+	return system.SyncDir(l.dir)
+}
+
+func (l *loaded) put(tmp, name string) error {
+	if tmp == "" {
+		now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}
+		return unix.UtimesNanoAt(unix.AT_FDCWD, l.path(name), now, 0)
+	}
+	return os.Rename(tmp, l.path(name))
+}
+
+func readBack(path string, want []byte) error {
+	have, err := system.ReadRegular(path, maxFile)
+	if err == nil && !bytes.Equal(have, want) {
+		err = &os.PathError{Op: "read", Path: path, Err: errReadBack}
+	}
+	return err
+}
+
+var errReadBack = errors.New("what was written is not what is read")
+
+// checkClock says whether the clock of the file system has gone back since the
+// index was written: then the times of the files prove nothing.
+func (l *loaded) checkClock(staged string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(staged, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: staged, Err: err}
+	}
+	if st.Ctim.Nano() <= l.made.newest {
+		return doubt("the index is of the future")
+	}
+	return nil
+}

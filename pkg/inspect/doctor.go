@@ -1,0 +1,214 @@
+package inspect
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/kernel"
+	"dkms/pkg/machine"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+	"dkms/pkg/version"
+)
+
+// Finding is something that is not as it should be. The JSON names are an
+// interface; see dkms(8).
+type Finding struct {
+	// Check is what was looked at, in a word.
+	Check string `json:"check"`
+	// Text says what was found, Cure what to do about it.
+	Text string `json:"text"`
+	Cure string `json:"cure"`
+	// Fixable says that --fix does it.
+	Fixable bool `json:"fixable"`
+
+	fix *machine.Cure
+}
+
+// doctorSchema is the version of the JSON that doctor prints.
+const doctorSchema = 1
+
+// doctor is one look at the machine.
+type doctor struct {
+	*teller
+	// force has --fix install modules again, which may build them.
+	force bool
+	// versions is what is registered; kernels are those to look at.
+	versions []tree.Version
+	kernels  []tree.Target
+	found    []Finding
+}
+
+func (d *doctor) add(check, cure string, fix *machine.Cure, format string, args ...any) {
+	text := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; ")
+	d.found = append(d.found, Finding{Check: check, Text: text, Cure: strings.ReplaceAll(cure, "\n", "; "), Fixable: fix != nil, fix: fix})
+}
+
+// Examine looks for what is wrong, and says what cures it. Where there are
+// findings the machine needs somebody's attention. force has --fix install
+// modules again, too.
+func Examine(ctx context.Context, m *machine.Machine, choice machine.Choice, force bool) ([]Finding, error) {
+	t, err := newTeller(m, Query{Choice: choice})
+	if err != nil {
+		return nil, err
+	}
+	d := &doctor{teller: t, force: force}
+	if d.versions, err = m.Tree.All(); err != nil {
+		return nil, err
+	}
+	if d.kernels, err = m.Targets(choice, d.present); err != nil {
+		return nil, err
+	}
+	for _, look := range []func(context.Context){
+		d.programs, d.headers, d.compilers, d.modules, d.sources, d.journal, d.indexes,
+		d.removedKernels, d.temporary, d.key, d.space, d.rivals, d.service,
+	} {
+		if look(ctx); ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+	}
+	return d.found, nil
+}
+
+// Cures are what --fix does about some findings.
+func Cures(found []Finding) []machine.Cure {
+	var list []machine.Cure
+	for _, f := range found {
+		if f.fix != nil {
+			list = append(list, *f.fix)
+		}
+	}
+	return list
+}
+
+// Gone are the findings that are no more.
+func Gone(before, after []Finding) []Finding {
+	return slices.DeleteFunc(slices.Clone(before), func(f Finding) bool {
+		return slices.ContainsFunc(after, func(g Finding) bool { return f.Check == g.Check && f.Text == g.Text })
+	})
+}
+
+// Prescription is how findings are told.
+type Prescription struct {
+	// JSON prints them as JSON. Fix and DryRun are the options of the command.
+	JSON, Fix, DryRun bool
+}
+
+// Tell prints what was found. The status is 0 when there is nothing and 11
+// otherwise.
+func (p Prescription) Tell(m *machine.Machine, found []Finding) (exit.Code, error) {
+	code := exit.OK
+	if len(found) > 0 {
+		code = exit.SomeFailed
+	}
+	if p.JSON {
+		return code, m.Report.JSON(map[string]any{"schema": doctorSchema, "findings": append([]Finding{}, found...)})
+	}
+	fixable := 0
+	for _, f := range found {
+		line := fmt.Sprintf("%s: %s (%s)", f.Check, f.Text, f.Cure)
+		if f.Fixable && p.Fix && p.DryRun {
+			line = "would fix " + line
+		}
+		if f.Fixable {
+			fixable++
+		}
+		m.Report.Result(line)
+	}
+	switch {
+	case len(found) == 0:
+		m.Report.Result("nothing is wrong")
+	case fixable > 0 && !p.Fix:
+		m.Report.Progressf("dkms doctor --fix does %d of these %d", fixable, len(found))
+	}
+	return code, nil
+}
+
+// present are the kernels of this machine, the oldest first.
+func (d *doctor) present() ([]string, error) {
+	entries, _ := os.ReadDir(d.Host.Root.InstallTree())
+	var list []string
+	for _, entry := range entries {
+		if system.PlainName(entry.Name()) && d.hasKernel(entry.Name()) {
+			list = append(list, entry.Name())
+		}
+	}
+	slices.SortFunc(list, version.Natural)
+	return list, nil
+}
+
+// hasKernel tells a module directory that belongs to a kernel, or to headers,
+// from one that only modules of ours are left in.
+func (d *doctor) hasKernel(release string) bool {
+	dir := filepath.Join(d.Host.Root.InstallTree(), release)
+	if !system.IsDir(dir) {
+		return false
+	}
+	for _, name := range []string{"kernel", "modules.order", "modules.builtin", "build", "source", "vmlinuz"} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+			return true
+		}
+	}
+	return release == d.Host.Release || system.IsFile(d.Host.Root.Path("/boot/vmlinuz-"+release))
+}
+
+// registered tells whether there is anything to build.
+func (d *doctor) registered() bool { return len(d.versions) > 0 }
+
+// withHeaders are the kernels that modules can be built for.
+func (d *doctor) withHeaders() []*kernel.Kernel {
+	var list []*kernel.Kernel
+	for _, t := range d.kernels {
+		if k := d.Kernel(t); k.HasHeaders() {
+			list = append(list, k)
+		}
+	}
+	return list
+}
+
+// installCommand installs a package of a distribution.
+func installCommand(distribution, pkg string) string {
+	for _, word := range strings.Fields(distribution) {
+		switch word {
+		case "debian", "ubuntu":
+			return "apt-get install " + pkg
+		case "fedora", "rhel", "centos":
+			return "dnf install " + pkg
+		case "suse", "opensuse", "sles":
+			return "zypper install " + pkg
+		case "arch":
+			return "pacman -S " + pkg
+		case "alpine":
+			return "apk add " + pkg
+		case "void":
+			return "xbps-install " + pkg
+		}
+	}
+	return "install the package " + pkg
+}
+
+// ownerCommand tells which package of a distribution a file belongs to.
+func ownerCommand(distribution, file string) string {
+	for _, word := range strings.Fields(distribution) {
+		switch word {
+		case "debian", "ubuntu":
+			return "dpkg -S " + file
+		case "fedora", "rhel", "centos", "suse", "opensuse", "sles":
+			return "rpm -qf " + file
+		case "arch":
+			return "pacman -Qo " + file
+		case "alpine":
+			return "apk info --who-owns " + file
+		case "void":
+			return "xbps-query -o " + file
+		case "gentoo":
+			return "qfile " + file
+		}
+	}
+	return ""
+}

@@ -1,0 +1,193 @@
+package inspect
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/kernel"
+	"dkms/pkg/machine"
+	"dkms/pkg/sign"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+)
+
+// programs looks for what no build can do without.
+func (d *doctor) programs(context.Context) {
+	if !d.registered() {
+		return
+	}
+	if d.Framework.PrebuiltSource != "" {
+		d.prebuilts()
+		return
+	}
+	for _, p := range missingPrograms(d.Run.Has) {
+		d.add("programs", installCommand(d.Distribution, p.pkg), nil, "%s is not installed", p.program)
+	}
+}
+
+// needed is a program and the package that commonly has it.
+type needed struct{ program, pkg string }
+
+func missingPrograms(has func(string) bool) (missing []needed) {
+	for _, n := range []needed{{"make", "make"}, {"gcc", "gcc"}, {"patch", "patch"}, {"strip", "binutils"}, {"depmod", "kmod"}} {
+		if !has(n.program) && !(n.program == "gcc" && (has("cc") || has("clang"))) {
+			missing = append(missing, n)
+		}
+	}
+	return missing
+}
+
+// headers looks for the headers of every kernel.
+func (d *doctor) headers(context.Context) {
+	if !d.registered() || d.Framework.PrebuiltSource != "" {
+		return
+	}
+	for _, t := range d.kernels {
+		k := d.Kernel(t)
+		err := k.CheckHeaders(d.Distribution)
+		if err == nil {
+			continue
+		}
+		cure := exit.Hint(err)
+		if pkg := k.HeadersPackage(d.Distribution); pkg != "" {
+			cure = installCommand(d.Distribution, pkg)
+		}
+		d.add("headers", cure, nil, "%v", err)
+	}
+}
+
+// compilers compares the compiler that there is with the one that the kernel
+// was built with.
+func (d *doctor) compilers(ctx context.Context) {
+	if !d.registered() {
+		return
+	}
+	releases := map[string]int{}
+	for _, k := range d.withHeaders() {
+		tools := k.Toolchain(d.Run)
+		if missing := tools.Missing(); missing != "" {
+			d.add("compiler", installCommand(d.Distribution, compilerPackage(missing)), nil,
+				"kernel %s was built with %s, which is not installed", k.Release, missing)
+			continue
+		}
+		cc, want := tools.CC, builtWith(k)
+		if cc == "" {
+			cc = "gcc"
+		}
+		if _, asked := releases[cc]; !asked {
+			releases[cc] = d.compilerRelease(ctx, cc)
+		}
+		if have := releases[cc]; want != 0 && have != 0 && have != want {
+			name, _, _ := strings.Cut(filepath.Base(cc), "-")
+			d.add("compiler", installCommand(d.Distribution, fmt.Sprintf("%s-%d", name, want)), nil,
+				"kernel %s was built with %s %d, and %s here is %d", k.Release, name, want, cc, have)
+		}
+	}
+}
+
+// compilerPackage drops the machine from x86_64-linux-gnu-gcc-12.
+func compilerPackage(cc string) string {
+	for _, name := range []string{"gcc", "clang"} {
+		if i := strings.LastIndex(cc, name); i > 0 && cc[i-1] == '-' {
+			return cc[i:]
+		}
+	}
+	return cc
+}
+
+// builtWith is the major release of the kernel's compiler, 0 if not known.
+func builtWith(k *kernel.Kernel) int {
+	symbol := "CONFIG_GCC_VERSION"
+	if k.Config().Is("CONFIG_CC_IS_CLANG") {
+		symbol = "CONFIG_CLANG_VERSION"
+	}
+	n, err := strconv.Atoi(k.Config().Get(symbol))
+	if err != nil {
+		return 0
+	}
+	return n / 10000
+}
+
+func (d *doctor) compilerRelease(ctx context.Context, cc string) int {
+	out, err := d.Run.Output(ctx, system.Cmd{Argv: append(strings.Fields(cc), "-dumpversion")})
+	if err != nil {
+		return 0
+	}
+	major, _, _ := strings.Cut(strings.TrimSpace(string(out)), ".")
+	n, _ := strconv.Atoi(major)
+	return n
+}
+
+// modules looks at what is installed. Installing again may build, so --fix does
+// that with --force only.
+func (d *doctor) modules(ctx context.Context) {
+	required := map[tree.Target]bool{}
+	for _, k := range d.kernels {
+		required[k] = d.facts.SignaturesRequired(k)
+	}
+	for _, v := range d.versions {
+		for _, b := range v.Builds {
+			if !b.Installed || !d.hasKernel(b.Kernel) {
+				continue
+			}
+			mod := d.facts.Module(machine.Subject{ID: v.ID, Target: b.Target})
+			h := mod.Installed()
+			must, known := required[b.Target]
+			if h.OK() && (must || !known && d.facts.SignaturesRequired(b.Target)) {
+				h = d.facts.Signature(ctx, mod)
+			}
+			d.addModule(mod, h)
+		}
+	}
+}
+
+// addModule notes what is wrong with an installed module.
+func (d *doctor) addModule(mod *machine.Module, h machine.Health) {
+	id, arg := mod.ID, d.KernelArg(mod.Target)
+	var reinstall *machine.Cure
+	if d.force {
+		reinstall = &machine.Cure{Kind: machine.Reinstall, Target: mod.Target}
+	}
+	switch h.State {
+	case machine.Ready:
+	case machine.Unsigned, machine.Untrusted:
+		d.add("signatures", h.Hint, nil, "%s: kernel %s: %s", id, mod.Kernel, h.Why())
+	case machine.Outdated:
+		d.add("modules", "dkms autoinstall -k "+arg, reinstall, "%s: kernel %s: %s", id, mod.Kernel, h.Why())
+	default:
+		d.add("modules", "dkms install --force "+id.String()+" -k "+arg, reinstall, "%s: %s", id, h.Why())
+	}
+}
+
+// indexes looks for modules that modprobe will not find.
+func (d *doctor) indexes(context.Context) {
+	for _, t := range d.kernels {
+		if why := d.facts.Index(t); why != "" {
+			d.add("index", "depmod -a "+t.Kernel, &machine.Cure{Kind: machine.Reindex, Target: t}, "%s", why)
+		}
+	}
+}
+
+// prebuilts looks for what builds of other machines cannot be had without. A
+// machine that takes those need not be able to make any.
+func (d *doctor) prebuilts() {
+	const registry = "docker://"
+	source := d.Framework.PrebuiltSource
+	switch {
+	case strings.HasPrefix(source, registry) && !d.Run.Has("skopeo"):
+		d.add("programs", installCommand(d.Distribution, "skopeo"), nil, "skopeo is not installed, and prebuilt_source is %s", source)
+	case !strings.HasPrefix(source, registry) && !system.IsDir(d.Host.Root.Path(source)):
+		d.add("prebuilt", "mkdir "+source+", or mount it", nil, "prebuilt_source %s is not there", source)
+	}
+	if d.Framework.PrebuiltCertificate == "" {
+		d.add("prebuilt", "set prebuilt_certificate in framework.conf", nil, "prebuilt_source is set, but no certificate that builds may be signed with: none is taken")
+		return
+	}
+	if _, err := sign.Certificates(d.Host.Root.Path(d.Framework.PrebuiltCertificate)); err != nil {
+		d.add("prebuilt", "", nil, "the certificates that builds of other machines may be signed with: %v", err)
+	}
+}

@@ -1,0 +1,82 @@
+package inspect
+
+import (
+	"context"
+	"path/filepath"
+
+	"dkms/pkg/build"
+	"dkms/pkg/conf"
+	"dkms/pkg/exit"
+	"dkms/pkg/lint"
+	"dkms/pkg/machine"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+)
+
+// Source is what lint judges: a directory, or the module that is registered
+// from it; the working directory where it names nothing.
+type Source struct {
+	Dir, Name, Version string
+	// Conf is a dkms.conf in place of the one in the directory.
+	Conf   string
+	Choice machine.Choice
+}
+
+// Lint judges a source directory. The status is 8 when there are errors.
+func Lint(ctx context.Context, m *machine.Machine, s Source) (exit.Code, error) {
+	file, err := s.file(m)
+	if err != nil {
+		return 0, err
+	}
+	target, err := m.AnyTarget(s.Choice)
+	if err != nil {
+		return 0, err
+	}
+	// The overrides of this machine are not the author's.
+	reader := m.AuthorsReader(filepath.Join(filepath.Dir(file), ".no-overrides"))
+	p := lint.Package{Dir: filepath.Dir(file), File: file, Target: build.ConfTarget(m.Kernel(target), false)}
+	p.Result = reader.Modules(ctx, []conf.Ref{{File: file, Target: p.Target}})[0]
+	if exit.Status(p.Result.Err) == exit.NoConf {
+		return 0, p.Result.Err
+	}
+	remarks, err := lint.Check(p)
+	if err != nil {
+		return 0, err
+	}
+	errors := 0
+	for _, r := range remarks {
+		if r.Error {
+			errors++
+		}
+		m.Report.Result(r.String())
+	}
+	m.Report.Progressf("%s: %d errors, %d warnings", file, errors, len(remarks)-errors)
+	if errors > 0 {
+		return exit.BadConf, nil
+	}
+	return exit.OK, nil
+}
+
+// file is the dkms.conf that is meant.
+func (s Source) file(m *machine.Machine) (string, error) {
+	id := tree.ID{Name: s.Name, Version: s.Version}
+	dir := m.Host.Abs(s.Dir)
+	switch {
+	case s.Conf != "":
+		return m.Host.Abs(s.Conf), nil
+	case s.Dir != "" || s.Name == "":
+	case id.Version != "" && m.Tree.State(id) == tree.Added:
+		dir = m.Tree.SourceLink(id)
+	default:
+		word := filepath.Join(s.Name, s.Version)
+		if dir = m.Host.Abs(word); !system.IsDir(dir) {
+			return "", exit.Errorf(exit.NotAdded, "%s is neither a directory nor registered with dkms", word).
+				WithHint("dkms lint DIRECTORY, or dkms lint MODULE/VERSION")
+		}
+	}
+	file := filepath.Join(dir, "dkms.conf")
+	if !system.IsFile(file) {
+		return "", exit.Errorf(exit.NoConfInDir, "%s holds no dkms.conf", dir)
+	}
+	return file, nil
+}

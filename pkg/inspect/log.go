@@ -1,0 +1,74 @@
+package inspect
+
+import (
+	"context"
+	"strings"
+
+	"dkms/pkg/build"
+	"dkms/pkg/exit"
+	"dkms/pkg/machine"
+	"dkms/pkg/tree"
+)
+
+// Log prints the log of the last build of what a question is about: of any of
+// its versions and kernels where that is left open.
+func Log(ctx context.Context, m *machine.Machine, q Query) error {
+	t, err := newTeller(m, q)
+	if err != nil {
+		return err
+	}
+	ids, err := t.named("log")
+	if err != nil {
+		return err
+	}
+	var last build.Attempt
+	for _, id := range ids {
+		for _, a := range build.Attempts(m.Tree, id) {
+			if q.asks(a.Target) && a.Time.After(last.Time) {
+				last = a
+			}
+		}
+	}
+	if last.Path == "" {
+		return exit.Errorf(exit.NotBuilt, "there is no log of a build of %s", q.word()).
+			WithHint("dkms why %s says how it stands", q.Name)
+	}
+	how := "ended well"
+	if last.Failed {
+		how = "failed"
+	}
+	m.Report.Progressf("%s: the build for %s that %s on %s", last.Path, last.Target, how, day(last.Time))
+	if err := printLog(ctx, m, last.Path); err != nil {
+		return err
+	}
+	if first := build.FirstError(last.Path); last.Failed && len(first) > 0 {
+		m.Report.Progressf("the first error in it: %s", strings.Join(first, "\n"))
+	}
+	return nil
+}
+
+// asks tells whether a question is about a kernel.
+func (q Query) asks(k tree.Target) bool {
+	filters := q.Choice.Filters()
+	for _, f := range filters {
+		if machine.MatchesTarget(f, k) {
+			return true
+		}
+	}
+	return len(filters) == 0
+}
+
+// printLog prints a file. Lines that look like trouble and are none are
+// labelled.
+func printLog(ctx context.Context, m *machine.Machine, path string) error {
+	for line, err := range build.Lines(ctx, path) {
+		if err != nil {
+			return err
+		}
+		if meaning := build.Harmless(line); meaning != "" {
+			line += "   [harmless: " + meaning + "]"
+		}
+		m.Report.Result(line)
+	}
+	return nil
+}

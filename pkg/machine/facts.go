@@ -1,0 +1,322 @@
+package machine
+
+import (
+	"context"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"dkms/pkg/build"
+	"dkms/pkg/conf"
+	"dkms/pkg/install"
+	"dkms/pkg/kernel"
+	"dkms/pkg/tree"
+	"dkms/pkg/version"
+)
+
+// Facts is what the machine holds: its packages, how their builds stand, the
+// configurations that were asked for. Each fact is read when it is first asked
+// for, and is the same from then on. Facts may be used by several goroutines.
+type Facts struct {
+	m     *Machine
+	names []string
+	etc   []string // the names in /etc/dkms
+	now   time.Time
+
+	packages map[string]*Package
+	kernels  keyed[tree.Target, *kernelFacts]
+	keys     keyed[tree.Target, usedKey]
+	scans    keyed[string, install.Copies]
+
+	mu    sync.Mutex
+	confs map[Subject]conf.Result
+}
+
+// Package is the versions of one module package.
+type Package struct {
+	Name string
+	f    *Facts
+	read sync.Once
+	// versions are without their builds.
+	versions []tree.Version
+	modules  keyed[Subject, *Module]
+}
+
+// Module is how one version of a package stands for one kernel.
+type Module struct {
+	Subject
+	// State is that of the version, whatever the kernel.
+	State tree.State
+	// Built says that the tree holds a build, Active that it is the installed
+	// one.
+	Built, Active bool
+	// Manifest is nil for builds of the original, and where ManifestErr says
+	// that there is one that cannot be read.
+	Manifest    *tree.Manifest
+	ManifestErr error
+
+	f                *Facts
+	look             func() install.Look
+	build, installed func() Health
+}
+
+// kernelFacts is what is to be known of a kernel.
+type kernelFacts struct {
+	kernel *kernel.Kernel
+	stamp  tree.Stamp // missing where there are no headers
+	inputs func() string
+	index  install.Index
+}
+
+// Facts reads the names of what is registered; the rest is read when it is
+// asked for.
+func (m *Machine) Facts() (*Facts, error) {
+	f := &Facts{m: m, now: m.Host.Now(), packages: map[string]*Package{}, confs: map[Subject]conf.Result{}, etc: []string{}}
+	var err error
+	if f.names, err = m.Tree.Names(); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(m.Host.Root.Path("/etc/dkms"))
+	if err != nil && !os.IsNotExist(err) {
+		return nil, err
+	}
+	for _, e := range entries {
+		f.etc = append(f.etc, e.Name())
+	}
+	for _, name := range f.names {
+		f.packages[name] = &Package{Name: name, f: f}
+	}
+	return f, nil
+}
+
+// Packages are all packages, in byte order.
+func (f *Facts) Packages() []*Package {
+	list := make([]*Package, len(f.names))
+	for i, name := range f.names {
+		list[i] = f.packages[name]
+	}
+	return list
+}
+
+// Versions are the versions of a package, in byte order, without their builds.
+func (p *Package) Versions() []tree.Version {
+	p.read.Do(func() { p.versions = p.f.m.Tree.Known(p.Name) })
+	return p.versions
+}
+
+// Usable are the versions whose sources are there, the newest first.
+func (p *Package) Usable() []tree.ID {
+	var list []tree.ID
+	for _, v := range p.Versions() {
+		if v.State == tree.Added {
+			list = append(list, v.ID)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b tree.ID) int { return version.Compare(b.Version, a.Version) })
+	return list
+}
+
+// Newest is the newest usable version, if there is one.
+func (p *Package) Newest() (tree.ID, bool) {
+	list := p.Usable()
+	if len(list) == 0 {
+		return tree.ID{}, false
+	}
+	return list[0], true
+}
+
+// Broken are the versions whose sources are lost.
+func (p *Package) Broken() []tree.ID {
+	var list []tree.ID
+	for _, v := range p.Versions() {
+		if v.State == tree.Broken {
+			list = append(list, v.ID)
+		}
+	}
+	return list
+}
+
+// Broken are the versions of all packages whose sources are lost.
+func (f *Facts) Broken() []tree.ID {
+	var list []tree.ID
+	for _, p := range f.Packages() {
+		list = append(list, p.Broken()...)
+	}
+	return list
+}
+
+// Registered are all versions that the tree knows, without their builds.
+func (f *Facts) Registered() []tree.Version {
+	var list []tree.Version
+	for _, p := range f.Packages() {
+		for _, v := range p.Versions() {
+			if v.State != tree.Absent {
+				list = append(list, v)
+			}
+		}
+	}
+	return list
+}
+
+// Module is how a version stands for a kernel.
+func (f *Facts) Module(s Subject) *Module {
+	p := f.packages[s.Name]
+	if p == nil { // not in the tree when it was read
+		p = &Package{Name: s.Name, f: f}
+	}
+	return p.modules.get(s, func() *Module { return f.readModule(s) })
+}
+
+func (f *Facts) readModule(s Subject) *Module {
+	t := f.m.Tree
+	mod := &Module{Subject: s, f: f, State: t.State(s.ID), Built: t.IsBuilt(s.ID, s.Target)}
+	mod.Active = mod.Built && t.Active(s.Name, s.Target) == s.Version
+	mod.build = sync.OnceValue(mod.readBuild)
+	mod.installed = sync.OnceValue(mod.readInstalled)
+	mod.look = sync.OnceValue(func() install.Look { return install.LookAt(t, mod.Manifest) })
+	if mod.Built {
+		mod.Manifest, mod.ManifestErr = t.Manifest(s.ID, s.Target)
+	}
+	return mod
+}
+
+// Build is how the build in the dkms tree stands, whether it is installed or
+// not: Ready where it may be installed, Missing where there is none.
+func (mod *Module) Build() Health { return mod.build() }
+
+// Installed is how the installed files stand: Ready, or Missing where nothing is
+// installed, or what is wrong with them. Signatures are asked for by
+// [Facts.Signature].
+func (mod *Module) Installed() Health { return mod.installed() }
+
+func (f *Facts) kernel(t tree.Target) *kernelFacts {
+	return f.kernels.get(t, func() *kernelFacts {
+		k := &kernelFacts{kernel: f.m.Kernel(t)}
+		if k.kernel.HasHeaders() {
+			k.stamp = build.HeadersStamp(k.kernel)
+		}
+		k.inputs = sync.OnceValue(func() string { return build.KernelInputs(k.kernel, f.m.Run) })
+		k.index = install.LookAtIndex(filepath.Join(k.kernel.ModuleDir(), "modules.dep"))
+		return k
+	})
+}
+
+// Index says what keeps modprobe from finding the installed modules of a
+// kernel, or is empty.
+func (f *Facts) Index(t tree.Target) string {
+	var files []install.Dated
+	for _, v := range f.Registered() {
+		if mod := f.Module(Subject{v.ID, t}); mod.Active && mod.Manifest != nil {
+			files = append(files, mod.look().Files...)
+		}
+	}
+	return f.kernel(t).index.Outdated(files, f.now)
+}
+
+// Confs are the configurations of subjects; what was not asked for before is
+// read in one go.
+func (f *Facts) Confs(ctx context.Context, subjects []Subject) map[Subject]conf.Result {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var missing []Subject
+	for _, s := range subjects {
+		if _, ok := f.confs[s]; !ok && !slices.Contains(missing, s) {
+			missing = append(missing, s)
+		}
+	}
+	for i, res := range f.m.Confs(ctx, missing, f.m.ConfFile) {
+		f.confs[missing[i]] = res
+	}
+	list := make(map[Subject]conf.Result, len(subjects))
+	for _, s := range subjects {
+		list[s] = f.confs[s]
+	}
+	return list
+}
+
+// KnownConfs are the configurations that were read so far.
+func (f *Facts) KnownConfs() map[Subject]conf.Result {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.confs)
+}
+
+// Idle reports whether the newest version of every package is installed and
+// sound for every target, and no interrupted run has left anything to do. Every
+// boot waits for the answer: the processors share the packages, and no program
+// is started.
+func (f *Facts) Idle(targets []tree.Target) bool {
+	if install.Unfinished(f.m.Tree) || f.m.Tree.Busy() || len(f.m.Tree.Pending()) > 0 {
+		return false
+	}
+	return f.idle(targets)
+}
+
+// idle shares the packages among the processors.
+func (f *Facts) idle(targets []tree.Target) bool {
+	packages := f.Packages()
+	for _, t := range targets {
+		f.kernel(t)
+	}
+	var next atomic.Int64
+	var busy atomic.Bool
+	look := func() {
+		for i := next.Add(1) - 1; i < int64(len(packages)) && !busy.Load(); i = next.Add(1) - 1 {
+			if !packages[i].idle(targets) {
+				busy.Store(true)
+			}
+		}
+	}
+	var others sync.WaitGroup
+	for range min(f.m.Host.CPUs, len(packages)*len(targets)/sharing) - 1 {
+		others.Go(look)
+	}
+	look()
+	others.Wait()
+	return !busy.Load()
+}
+
+// sharing is how many installed modules are worth a thread to look at them.
+const sharing = 8
+
+// idle tells whether nothing is to be done for a package.
+func (p *Package) idle(targets []tree.Target) bool {
+	if len(p.Broken()) > 0 {
+		return false
+	}
+	id, any := p.Newest()
+	if !any {
+		return true
+	}
+	for _, t := range targets {
+		mod := p.f.Module(Subject{id, t})
+		if !mod.Installed().OK() || mod.Manifest != nil && p.f.kernel(t).index.Outdated(mod.look().Files, p.f.now) != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// keyed holds values that are found out once for each key.
+type keyed[K comparable, V any] struct {
+	mu     sync.Mutex
+	values map[K]func() V
+}
+
+func (k *keyed[K, V]) get(key K, find func() V) V {
+	k.mu.Lock()
+	if k.values == nil {
+		k.values = map[K]func() V{}
+	}
+	once, ok := k.values[key]
+	if !ok {
+		once = sync.OnceValue(find)
+		k.values[key] = once
+	}
+	k.mu.Unlock()
+	return once()
+}

@@ -1,0 +1,217 @@
+package machine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+
+	"dkms/pkg/build"
+	"dkms/pkg/conf"
+	"dkms/pkg/exit"
+	"dkms/pkg/install"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+)
+
+// Writer is the machine in the hands of the one run that may change it.
+type Writer struct {
+	*Machine
+	// Tree is the dkms tree, which only the Writer can change.
+	Tree      *tree.Writer
+	Installer *install.Installer
+	// Depmod says that module indexes are brought up to date; otherwise that is
+	// left to the caller.
+	Depmod bool
+
+	mu      sync.Mutex
+	stale   map[tree.Target]bool // whose module index is out of date
+	trouble bool                 // the system has failed a step
+}
+
+// failedNote is what a run unlocks with that had trouble with files, and may
+// have left some of its own: the next one looks.
+const failedNote = "failed"
+
+// Lock waits until nobody else changes the machine, and finishes or undoes what
+// interrupted runs have left. doing is what others are told of the caller. The
+// caller ends with [Writer.Close].
+func (m *Machine) Lock(ctx context.Context, doing string) (*Writer, error) {
+	if of := m.Host.Env[build.Mark]; of != "" {
+		return nil, exit.Errorf(exit.Usage, "dkms cannot change modules from within the build of %s, which waits for it", of).
+			WithHint("call dkms from POST_INSTALL")
+	}
+	wait := ctx
+	if m.Settings.LockWait > 0 {
+		var stop context.CancelFunc
+		wait, stop = context.WithTimeout(ctx, m.Settings.LockWait)
+		defer stop()
+	}
+	t, err := m.Tree.Lock(wait, doing, func(holder string) { m.Report.Progressf("waiting for %s to finish", holder) })
+	if err != nil {
+		return nil, err
+	}
+	w := &Writer{Machine: m, Tree: t, Depmod: true, stale: map[tree.Target]bool{}}
+	w.Installer = &install.Installer{
+		Tree: t, Report: m.Report, Run: m.Run, Distribution: m.Distribution, ID: conf.DistributionID(m.Host.Root),
+		Addon: m.Host.Env["ADDON_MODULES_DIR"], Symlink: m.Settings.Symlink || m.Framework.SymlinkModules,
+		DepmodProgram: m.Framework.Depmod == "program",
+	}
+	if t.Nested() { // what the outer run is at is not left over
+		return w, nil
+	}
+	if err := w.recover(); err != nil {
+		t.Unlock(failedNote)
+		return nil, err
+	}
+	return w, nil
+}
+
+// Close brings the module indexes up to date that are not yet, and lets others
+// change the machine. err is how the run ended; Close returns it with its own
+// errors.
+func (w *Writer) Close(ctx context.Context, err error) error {
+	if w.anyStale() {
+		if ctx.Err() != nil {
+			w.Report.Progressf("what was installed so far is put into the module index")
+		}
+		err = errors.Join(err, w.Index(context.WithoutCancel(ctx)))
+	}
+	if w.trouble || IsTrouble(err) {
+		w.Tree.Unlock(failedNote)
+	} else {
+		w.Tree.Unlock("")
+	}
+	return err
+}
+
+func (w *Writer) anyStale() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.stale) > 0
+}
+
+// Trouble notes that the system, and no module, has failed a step.
+func (w *Writer) Trouble() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.trouble = true
+}
+
+// IsTrouble tells errors of the system from refusals.
+func IsTrouble(err error) bool {
+	_, ok := errors.AsType[syscall.Errno](err)
+	return ok
+}
+
+// Stale notes that the module index of a target is out of date.
+func (w *Writer) Stale(t tree.Target) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stale[t] = true
+}
+
+// Fresh takes back that the index of a target is out of date: somebody else sees
+// to it.
+func (w *Writer) Fresh(t tree.Target) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.stale, t)
+	w.Tree.ClearPending(t)
+}
+
+// Index runs depmod, once, for every kernel whose index is out of date. The mark
+// on disk of an index that could not be made stays, for the next run.
+func (w *Writer) Index(ctx context.Context) error {
+	var errs []error
+	done := map[string]error{}
+	for _, t := range slices.SortedFunc(maps.Keys(w.stale), func(a, b tree.Target) int { return strings.Compare(a.String(), b.String()) }) {
+		err, again := done[t.Kernel]
+		switch {
+		case again:
+		case !w.Depmod:
+			w.Report.Detailf("kernel %s: depmod is left to the caller (--no-depmod)", t.Kernel)
+		default:
+			err = w.Installer.Depmod(ctx, w.Kernel(t))
+			errs = append(errs, err)
+		}
+		done[t.Kernel] = err
+		if ctx.Err() != nil {
+			break // Close does the rest
+		}
+		delete(w.stale, t)
+		if err == nil {
+			errs = append(errs, w.Tree.ClearPending(t))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// recover finishes or undoes what interrupted runs have left, before anything
+// else is changed.
+func (w *Writer) recover() error {
+	left := w.Tree.Left
+	if left != "" && left != failedNote {
+		w.Report.Warnf("%s did not come to its end; what it has left is cleaned up", left)
+	}
+	unfinished := install.Unfinished(w.Machine.Tree)
+	if unfinished {
+		if err := w.recoverJournal(); err != nil {
+			return fmt.Errorf("an interrupted run could not be cleaned up: %w", err)
+		}
+	}
+	pending := w.Tree.Pending()
+	for _, t := range pending {
+		w.Stale(t)
+	}
+	if left != "" || unfinished || len(pending) > 0 {
+		w.sweep(pending)
+	}
+	return nil
+}
+
+// recoverJournal finishes or undoes an interrupted change of modules. A journal
+// that says nothing that can be done is set aside: what it was about is found
+// out by comparing what is installed with what is on record, as after any
+// damage.
+func (w *Writer) recoverJournal() error {
+	id, t, err := w.Installer.Recover()
+	switch {
+	case errors.Is(err, install.ErrJournal):
+		aside, asideErr := install.SetAside(w.Tree)
+		if asideErr == nil {
+			w.Report.Warnf("%v; it is kept as %s", err, aside)
+		}
+		return asideErr
+	case err == nil && w.Tree.Active(id.Name, t) == id.Version:
+		w.Tree.ForgetFailure(id, t)
+	}
+	return err
+}
+
+// sweep deletes staged files that nobody will need any more. Before the modules
+// of a kernel change it is marked as pending.
+func (w *Writer) sweep(pending []tree.Target) {
+	swept := w.Tree.Sweep()
+	for _, t := range pending {
+		swept = append(swept, w.Installer.Sweep(t.Kernel)...)
+	}
+	sources, _ := filepath.Glob(filepath.Join(w.Host.Root.SourceTree(), SourceStage+"*"))
+	for _, dir := range sources {
+		if !strings.HasSuffix(dir, ".old") && os.RemoveAll(dir) == nil { // see system.SwapDir
+			swept = append(swept, dir)
+		}
+	}
+	for _, path := range swept {
+		w.Report.Detailf("deleted %s, which an interrupted run has left", path)
+	}
+}
+
+// SourceStage begins the names of sources on their way into the source tree.
+const SourceStage = system.StagePrefix + "source."

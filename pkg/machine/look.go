@@ -1,0 +1,193 @@
+package machine
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"dkms/pkg/build"
+	"dkms/pkg/install"
+	"dkms/pkg/kernel"
+	"dkms/pkg/module"
+	"dkms/pkg/tree"
+)
+
+// The reasons why a build counts no more although it is whole.
+const (
+	HeadersChanged = "the headers of the kernel have changed since it was built"
+	SourcesChanged = "its sources have changed since it was built"
+)
+
+// readInstalled finds out how the installed files stand. It starts no program.
+func (mod *Module) readInstalled() Health {
+	m := mod.Manifest
+	switch {
+	case !mod.Built:
+		return Health{State: Missing, Reason: "not built"}
+	case !mod.Active:
+		return Health{State: Missing, Reason: "not installed"}
+	case mod.ManifestErr != nil:
+		return damaged("", mod.ManifestErr.Error())
+	case m == nil:
+		return mod.readOriginal()
+	case m.Unfinished:
+		return damaged("", "its POST_BUILD did not come to its end")
+	}
+	switch look := mod.look(); {
+	case look.Damaged != "" && look.Why == install.ForAnotherKernel:
+		return Health{State: Foreign, File: look.Damaged, Reason: look.Why}
+	case look.Damaged != "":
+		return damaged(look.Damaged, look.Why)
+	case !m.Fits:
+		for _, f := range m.Installed {
+			if h := mod.fits(f.Path); !h.OK() {
+				return h
+			}
+		}
+	}
+	return mod.current()
+}
+
+// readOriginal finds out how a build of the original stands, which has no
+// record of what was installed: every built module must be for this kernel, and
+// have a copy in the directory of the kernel.
+func (mod *Module) readOriginal() Health {
+	files, err := mod.files()
+	if err != nil {
+		return damaged("", err.Error())
+	}
+	copies := mod.f.scans.get(mod.Kernel, func() install.Copies { return install.FindCopies(mod.f.m.Tree, mod.Kernel) })
+	for _, path := range files {
+		if h := mod.fits(path); !h.OK() {
+			return h
+		}
+		if !copies.Has(path) {
+			return damaged(filepath.Base(path), "is missing in the kernel's directory")
+		}
+	}
+	return Health{State: Ready}
+}
+
+// files are the modules of the build in the dkms tree.
+func (mod *Module) files() ([]string, error) {
+	dir := mod.f.m.Tree.Modules(mod.ID, mod.Target)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var list []string
+	for _, e := range entries {
+		if _, _, ok := module.ParseSuffix(e.Name()); ok {
+			list = append(list, filepath.Join(dir, e.Name()))
+		}
+	}
+	return list, nil
+}
+
+// fits tells whether a file is a module for the kernel.
+func (mod *Module) fits(path string) Health {
+	info, err := module.Read(path)
+	if err != nil {
+		return damaged(path, "is damaged")
+	}
+	if !kernel.MadeFor(mod.Arch, info.Machine, info.Data) {
+		return Health{State: Foreign, File: path, Reason: fmt.Sprintf("was built for %s", info.Machine)}
+	}
+	if info.Release() != mod.Kernel {
+		return Health{State: Foreign, File: path, Reason: fmt.Sprintf("was built for kernel %q", info.Release())}
+	}
+	return Health{State: Ready}
+}
+
+// current tells whether the build is made of what there is now.
+func (mod *Module) current() Health {
+	if why := mod.headersChanged(); why != "" {
+		return Health{State: Outdated, Reason: why}
+	}
+	if mod.sourcesChanged() {
+		return Health{State: Outdated, Reason: SourcesChanged}
+	}
+	return Health{State: Ready}
+}
+
+// Outdated says why the build is out of date, or is empty.
+func (mod *Module) Outdated() string {
+	if mod.Manifest == nil {
+		return ""
+	}
+	return mod.current().Reason
+}
+
+// headersChanged says that the headers of the kernel have changed, under the
+// same release, since the build was made: its symbol versions may not fit any
+// more. Where the headers are gone, the last try to build it again tells.
+func (mod *Module) headersChanged() string {
+	m, k := mod.Manifest, mod.f.kernel(mod.Target)
+	switch {
+	case m.Headers == "" || k.stamp == m.HeadersStamp:
+	case k.stamp.Missing():
+		if f := mod.f.m.Tree.Failure(mod.ID, mod.Target); f != nil && f.Time.After(m.Built) {
+			return f.Outdated
+		}
+	case k.inputs() != m.Headers:
+		return HeadersChanged
+	}
+	return ""
+}
+
+// sourcesChanged tells whether the sources have changed since the build was
+// made. Builds that were made elsewhere or by earlier releases do not say what
+// of.
+func (mod *Module) sourcesChanged() bool {
+	if mod.Manifest.Sources == "" || mod.State != tree.Added {
+		return false
+	}
+	s, err := build.SourcesOf(mod.f.m.Tree, mod.ID, mod.Target, mod.f.etc)
+	if err != nil {
+		return false
+	}
+	if stamp, err := s.Stamp(); err == nil && stamp == mod.Manifest.SourcesStamp {
+		return false
+	}
+	digest, err := s.Digest()
+	return err == nil && digest != mod.Manifest.Sources
+}
+
+// readBuild finds out how the build in the dkms tree stands.
+func (mod *Module) readBuild() Health {
+	switch m := mod.Manifest; {
+	case !mod.Built:
+		return Health{State: Missing, Reason: "not built"}
+	case mod.ManifestErr != nil:
+		return damaged("", mod.ManifestErr.Error())
+	case m == nil:
+		return mod.readable()
+	case m.Unfinished:
+		return damaged("", "its POST_BUILD did not come to its end")
+	default:
+		if file, why := install.Altered(mod.f.m.Tree, m); file != "" {
+			return damaged(file, why)
+		}
+		if !m.Fits {
+			if h := mod.readable(); !h.OK() {
+				return h
+			}
+		}
+		return mod.current()
+	}
+}
+
+// readable tells whether every module of the build can be read and is for the
+// kernel.
+func (mod *Module) readable() Health {
+	files, err := mod.files()
+	if err != nil {
+		return damaged("", err.Error())
+	}
+	for _, path := range files {
+		if h := mod.fits(path); !h.OK() {
+			return h
+		}
+	}
+	return Health{State: Ready}
+}

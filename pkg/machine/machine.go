@@ -1,0 +1,230 @@
+// Package machine is the one truth about a system: its kernels, its modules,
+// how each of them stands, and who may change them.
+//
+// It guarantees that everybody who asks whether a module is all right gets the
+// answer of the same [Health], that [Facts] are read once and never change, and
+// that only [Machine.Lock] gives what can write.
+package machine
+
+import (
+	"context"
+	"maps"
+	"strconv"
+	"sync"
+	"time"
+
+	"dkms/pkg/build"
+	"dkms/pkg/conf"
+	"dkms/pkg/exit"
+	"dkms/pkg/kernel"
+	"dkms/pkg/report"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+)
+
+// Settings are what the command line sets for the whole run.
+type Settings struct {
+	// State, Source and Install replace the trees.
+	State, Source, Install string
+	// Jobs is -j; nil leaves it to framework.conf and the CPUs.
+	Jobs *int
+	// Headers and Config are --kernelsourcedir and --config.
+	Headers, Config string
+	// Directives are NAME=VALUE for every dkms.conf.
+	Directives []string
+	// Symlink is --symlink-modules.
+	Symlink bool
+	// LockWait bounds the wait for another run that changes modules; 0 is
+	// without limit, for somebody who can interrupt it.
+	LockWait time.Duration
+}
+
+// Patience is how long hooks and the boot service wait for another run: longer
+// than the longest build takes on a usual machine.
+const Patience = time.Hour
+
+// Subject is a module version and a kernel.
+type Subject struct {
+	tree.ID
+	tree.Target
+}
+
+// Machine is one system or image. Nothing in it writes.
+type Machine struct {
+	Host      system.Host
+	Report    *report.Reporter
+	Run       *system.Runner
+	Tree      *tree.Tree
+	Framework *conf.Framework
+	// Distribution is what os-release likens the system to.
+	Distribution string
+	Settings     Settings
+
+	reader *conf.Reader
+
+	mu      sync.Mutex
+	kernels map[tree.Target]*kernel.Kernel
+}
+
+// New reads the framework's configuration and returns the machine h.
+func New(ctx context.Context, h system.Host, run *system.Runner, r *report.Reporter, s Settings) (*Machine, error) {
+	distribution, err := conf.Distribution(h.Root)
+	if err != nil {
+		return nil, err
+	}
+	m := &Machine{Host: h, Report: r, Run: run, Distribution: distribution, Settings: s, kernels: map[tree.Target]*kernel.Kernel{}}
+	m.reader = &conf.Reader{Host: h, Run: run, Directives: s.Directives, Distribution: distribution}
+	if m.Framework, err = m.reader.ReadFramework(ctx); err != nil {
+		return nil, err
+	}
+	root := &m.Host.Root
+	root.State = m.treeDir(s.State, m.Framework.DKMSTree)
+	root.Source = m.treeDir(s.Source, m.Framework.SourceTree)
+	root.Install = m.treeDir(s.Install, m.Framework.InstallTree)
+	if s.Jobs != nil { // a dkms.conf may use what make is told
+		m.Framework.ParallelJobs = strconv.Itoa(*s.Jobs)
+	}
+	m.reader.Host, m.reader.Framework = m.Host, m.Framework
+	m.Tree = tree.Open(*root)
+	return m, nil
+}
+
+// treeDir is the directory of a tree: the command line's, which is relative to
+// where the caller stands, or the configuration's.
+func (m *Machine) treeDir(given, configured string) string {
+	if given != "" {
+		return m.Host.Abs(given)
+	}
+	return configured
+}
+
+// Scratch is this machine with an empty dkms tree in dir: what is built there
+// touches nothing else.
+func (m *Machine) Scratch(dir string) *Machine {
+	s := &Machine{Host: m.Host, Report: m.Report, Run: m.Run, Framework: m.Framework, Distribution: m.Distribution, Settings: m.Settings}
+	s.kernels = map[tree.Target]*kernel.Kernel{}
+	s.Host.Root.State = dir
+	s.Tree = tree.Open(s.Host.Root)
+	reader := *m.reader
+	reader.Host = s.Host
+	s.reader = &reader
+	return s
+}
+
+// Kernel describes a target; asking twice reads nothing twice.
+func (m *Machine) Kernel(t tree.Target) *kernel.Kernel {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.kernels[t] == nil {
+		o := kernel.Options{}
+		if m.Settings.Headers != "" {
+			o.Headers = m.Host.Abs(m.Settings.Headers)
+		}
+		if m.Settings.Config != "" {
+			o.Config = m.Host.Abs(m.Settings.Config)
+		}
+		m.kernels[t] = kernel.New(m.Host.Root, t.Kernel, t.Arch, o)
+	}
+	return m.kernels[t]
+}
+
+// CheckHeaders says what keeps modules from being built for a kernel, where
+// they have to be built here.
+func (m *Machine) CheckHeaders(t tree.Target) error {
+	if m.Framework.PrebuiltSource != "" {
+		return nil
+	}
+	return m.Kernel(t).CheckHeaders(m.Distribution)
+}
+
+// ConfFile is the dkms.conf of an added version.
+func (m *Machine) ConfFile(s Subject) string { return m.Tree.Conf(s.ID) }
+
+// Confs reads the configuration of every subject; file says where it is.
+func (m *Machine) Confs(ctx context.Context, subjects []Subject, file func(Subject) string) []conf.Result {
+	if len(subjects) == 0 {
+		return nil
+	}
+	refs := make([]conf.Ref, len(subjects))
+	for i, s := range subjects {
+		refs[i] = conf.Ref{Name: s.Name, Version: s.Version, File: file(s), Target: build.ConfTarget(m.Kernel(s.Target), false)}
+	}
+	return m.reader.Modules(ctx, refs)
+}
+
+// Conf reads the configuration of one subject.
+func (m *Machine) Conf(ctx context.Context, s Subject, file string) (*conf.Module, error) {
+	res := m.Confs(ctx, []Subject{s}, func(Subject) string { return file })[0]
+	return res.Conf, res.Err
+}
+
+// AuthorsReader reads configurations as their author wrote them, without the
+// overrides of this machine. none is a directory that does not exist.
+func (m *Machine) AuthorsReader(none string) *conf.Reader {
+	reader := *m.reader
+	reader.Host.Root.Dir = none
+	return &reader
+}
+
+// PostTransaction is the command that framework.conf names for a kernel.
+func (m *Machine) PostTransaction(ctx context.Context, kernel string) (string, error) {
+	return m.reader.PostTransaction(ctx, kernel)
+}
+
+// Inputs finds out what builds are made from.
+func (m *Machine) Inputs(ctx context.Context) (build.Inputs, error) {
+	environment, err := m.reader.BuildEnvironment(ctx)
+	return build.Inputs{
+		Host: m.Host, Tree: m.Tree, Run: m.Run, Framework: m.Framework, Environment: environment, Directives: m.Directives(),
+	}, err
+}
+
+// Directives are --directive NAME=VALUE as a map.
+func (m *Machine) Directives() map[string]string {
+	return maps.Clone(system.EnvMap(m.Settings.Directives))
+}
+
+// Broken is the error of a version whose sources are lost.
+func (m *Machine) Broken(id tree.ID) error {
+	return exit.Errorf(exit.Broken, "%s is broken: %s does not lead to its sources", id, m.Tree.SourceLink(id)).
+		WithHint("put the sources back to %s and run: dkms add %s\nor forget it: dkms remove %s --all", m.Tree.Sources(id), id, id)
+}
+
+// NotRegistered is the error of a module that the tree does not know.
+func (m *Machine) NotRegistered(word string) error {
+	return exit.Errorf(exit.NotAdded, "%s is not registered with dkms", word).WithHint("dkms status lists what is")
+}
+
+// KernelConfig is how a dkms.conf asks for the configuration of a kernel; nil
+// says that there is none to ask.
+func (m *Machine) KernelConfig(t tree.Target) func(string) string {
+	k := m.Kernel(t)
+	if !k.Config().Found() {
+		return nil
+	}
+	return k.Config().Get
+}
+
+// Excluded is the BUILD_EXCLUSIVE_* that keeps a version from a kernel, with
+// its value, and why it does; both are empty where nothing does.
+func (m *Machine) Excluded(c *conf.Module, t tree.Target) string {
+	excluded, why := c.Excluded(build.ConfTarget(m.Kernel(t), false), m.KernelConfig(t))
+	if !excluded {
+		return ""
+	}
+	return why
+}
+
+// CheckMeantFor is an error where BUILD_EXCLUSIVE_* keeps a version from a
+// kernel.
+func (m *Machine) CheckMeantFor(s Subject, c *conf.Module) error {
+	if why := m.Excluded(c, s.Target); why != "" {
+		return exit.Errorf(exit.Excluded, "%s: not for kernel %s: %s", s.ID, s.Kernel, why)
+	}
+	return nil
+}
+
+// Records are the modules of a version that are meant for a kernel.
+func (m *Machine) Records(c *conf.Module, t tree.Target) []conf.Record {
+	return c.Active(build.ConfTarget(m.Kernel(t), false), m.KernelConfig(t))
+}

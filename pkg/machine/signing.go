@@ -1,0 +1,160 @@
+package machine
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"dkms/pkg/conf"
+	"dkms/pkg/exit"
+	"dkms/pkg/module"
+	"dkms/pkg/sign"
+	"dkms/pkg/tree"
+)
+
+// Signing is what framework.conf says about signing for a kernel.
+func (m *Machine) Signing(ctx context.Context, kernel string) (*conf.Framework, error) {
+	return m.reader.Signing(ctx, kernel)
+}
+
+// FindPair finds where the key and the certificate for a target are, or would
+// be made.
+func (m *Machine) FindPair(ctx context.Context, t tree.Target, options *conf.Framework) (sign.Pair, error) {
+	k := m.Kernel(t)
+	return sign.Find(sign.Sources{
+		Root: m.Host.Root, Key: options.SigningKey, Cert: options.Certificate, Env: m.Host.Env,
+		Distribution: m.Distribution, KernelSource: k.Headers, ConfigKey: k.Config().Text("CONFIG_MODULE_SIG_KEY"),
+		Portage: sign.Portageq(ctx, m.Run, m.Host.Root),
+	})
+}
+
+// Trust is what this machine thinks of a certificate, which may be nil.
+func (m *Machine) Trust(t tree.Target, cert *x509.Certificate) *sign.Trust {
+	trust, err := sign.Inspect(m.Host.Root, cert, m.Kernel(t).Config().Get)
+	if err != nil {
+		m.Report.Detailf("%v", err)
+	}
+	return trust
+}
+
+// usedKey is a certificate and whether the machine trusts it.
+type usedKey struct {
+	cert    *x509.Certificate
+	trusted bool
+	err     error
+}
+
+// SignaturesRequired tells whether this machine loads signed modules only.
+func (f *Facts) SignaturesRequired(t tree.Target) bool {
+	trust, _ := sign.Inspect(f.m.Host.Root, nil, f.m.Kernel(t).Config().Get)
+	return trust.Enforced()
+}
+
+// key is the certificate in use for a target.
+func (f *Facts) key(ctx context.Context, t tree.Target) usedKey {
+	return f.keys.get(t, func() usedKey {
+		pair, cert, err := f.m.Certificate(ctx, t)
+		if err == nil && cert == nil {
+			_, err = sign.ReadCertificate(pair.CertPath)
+		}
+		if err != nil {
+			return usedKey{err: err}
+		}
+		return usedKey{cert: cert, trusted: f.m.Trust(t, cert).Trusted()}
+	})
+}
+
+// originKey is the certificate that an imported build came with.
+func (f *Facts) originKey(mod *Module) usedKey {
+	if mod.Manifest == nil || mod.Manifest.Origin == nil {
+		return usedKey{}
+	}
+	cert, err := x509.ParseCertificate(mod.Manifest.Certificate)
+	if err != nil {
+		return usedKey{}
+	}
+	return usedKey{cert: cert, trusted: f.m.Trust(mod.Target, cert).Trusted()}
+}
+
+// Signature tells whether a machine that loads signed modules only will load
+// the installed files of a module.
+func (f *Facts) Signature(ctx context.Context, mod *Module) Health {
+	key, origin := f.key(ctx, mod.Target), f.originKey(mod)
+	for _, path := range mod.signedFiles() {
+		if h := signature(mod, path, key, origin); !h.OK() {
+			return h
+		}
+	}
+	return Health{State: Ready}
+}
+
+func signature(mod *Module, path string, key, origin usedKey) Health {
+	info, err := module.Read(path)
+	file := filepath.Base(path)
+	h := Health{File: file, Hint: "dkms sign " + mod.ID.String()}
+	switch {
+	case err != nil:
+		return damaged(path, err.Error())
+	case info.Signature == nil || info.Signature.PKCS7 == nil:
+		h.State, h.Reason = Unsigned, "is not signed, and this machine requires that"
+	case origin.trusted && origin.signed(path, info):
+		return Health{State: Ready}
+	case key.err != nil:
+		return Health{State: Untrusted, Reason: key.err.Error(), Hint: exit.Hint(key.err)}
+	case !key.trusted:
+		h.State, h.Reason = Untrusted, fmt.Sprintf("is signed by %q, which this machine does not trust", info.Signature.Signer)
+		h.Hint = "dkms mok enroll"
+	case !key.signed(path, info):
+		h.State, h.Reason = Untrusted, fmt.Sprintf("is signed by %q, and not with the key that this machine trusts", info.Signature.Signer)
+	default:
+		return Health{State: Ready}
+	}
+	return h
+}
+
+// signedFiles are the installed files of a build. What the original installed
+// is not on record, but is a copy of what it built.
+func (mod *Module) signedFiles() []string {
+	var files []string
+	if mod.Manifest != nil && len(mod.Manifest.Installed) > 0 {
+		for _, f := range mod.Manifest.Installed {
+			files = append(files, f.Path)
+		}
+		return files
+	}
+	files, err := mod.files()
+	if os.IsNotExist(err) {
+		return nil
+	}
+	return files
+}
+
+// signed verifies the signature of a file with the certificate.
+func (k usedKey) signed(path string, info *module.Info) bool {
+	data, err := module.Load(path)
+	if err != nil {
+		return false
+	}
+	payload, _, ok := module.CutSignature(data)
+	return ok && sign.Verify(info.Signature.PKCS7, payload, k.cert) == nil
+}
+
+// Certificate is the certificate in use for a target, nil where there is none
+// yet, and the pair that it belongs to.
+func (m *Machine) Certificate(ctx context.Context, t tree.Target) (sign.Pair, *x509.Certificate, error) {
+	options, err := m.Signing(ctx, t.Kernel)
+	if err != nil {
+		return sign.Pair{}, nil, err
+	}
+	pair, err := m.FindPair(ctx, t, options)
+	if err != nil {
+		return pair, nil, err
+	}
+	if _, have := pair.Exists(); !have {
+		return pair, nil, nil
+	}
+	cert, err := sign.ReadCertificate(pair.CertPath)
+	return pair, cert, err
+}

@@ -1,0 +1,151 @@
+package machine
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/kernel"
+	"dkms/pkg/tree"
+)
+
+// Choice is -k and -a, in order; a kernel may carry its architecture behind a
+// slash.
+type Choice struct{ Kernels, Arches []string }
+
+// Any tells whether nothing was chosen.
+func (c Choice) Any() bool { return len(c.Kernels)+len(c.Arches) == 0 }
+
+// Check refuses what no verb can do anything with.
+func (c Choice) Check(all bool) error {
+	switch {
+	case len(c.Arches) > 1 && len(c.Arches) != len(c.Kernels):
+		return exit.Errorf(exit.Usage, "%d architectures were given for %d kernels", len(c.Arches), len(c.Kernels)).
+			WithHint("-a is given once, or once for every -k")
+	case len(c.Kernels) > 0 && all:
+		return exit.Errorf(exit.BadOption, "-k and --all exclude each other").
+			WithHint("-k names kernels, --all means every kernel that the module is built for")
+	case len(c.Arches) > 0 && all:
+		return exit.Errorf(exit.ArchWithAll, "-a and --all exclude each other").
+			WithHint("--all means every kernel and architecture that the module is built for")
+	}
+	return nil
+}
+
+// CheckNotEmpty refuses kernels and architectures that are empty words.
+func (c Choice) CheckNotEmpty() error {
+	for _, k := range slices.Concat(c.Kernels, c.Arches) {
+		if strings.Trim(k, " ") == "" {
+			return exit.Errorf(exit.EmptyTarget, "an empty kernel release or architecture was given").
+				WithHint("-k RELEASE or -k RELEASE/ARCH, as in /lib/modules")
+		}
+	}
+	return nil
+}
+
+// Targets are the kernels of a choice or, where it names none, those that
+// discover finds.
+func (m *Machine) Targets(c Choice, discover func() ([]string, error)) ([]tree.Target, error) {
+	var list []tree.Target
+	for i, k := range c.Kernels {
+		release, arch, _ := strings.Cut(k, "/")
+		switch {
+		case arch != "":
+		case len(c.Arches) == 1:
+			arch = c.Arches[0]
+		case i < len(c.Arches):
+			arch = c.Arches[i]
+		default:
+			arch = m.Host.Machine
+		}
+		list = append(list, tree.Target{Kernel: release, Arch: arch})
+	}
+	if len(c.Kernels) == 0 {
+		releases, err := discover()
+		if err != nil {
+			return nil, err
+		}
+		arch := m.Host.Machine
+		if len(c.Arches) > 0 {
+			arch = c.Arches[0]
+		}
+		for _, r := range releases {
+			list = append(list, tree.Target{Kernel: r, Arch: arch})
+		}
+	}
+	for i, t := range list {
+		if err := t.Check(); err != nil {
+			return nil, err
+		}
+		list[i].Arch = kernel.Arch(t.Arch, m.Host.Machine)
+	}
+	return list, nil
+}
+
+// Discover finds the kernels to build for when none was named, and says so
+// where the choice is not the obvious one.
+func (m *Machine) Discover() ([]string, error) {
+	releases, why, err := kernel.Select(m.Host)
+	if why != "" {
+		m.Report.Progressf("%s", why)
+	}
+	return releases, err
+}
+
+// Running is the running kernel, for verbs that take something away: those
+// never guess.
+func (m *Machine) Running() ([]string, error) { return []string{m.Host.Release}, nil }
+
+// AnyTarget is a kernel to read a dkms.conf for where the choice matters
+// little: the first that was named, or the running one.
+func (m *Machine) AnyTarget(c Choice) (tree.Target, error) {
+	list, err := m.Targets(c, m.Running)
+	if err != nil {
+		return tree.Target{}, err
+	}
+	return list[0], nil
+}
+
+// Filters are the kernels and architectures that a question is limited to; an
+// empty part means any.
+func (c Choice) Filters() []tree.Target {
+	var list []tree.Target
+	for i := range max(len(c.Kernels), len(c.Arches)) {
+		var t tree.Target
+		if i < len(c.Kernels) {
+			t.Kernel, t.Arch, _ = strings.Cut(c.Kernels[i], "/")
+		}
+		switch {
+		case t.Arch != "":
+		case len(c.Arches) == 1:
+			t.Arch = c.Arches[0]
+		case i < len(c.Arches):
+			t.Arch = c.Arches[i]
+		}
+		list = append(list, t)
+	}
+	return list
+}
+
+// MatchesTarget tells whether a target is one of a filter's.
+func MatchesTarget(filter, t tree.Target) bool {
+	return Matches(filter.Kernel, t.Kernel) && (Matches(filter.Arch, t.Arch) || kernel.SameArch(filter.Arch, t.Arch))
+}
+
+// Matches applies a shell pattern; an empty one fits everything.
+func Matches(pattern, s string) bool {
+	if pattern == "" || pattern == s {
+		return true
+	}
+	ok, err := filepath.Match(pattern, s)
+	return err == nil && ok
+}
+
+// KernelArg is a target as -k takes it.
+func (m *Machine) KernelArg(t tree.Target) string {
+	if t.Arch == m.Host.Machine {
+		return t.Kernel
+	}
+	return t.Kernel + "/" + t.Arch
+}

@@ -1,0 +1,304 @@
+package machine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"dkms/pkg/build"
+	"dkms/pkg/conf"
+	"dkms/pkg/exit"
+	"dkms/pkg/plan"
+	"dkms/pkg/tree"
+)
+
+// Verdict is how a package stands for a kernel: the version that counts there,
+// and its health.
+type Verdict struct {
+	tree.ID
+	Health
+}
+
+// Subjects are versions as a plan wants to know them: a build or an
+// installation that is not as it should be does not count.
+func (f *Facts) Subjects(id tree.ID, targets []tree.Target) []plan.Subject {
+	list := make([]plan.Subject, len(targets))
+	for i, t := range targets {
+		list[i] = f.subject(Subject{id, t})
+	}
+	return list
+}
+
+func (f *Facts) subject(s Subject) plan.Subject {
+	mod := f.Module(s)
+	p := plan.Subject{ID: s.ID, Target: s.Target, Built: mod.Built, Installed: mod.Active}
+	if h := mod.Installed(); mod.Active && !h.OK() {
+		p.Unsound = h.stepReason()
+	}
+	if mod.Built && (!mod.Active || p.Unsound != "") {
+		if h := mod.Build(); !h.OK() {
+			p.Stale = h.stepReason()
+		}
+	}
+	if !p.Installed || p.Unsound != "" {
+		p.Dependents = f.dependents(s)
+	}
+	return p
+}
+
+// stepReason says why a step is planned.
+func (h Health) stepReason() string {
+	if h.State == Outdated {
+		return h.Reason
+	}
+	return h.Why()
+}
+
+// Forced adds to a subject what --force asks for: the build is looked at even
+// where the installation is sound.
+func (f *Facts) Forced(list []plan.Subject) []plan.Subject {
+	for i, p := range list {
+		mod := f.Module(Subject{p.ID, p.Target})
+		if h := mod.Build(); p.Built && !h.OK() {
+			list[i].Stale = h.stepReason()
+		}
+	}
+	return list
+}
+
+// dependents are the versions that were built against another version of a
+// package and want to be built again with this one.
+func (f *Facts) dependents(s Subject) []plan.Dependent {
+	var list []plan.Dependent
+	for _, v := range f.Registered() {
+		against := f.m.Tree.RecordedDepend(v.ID, s.Target, s.Name)
+		if against == "" || against == s.Version || v.State != tree.Added {
+			continue
+		}
+		if mod := f.Module(Subject{v.ID, s.Target}); mod.Built {
+			list = append(list, plan.Dependent{ID: v.ID, Against: against, Installed: mod.Active})
+		}
+	}
+	return list
+}
+
+// PlanAutoinstall plans what is missing for some kernels. force tries again what
+// failed before. The configurations that are needed are read in one go.
+func (f *Facts) PlanAutoinstall(ctx context.Context, targets []tree.Target, force bool) *plan.Plan {
+	choices := f.choices(ctx, targets)
+	whole := &plan.Plan{}
+	for _, t := range targets {
+		var candidates []plan.Candidate
+		for _, s := range choices[t] {
+			candidates = append(candidates, f.candidate(ctx, s, force))
+		}
+		whole.Append(plan.ForAutoinstall(candidates, f.m.CheckHeaders(t)))
+	}
+	return whole
+}
+
+// choices are the versions that count for each kernel, in the order of the tree:
+// the newest of a package and, where that is not meant for the kernel, the
+// newest older one that is.
+func (f *Facts) choices(ctx context.Context, targets []tree.Target) map[tree.Target][]Subject {
+	var open []Subject
+	for _, p := range f.Packages() {
+		for _, t := range targets {
+			if id, ok := p.Newest(); ok && !f.Module(Subject{id, t}).Installed().OK() {
+				open = append(open, Subject{id, t})
+			}
+		}
+	}
+	f.Confs(ctx, open)
+	list := map[tree.Target][]Subject{}
+	for _, p := range f.Packages() {
+		for _, t := range targets {
+			list[t] = append(list[t], f.choose(ctx, p.Usable(), t)...)
+		}
+	}
+	return list
+}
+
+// choose picks the version of a package that counts for a kernel. The versions
+// that are not meant for it come first, if there is another one that is.
+func (f *Facts) choose(ctx context.Context, ids []tree.ID, t tree.Target) []Subject {
+	var passed []Subject
+	for _, id := range ids {
+		s := Subject{id, t}
+		passed = append(passed, s)
+		if f.Module(s).Installed().OK() || f.excluded(ctx, s) == "" {
+			return passed
+		}
+	}
+	return passed[:min(1, len(passed))]
+}
+
+// excluded is the directive that keeps a version from a kernel, or "".
+func (f *Facts) excluded(ctx context.Context, s Subject) string {
+	res := f.Conf(ctx, s)
+	if res.Err != nil {
+		return ""
+	}
+	return f.m.Excluded(res.Conf, s.Target)
+}
+
+// Conf is the configuration of one subject.
+func (f *Facts) Conf(ctx context.Context, s Subject) conf.Result {
+	return f.Confs(ctx, []Subject{s})[s]
+}
+
+func (f *Facts) candidate(ctx context.Context, s Subject, force bool) plan.Candidate {
+	c := plan.Candidate{Subject: f.subject(s)}
+	if c.Installed && c.Unsound == "" {
+		return c
+	}
+	res := f.Conf(ctx, s)
+	if res.Err != nil {
+		c.Err = withID(s.ID, res.Err)
+		return c
+	}
+	c.Wanted = res.Conf.Autoinstall
+	c.Excluded = f.m.Excluded(res.Conf, s.Target)
+	for _, d := range res.Conf.BuildDepends {
+		c.Depends = append(c.Depends, strings.Fields(d)...)
+	}
+	usable := c.Built && c.Stale == ""
+	if usable || !c.Wanted || c.Excluded != "" || force || f.m.Framework.PrebuiltSource != "" {
+		return c // with a prebuilt_source a module need not be built here
+	}
+	if failure := f.m.TriedBefore(ctx, s, res.Conf); failure != nil {
+		c.Err = notAgain(s, failure)
+	}
+	return c
+}
+
+// TriedBefore is the failure of an earlier build from the same inputs, or nil:
+// what did not compile yesterday does not today.
+func (m *Machine) TriedBefore(ctx context.Context, s Subject, c *conf.Module) *tree.Failure {
+	f := m.Tree.Failure(s.ID, s.Target)
+	if f == nil || f.Fingerprint == "" {
+		return nil
+	}
+	in, err := m.Inputs(ctx)
+	if err != nil {
+		return nil
+	}
+	now, err := in.Fingerprint(build.Job{ID: s.ID, Kernel: m.Kernel(s.Target), Conf: c})
+	if err != nil || now != f.Fingerprint {
+		return nil
+	}
+	return f
+}
+
+// NotAgain is the error of a build that is not tried again, see
+// [Machine.TriedBefore].
+func (m *Machine) NotAgain(s Subject, f *tree.Failure) error { return notAgain(s, f) }
+
+// OnRecord tells whether an error is a failure that is on record already.
+func OnRecord(err error) bool {
+	_, ok := errors.AsType[*known](err)
+	return ok
+}
+
+// Verdicts are how all packages stand for a kernel, the broken ones first.
+func (f *Facts) Verdicts(ctx context.Context, t tree.Target) []Verdict {
+	var list []Verdict
+	for _, id := range f.Broken() {
+		err := f.m.Broken(id)
+		list = append(list, Verdict{id, Health{State: BrokenSource, Reason: err.Error(), Hint: exit.Hint(err)}})
+	}
+	p := f.PlanAutoinstall(ctx, []tree.Target{t}, false)
+	required := f.SignaturesRequired(t)
+	for _, n := range p.Notes {
+		list = append(list, f.settled(ctx, n, required))
+	}
+	for _, s := range p.Steps {
+		if s.Kind == plan.Install {
+			list = append(list, f.unsettled(ctx, s, required))
+		}
+	}
+	return f.oneEach(list, t)
+}
+
+// oneEach leaves out a version that is not meant for the kernel where another
+// version of its package is.
+func (f *Facts) oneEach(list []Verdict, t tree.Target) []Verdict {
+	return slices.DeleteFunc(list, func(v Verdict) bool {
+		return v.State == Excluded && slices.ContainsFunc(list, func(o Verdict) bool {
+			return o.Name == v.Name && o.ID != v.ID && o.State != Excluded && o.State != BrokenSource
+		})
+	})
+}
+
+// settled is the verdict on what needs no step, or can have none.
+func (f *Facts) settled(ctx context.Context, n plan.Note, required bool) Verdict {
+	v := Verdict{ID: n.ID}
+	switch n.Outcome {
+	case plan.Ready:
+		v.Health = Health{State: Ready}
+		if required {
+			v.Health = f.Signature(ctx, f.Module(Subject{n.ID, n.Target}))
+		}
+		return v
+	case plan.Skipped:
+		v.State, v.Reason = Excluded, n.Reason
+		return v
+	case plan.Unwanted:
+		v.State, v.Reason = Unwanted, n.Reason
+		return v
+	case plan.Deferred:
+		v.State, v.Reason = Waiting, n.Reason
+	default:
+		v.Health = failed(n.Err)
+	}
+	return f.orOlder(ctx, v, Subject{n.ID, n.Target}, required)
+}
+
+// unsettled is the verdict on a module that autoinstall would install.
+func (f *Facts) unsettled(ctx context.Context, s plan.Step, required bool) Verdict {
+	mod := f.Module(Subject{s.ID, s.Target})
+	v := Verdict{ID: s.ID, Health: Health{State: Missing, Reason: s.Reason}}
+	switch failure := f.m.Tree.Failure(s.ID, s.Target); {
+	case mod.Active && !mod.Installed().OK():
+		v.Health = mod.Installed()
+	case mod.Active: // to be built again with another version of what it builds on
+		v.Health = Health{State: Outdated, Reason: s.Reason}
+	case failure != nil:
+		v.Health = Health{State: Failed, Reason: failure.Message, Hint: failure.Hint}
+	}
+	if v.Hint == "" {
+		v.Hint = "dkms autoinstall -k " + f.m.KernelArg(s.Target)
+	}
+	return f.orOlder(ctx, v, mod.Subject, required)
+}
+
+// orOlder is the verdict on a package whose newest version is not there: an
+// older version that is installed and sound serves the kernel.
+func (f *Facts) orOlder(ctx context.Context, v Verdict, s Subject, required bool) Verdict {
+	active := f.m.Tree.Active(s.Name, s.Target)
+	if active == "" || active == s.Version {
+		return v
+	}
+	older := f.Module(Subject{tree.ID{Name: s.Name, Version: active}, s.Target})
+	h := older.Installed()
+	if h.OK() && required {
+		h = f.Signature(ctx, older)
+	}
+	if !h.OK() {
+		return v
+	}
+	what := "is not installed"
+	switch v.State {
+	case Failed:
+		what = "does not build"
+	case Waiting:
+		what = "waits"
+	}
+	reason := fmt.Sprintf("%s %s", s.ID.Version, what)
+	if v.Reason != "" && v.Reason != "not installed" {
+		reason += ": " + v.Reason
+	}
+	return Verdict{older.ID, Health{State: Ready, Reason: reason, Hint: v.Hint}}
+}

@@ -1,0 +1,123 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/machine"
+	"dkms/pkg/plan"
+	"dkms/pkg/report"
+	"dkms/pkg/tree"
+)
+
+// Autoinstall installs what is missing for a kernel. It looks before it locks:
+// with nothing to do, nothing is written and no program is started. hook says
+// that the kernel is being installed.
+func Autoinstall(ctx context.Context, m *machine.Machine, choice machine.Choice, o Options, hook bool) (code exit.Code, err error) {
+	if switchedOff(m) {
+		return exit.OK, nil
+	}
+	name := "autoinstall"
+	if hook {
+		name = "kernel_postinst"
+	}
+	targets, err := autoinstallTargets(m, name, choice)
+	if err != nil {
+		return 0, err
+	}
+	facts, err := m.Facts()
+	if err != nil || facts.Idle(targets) {
+		return exit.OK, err
+	}
+	err = transact(ctx, m, name, o, func(w *machine.Writer) error {
+		code, err = autoinstall(ctx, m, w, targets, o, job{background: true, source: prebuiltSource(m, o, false), kernelInstall: hook, command: true})
+		return err
+	})
+	return code, err
+}
+
+// autoinstallTargets are the kernels of a run: the one that is named or, for a
+// run that names none, those that are found.
+func autoinstallTargets(m *machine.Machine, name string, choice machine.Choice) ([]tree.Target, error) {
+	if len(choice.Kernels) > 1 || len(choice.Kernels) == 0 && name != "autoinstall" {
+		return nil, exit.Errorf(exit.KernelCount, "%s takes exactly one kernel", name).WithHint("dkms %s -k RELEASE", name)
+	}
+	return m.Targets(choice, m.Discover)
+}
+
+// autoinstall installs what is missing for some kernels.
+func autoinstall(ctx context.Context, m *machine.Machine, w *machine.Writer, targets []tree.Target, o Options, j job) (exit.Code, error) {
+	facts, err := m.Facts()
+	if err != nil {
+		return 0, err
+	}
+	for _, t := range targets {
+		if why := facts.Index(t); why != "" && w != nil {
+			m.Report.Progressf("%s: depmod is run again", why)
+			w.Stale(t)
+		}
+	}
+	j.plan = facts.PlanAutoinstall(ctx, targets, o.Force)
+	j.confs = facts.KnownConfs()
+	for _, id := range facts.Broken() {
+		err := m.Broken(id)
+		m.Report.Emit(report.Event{Kind: report.Failure, Module: id.String(), Text: err.Error(), Err: err})
+	}
+	x, err := carryOut(ctx, m, w, o, j)
+	if err != nil {
+		return 0, err
+	}
+	return x.summary(targets), nil
+}
+
+// summary prints how every package fared, a line for each outcome, and gives
+// the exit status: 11 when anything failed or, when all that failed is for
+// want of headers, 21.
+func (x *executor) summary(targets []tree.Target) exit.Code {
+	headersOnly, failed := true, false
+	for _, t := range targets {
+		lists := map[plan.Outcome][]string{}
+		for _, s := range x.order {
+			if s.Target != t {
+				continue
+			}
+			res := x.results[s]
+			word := s.ID.String()
+			if res.outcome == plan.Failed {
+				failed = true
+				headersOnly = headersOnly && exit.Status(res.err) == exit.NoHeaders
+				word = fmt.Sprintf("%s (%d)", s.ID, exit.Status(res.err))
+			}
+			lists[res.outcome] = append(lists[res.outcome], word)
+		}
+		x.summaryLines(t, lists)
+	}
+	switch {
+	case !failed:
+		return exit.OK
+	case headersOnly:
+		return exit.NoHeaders
+	}
+	return exit.SomeFailed
+}
+
+func (x *executor) summaryLines(t tree.Target, lists map[plan.Outcome][]string) {
+	for _, l := range []struct {
+		outcome plan.Outcome
+		text    string
+		kind    report.Kind
+	}{
+		{plan.Ready, "was installed before", report.Detail},
+		{plan.Changed, "installed", report.Progress},
+		{plan.Skipped, "skipped, not for this kernel", report.Progress},
+		{plan.Deferred, "waiting for modules that are not registered yet", report.Progress},
+		{plan.Failed, "failed", report.Failure},
+	} {
+		if len(lists[l.outcome]) > 0 {
+			x.w.Report.Emit(report.Event{Kind: l.kind, Kernel: t.Kernel, Arch: t.Arch,
+				Text: fmt.Sprintf("kernel %s: %s: %s", t.Kernel, l.text, strings.Join(lists[l.outcome], ", "))})
+		}
+	}
+}

@@ -1,0 +1,310 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"dkms/pkg/build"
+	"dkms/pkg/conf"
+	"dkms/pkg/exit"
+	"dkms/pkg/machine"
+	"dkms/pkg/plan"
+	"dkms/pkg/report"
+	"dkms/pkg/system"
+)
+
+// builds are the builds of a run. They are started as soon as what they need
+// is there and a job is free, in the order of the plan; what they have to say
+// to people, and what is done with them, waits for their turn.
+type builds struct {
+	pool *build.Pool
+	// common is what they share, found out when the first one is to start.
+	common  func() (*build.Builder, error)
+	under   map[int]*underway
+	running sync.WaitGroup
+}
+
+// underway is a build that has been started.
+type underway struct {
+	turn    func(mend func(report.Event) report.Event) // people are told of the build
+	done    chan struct{}
+	err     error
+	elapsed time.Duration
+	// changed says that there is a new build in the tree, here that it was made
+	// here.
+	changed, here bool
+}
+
+// newBuilds makes room for the builds of a plan.
+func (x *executor) newBuilds(ctx context.Context) *builds {
+	n := 0
+	for _, s := range x.plan.Steps {
+		if s.Kind == plan.Build {
+			n++
+		}
+	}
+	b := &builds{pool: build.NewPool(x.w.Framework.Jobs(x.w.Host), x.w.Host.CPUs, n > 1), under: map[int]*underway{}}
+	b.common = sync.OnceValues(func() (*build.Builder, error) {
+		in, err := x.w.Inputs(ctx)
+		if err != nil {
+			return nil, err
+		}
+		common := &build.Builder{
+			Inputs: in, Tree: x.w.Tree, Report: x.w.Report, Pool: b.pool,
+			Idle: x.w.Framework.IdleBuilds && x.background, Rehearsal: x.scratch,
+		}
+		common.Confine, err = confinement(ctx, x.w.Machine)
+		return common, err
+	})
+	return b
+}
+
+// end waits for what still runs.
+func (b *builds) end() {
+	b.running.Wait()
+	b.pool.Close()
+}
+
+// startBuilds starts the builds that need nothing any more that is still to be
+// done; now is the step whose turn it is.
+func (x *executor) startBuilds(ctx context.Context, now int) {
+	for i := now; i < len(x.plan.Steps); i++ {
+		s := x.plan.Steps[i]
+		ready := !slices.ContainsFunc(s.Needs, func(n int) bool { return n >= now || x.failed[n] })
+		if s.Kind == plan.Build && ready && x.builds.under[i] == nil && !x.mustWait(now, i) {
+			x.builds.under[i] = x.startBuild(ctx, s)
+		}
+	}
+}
+
+// mustWait tells whether the build of step i has to wait for its turn: the
+// hooks of a package that is not isolated are to run in the order of the plan.
+func (x *executor) mustWait(now, i int) bool {
+	s := x.plan.Steps[i]
+	if !slices.ContainsFunc(x.plan.Steps[now:i], func(before plan.Step) bool { return before.ID == s.ID }) {
+		return false
+	}
+	c := x.confs[machine.Subject{ID: s.ID, Target: s.Target}].Conf
+	common, err := x.builds.common()
+	return err != nil || common.Confine == nil || c == nil || c.NoSandbox
+}
+
+// startBuild starts a build, or finds out beside the others that none is needed.
+func (x *executor) startBuild(ctx context.Context, s plan.Step) *underway {
+	ahead, turn := x.w.Report.Ahead()
+	u := &underway{turn: turn, done: make(chan struct{})}
+	sub := machine.Subject{ID: s.ID, Target: s.Target}
+	seat := x.builds.pool.Queue()
+	x.builds.running.Go(func() {
+		defer close(u.done)
+		u.err = x.obtain(ctx, s, sub, u, ahead, seat)
+		if u.err != nil && ctx.Err() == nil {
+			u.err = x.locate(sub, u.err)
+			x.failure(ahead, sub, "build", u.err)
+		}
+	})
+	return u
+}
+
+// obtain sees to it that there is a build: from somewhere else, or by making it.
+func (x *executor) obtain(ctx context.Context, s plan.Step, sub machine.Subject, u *underway, to *report.Reporter, turn *build.Turn) error {
+	defer turn.Leave()
+	done, err := x.w.Tree.Building(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if x.meanwhile(s, sub) {
+		return nil
+	}
+	x.sayAgain(s, to)
+	c, err := x.conf(sub)
+	if err != nil {
+		return err
+	}
+	if err := x.w.CheckMeantFor(sub, c); err != nil {
+		return err
+	}
+	if x.source != nil {
+		if err := x.checkDepends(sub, c, to); err != nil {
+			return err
+		}
+		if u.changed, err = x.source.Take(ctx, x.w, sub, c, to); u.changed || err != nil {
+			return err
+		}
+	} else if !x.scratch {
+		x.w.Tree.ForgetAnswer(sub.ID, sub.Target) // which was about another build
+	}
+	return x.make(ctx, sub, c, u, to, turn)
+}
+
+// sayAgain says why a build that is there is made again. That a file of it is
+// damaged is a warning.
+func (x *executor) sayAgain(s plan.Step, to *report.Reporter) {
+	if !s.Replaces || s.Reason == plan.Forced {
+		return
+	}
+	say := to.Warnf
+	if outdated(s) != "" || strings.HasPrefix(s.Reason, plan.BuiltAgainst) {
+		say = to.Progressf
+	}
+	say("%s: %s: building it again", s.ID, s.Reason)
+}
+
+// make builds a subject here.
+func (x *executor) make(ctx context.Context, sub machine.Subject, c *conf.Module, u *underway, to *report.Reporter, turn *build.Turn) error {
+	k := x.w.Kernel(sub.Target)
+	if err := k.CheckHeaders(x.w.Distribution); err != nil {
+		return exit.Errorf(exit.Status(err), "%w", fmt.Errorf("%s: %w", sub.ID, err)).WithHint("%s", exit.Hint(err))
+	}
+	if err := x.checkDepends(sub, c, to); err != nil {
+		return err
+	}
+	if !x.scratch {
+		passOn(to, c)
+	}
+	job := build.Job{ID: sub.ID, Kernel: k, Conf: c, Turn: turn}
+	var err error
+	if !x.scratch {
+		if job.Signer, err = x.signer(ctx, sub.Target); err != nil {
+			return fmt.Errorf("%s: %w", sub.ID, err)
+		}
+	}
+	common, err := x.builds.common()
+	if err != nil {
+		return err
+	}
+	b := *common
+	b.Report = to
+	u.here = true
+	if err := x.runBuild(ctx, sub, &b, job, u); err != nil {
+		return err
+	}
+	u.changed = true
+	x.done(to, plan.Step{Kind: plan.Build, ID: sub.ID, Target: sub.Target}, u.elapsed)
+	return nil
+}
+
+func (x *executor) runBuild(ctx context.Context, sub machine.Subject, b *build.Builder, job build.Job, u *underway) error {
+	var start time.Time
+	step, text := "build", fmt.Sprintf("%s: building for %s", sub.ID, sub.Target)
+	if x.scratch {
+		step, text = "rehearse", fmt.Sprintf("%s: rehearsing the build for %s", sub.ID, sub.Target)
+	}
+	ev := report.Event{Kind: report.Progress, Module: sub.ID.String(), Kernel: sub.Kernel, Arch: sub.Arch, Step: step, Text: text}
+	job.Begin = func(log string) {
+		start = x.w.Host.Now()
+		ev.Log = log
+		b.Report.Emit(ev)
+	}
+	_, err := b.Build(ctx, job)
+	if !start.IsZero() {
+		u.elapsed = x.w.Host.Now().Sub(start)
+		ev.Log, ev.Text = "", fmt.Sprintf("%s: waiting for its turn for %s", sub.ID, sub.Target)
+		b.Report.Rest(ev)
+	}
+	return err
+}
+
+// passOn hands on what the reader of a configuration noticed. Deprecated
+// directives were warned of when the version was added, and only its author
+// can do something about them.
+func passOn(to *report.Reporter, c *conf.Module) {
+	for _, d := range c.Deprecated {
+		to.Detailf("%s", d)
+	}
+	for _, w := range c.Warnings {
+		to.Warnf("%s", w)
+	}
+}
+
+// build waits for the build of step i, and records how it went. What is to be
+// said of it was said when it ended.
+func (x *executor) build(i int, sub machine.Subject) (changed bool, err error) {
+	u := x.builds.under[i]
+	<-u.done
+	u.turn(func(e report.Event) report.Event {
+		if e.Kind == report.Failure {
+			e.Err = x.locate(sub, e.Err)
+		}
+		return e
+	})
+	if u.err != nil || !u.here {
+		return u.changed, x.locate(sub, u.err)
+	}
+	x.w.Tree.ForgetFailure(sub.ID, sub.Target)
+	if err := x.w.Tree.RecordDepends(sub.ID, sub.Target, x.dependsToRecord(x.confs[sub].Conf)); err != nil {
+		x.failure(x.w.Report, sub, "build", err)
+		return u.changed, err
+	}
+	return u.changed, nil
+}
+
+// locate has an error name the log of the build where it is now: that of
+// another kernel may have taken its place, and that of a rehearsal is kept
+// elsewhere.
+func (x *executor) locate(sub machine.Subject, err error) error {
+	if x.scratch {
+		return x.keepLog(sub, err)
+	}
+	usual, log := x.w.Tree.ScratchLog(sub.ID), x.failedLog(sub)
+	if hint := exit.Hint(err); log != "" && log != usual && strings.Contains(hint, usual) {
+		return exit.Errorf(exit.Status(err), "%w", err).WithHint("%s", strings.ReplaceAll(hint, usual, log))
+	}
+	return err
+}
+
+// failedLog is the log of the last build for a subject that has failed.
+func (x *executor) failedLog(sub machine.Subject) string {
+	for _, a := range build.Attempts(x.w.Machine.Tree, sub.ID) {
+		if a.Failed && a.Target == sub.Target {
+			return a.Path
+		}
+	}
+	return ""
+}
+
+// confinement is how builds are kept from the rest of the system; nil is not
+// at all.
+func confinement(ctx context.Context, m *machine.Machine) (*build.Confinement, error) {
+	wish := m.Framework.BuildSandbox
+	if wish == "no" || m.Host.UID != 0 {
+		return nil, nil
+	}
+	err := build.Probe(ctx, m.Run)
+	switch {
+	case err == nil:
+		return allowances(m)
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case wish == "require":
+		return nil, exit.Errorf(exit.Usage, "builds cannot be isolated here: %w", err).
+			WithHint("build_sandbox=yes in framework.conf builds all the same")
+	}
+	m.Report.Progressf("builds are not isolated from this system: %v", err)
+	return nil, nil
+}
+
+// allowances are what the admin lets confined builds have.
+func allowances(m *machine.Machine) (*build.Confinement, error) {
+	c := &build.Confinement{}
+	for _, word := range m.Framework.SandboxAllow {
+		switch {
+		case word == "network":
+			c.Network = true
+		case !system.IsDir(word):
+			return nil, exit.Errorf(exit.BadConf, "%s: build_sandbox_allow: %s is not a directory", m.Framework.Where("build_sandbox_allow"), word)
+		default:
+			c.Allow = append(c.Allow, word)
+		}
+	}
+	if l := m.Framework.CompilerLauncher; len(l) > 0 && !c.Network && slices.Contains([]string{"distcc", "icecc"}, filepath.Base(l[0])) {
+		m.Report.Warnf("compiler_launcher=%s compiles on this machine only, for builds have no network; build_sandbox_allow=network gives it to them", l[0])
+	}
+	return c, nil
+}

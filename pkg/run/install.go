@@ -1,0 +1,82 @@
+package run
+
+import (
+	"context"
+	"slices"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/install"
+	"dkms/pkg/machine"
+	"dkms/pkg/plan"
+	"dkms/pkg/tree"
+)
+
+// Build builds a version for some kernels, adding it first where it is not
+// registered.
+func Build(ctx context.Context, m *machine.Machine, n Named, choice machine.Choice, o Options) (exit.Code, error) {
+	return buildOrInstall(ctx, m, "build", n, choice, o, job{}, plan.ForBuild)
+}
+
+// Install installs a version for some kernels, building it first where there is
+// no build that counts.
+func Install(ctx context.Context, m *machine.Machine, n Named, choice machine.Choice, o Options) (exit.Code, error) {
+	return buildOrInstall(ctx, m, "install", n, choice, o, job{source: prebuiltSource(m, o, true), command: true}, plan.ForInstall)
+}
+
+func buildOrInstall(ctx context.Context, m *machine.Machine, name string, n Named, choice machine.Choice, o Options, j job,
+	planFor func([]plan.Subject, plan.Options) *plan.Plan) (code exit.Code, err error) {
+	err = transact(ctx, m, name, o, func(w *machine.Writer) error {
+		v := &verb{m, w, name, choice, o}
+		b, err := v.bring(ctx, n)
+		if err != nil {
+			return err
+		}
+		targets, err := m.Targets(choice, m.Discover)
+		if err != nil {
+			return err
+		}
+		switch m.Tree.State(b.ID) {
+		case tree.Broken:
+			return m.Broken(b.ID)
+		case tree.Absent:
+			if b.announced {
+				break
+			}
+			if err := v.registerFor(ctx, b, n.Conf); err != nil {
+				return err
+			}
+		}
+		subjects, err := v.subjects(b, targets)
+		if err != nil {
+			return err
+		}
+		j.plan = planFor(subjects, plan.Options{Force: o.Force})
+		code, err = named(ctx, m, w, o, j)
+		return err
+	})
+	return code, err
+}
+
+// subjects are the states of a version for some kernels. What does not count
+// although it is there is said.
+func (v *verb) subjects(b brought, targets []tree.Target) ([]plan.Subject, error) {
+	facts, err := v.Facts()
+	if err != nil {
+		return nil, err
+	}
+	list := facts.Subjects(b.ID, targets)
+	if v.Force || v.name == "build" {
+		list = facts.Forced(list)
+	}
+	for i, s := range list {
+		switch h := facts.Module(machine.Subject{ID: s.ID, Target: s.Target}).Build(); {
+		case slices.Contains(b.loaded, s.Target):
+			list[i].Built, list[i].Stale = true, ""
+		case h.Reason == install.Lost && v.name == "install": // DKMS refuses that, too
+			list[i].Stale = ""
+		case s.Unsound != "" && v.name != "build":
+			v.Report.Warnf("%s: %s; it is installed again", s.ID, s.Unsound)
+		}
+	}
+	return list, nil
+}

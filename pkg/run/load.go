@@ -1,0 +1,60 @@
+package run
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dkms/pkg/kernel"
+	"dkms/pkg/module"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+)
+
+// load loads the modules just installed for the running kernel that a device
+// without a driver asks for or that modules-load.d names. Nothing is unloaded
+// and no device changes its driver. A module that cannot be loaded is said,
+// not more: it is installed.
+func (x *executor) load(ctx context.Context) {
+	modaliases := kernel.Driverless(x.w.Host.Root)
+	atBoot := kernel.AtBoot(x.w.Host.Root)
+	var wanted []string
+	for _, s := range x.installed {
+		if s.Kernel != x.w.Host.Release {
+			continue
+		}
+		m, err := x.w.Tree.Manifest(s.ID, s.Target)
+		if err != nil || m == nil {
+			continue
+		}
+		for _, f := range m.Installed {
+			if name, ok := wantedModule(f, modaliases, atBoot); ok {
+				wanted = append(wanted, name)
+			}
+		}
+	}
+	for _, name := range wanted {
+		x.w.Report.Progressf("loading %s", name)
+		if err := x.w.Run.Run(ctx, system.Cmd{Argv: []string{"modprobe", "-b", "--", name}}); err != nil {
+			x.w.Report.Warnf("%s is installed but was not loaded: %v", name, err)
+		}
+	}
+}
+
+func wantedModule(f tree.Installed, modaliases, atBoot []string) (string, bool) {
+	name, _, ok := module.ParseSuffix(filepath.Base(f.Path))
+	if !ok {
+		return "", false
+	}
+	if slices.ContainsFunc(atBoot, func(n string) bool { return sameModule(n, name) }) {
+		return name, true
+	}
+	info, err := module.Read(f.Path)
+	return name, err == nil && kernel.Claims(info.Aliases, modaliases)
+}
+
+// sameModule compares names as the kernel does: dash and underscore are one.
+func sameModule(a, b string) bool {
+	return strings.ReplaceAll(a, "-", "_") == strings.ReplaceAll(b, "-", "_")
+}

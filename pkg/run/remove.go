@@ -1,0 +1,89 @@
+package run
+
+import (
+	"context"
+	"slices"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/machine"
+	"dkms/pkg/plan"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+)
+
+// Uninstall takes a version out of some kernels; all takes it out of every
+// kernel that it is built for.
+func Uninstall(ctx context.Context, m *machine.Machine, id tree.ID, choice machine.Choice, all bool, o Options) (exit.Code, error) {
+	return takeOut(ctx, m, "uninstall", id, choice, all, o, func(s []plan.Subject, _ []tree.Target) *plan.Plan { return plan.ForUninstall(s) })
+}
+
+// Unbuild uninstalls a version and deletes its builds.
+func Unbuild(ctx context.Context, m *machine.Machine, id tree.ID, choice machine.Choice, all bool, o Options) (exit.Code, error) {
+	return takeOut(ctx, m, "unbuild", id, choice, all, o, func(s []plan.Subject, _ []tree.Target) *plan.Plan { return plan.ForUnbuild(s) })
+}
+
+// Remove unbuilds a version and forgets it once no build is left.
+func Remove(ctx context.Context, m *machine.Machine, id tree.ID, choice machine.Choice, all bool, o Options) (exit.Code, error) {
+	return takeOut(ctx, m, "remove", id, choice, all, o, func(s []plan.Subject, targets []tree.Target) *plan.Plan {
+		others := slices.ContainsFunc(buildsOf(m.Tree, id), func(t tree.Target) bool { return !slices.Contains(targets, t) })
+		return plan.ForRemove(id, s, others)
+	})
+}
+
+func takeOut(ctx context.Context, m *machine.Machine, name string, id tree.ID, choice machine.Choice, all bool, o Options,
+	planFor func([]plan.Subject, []tree.Target) *plan.Plan) (code exit.Code, err error) {
+	v := &verb{m, nil, name, choice, o}
+	if id, err = v.id(Named{Name: id.Name, Version: id.Version}); err != nil {
+		return 0, err
+	}
+	err = transact(ctx, m, name, o, func(w *machine.Writer) error {
+		// Whatever the tree holds of a version can be taken out, also when its
+		// sources are lost; the original leaves the reader alone with those.
+		if !system.IsDir(m.Tree.VersionDir(id)) {
+			return m.NotRegistered(id.String())
+		}
+		if name == "remove" && o.SafeUpgrade && upgrading(m, id, o.DryRun) {
+			m.Report.Warnf("%s: not removed: the running transaction has just added it (--rpm_safe_upgrade)", id)
+			return nil
+		}
+		targets, err := takeOutTargets(m, id, choice, all)
+		if err != nil {
+			return err
+		}
+		var subjects []plan.Subject
+		for _, t := range targets {
+			subjects = append(subjects, inTree(m.Tree, id, t))
+		}
+		code, err = named(ctx, m, w, o, job{plan: planFor(subjects, targets), command: true})
+		return err
+	})
+	return code, err
+}
+
+// takeOutTargets are the kernels that a version is taken out of.
+func takeOutTargets(m *machine.Machine, id tree.ID, choice machine.Choice, all bool) ([]tree.Target, error) {
+	if all {
+		return buildsOf(m.Tree, id), nil
+	}
+	return m.Targets(choice, m.Running)
+}
+
+// buildsOf are the kernels that a version is built for.
+func buildsOf(t *tree.Tree, id tree.ID) []tree.Target {
+	var list []tree.Target
+	for _, v := range t.Versions(id.Name) {
+		if v.ID != id {
+			continue
+		}
+		for _, b := range v.Builds {
+			list = append(list, b.Target)
+		}
+	}
+	return list
+}
+
+// inTree is what the tree holds of a version, whether that is sound or not:
+// enough for what takes it out.
+func inTree(t *tree.Tree, id tree.ID, k tree.Target) plan.Subject {
+	return plan.Subject{ID: id, Target: k, Built: t.IsBuilt(id, k), Installed: t.IsInstalled(id, k)}
+}

@@ -1,0 +1,165 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"dkms/pkg/conf"
+	"dkms/pkg/exit"
+	"dkms/pkg/machine"
+	"dkms/pkg/report"
+	"dkms/pkg/sign"
+	"dkms/pkg/tree"
+)
+
+// signing is what signs for a target, or why nothing does.
+type signing struct {
+	signer *sign.Signer
+	err    error
+}
+
+// signer is what signs modules for a target; nil means that they are not
+// signed, and that this is as it should be or was said.
+func (x *executor) signer(ctx context.Context, t tree.Target) (*sign.Signer, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	s, ok := x.signers[t]
+	if !ok {
+		s.signer, s.err = signerFor(ctx, x.w, t)
+		x.signers[t] = s
+	}
+	return s.signer, s.err
+}
+
+// signerFor is what signs modules for a target. Where they cannot be signed,
+// and the kernel would refuse them, there is an error; elsewhere a warning.
+func signerFor(ctx context.Context, w *machine.Writer, t tree.Target) (*sign.Signer, error) {
+	s, err := openSigner(ctx, w.Machine, w, t)
+	switch {
+	case err != nil:
+		return nil, unsigned(w.Machine, t, err)
+	case s != nil:
+		checkTrust(w.Machine, t, s)
+	}
+	return s, nil
+}
+
+// unsigned decides what it means that modules cannot be signed.
+func unsigned(m *machine.Machine, t tree.Target, err error) error {
+	if m.Trust(t, nil).Enforced() {
+		return fmt.Errorf("this machine only loads signed modules: %w", err)
+	}
+	m.Report.Warnf("modules are not signed: %v", err)
+	if hint := exit.Hint(err); hint != "" {
+		m.Report.Warnf("%s", hint)
+	}
+	return nil
+}
+
+// checkTrust warns of signatures that the kernel of this machine would not
+// take, where it insists on them.
+func checkTrust(m *machine.Machine, t tree.Target, s *sign.Signer) {
+	trust := m.Trust(t, s.Certificate())
+	if !trust.Enforced() || trust.Trusted() {
+		return
+	}
+	text := "this machine only loads modules signed with a key it trusts, and it does not trust " + s.Name()
+	if trust.Pending {
+		text += " until the enrolment is confirmed at the next start"
+	}
+	m.Report.Emit(report.Event{Kind: report.Warning, Text: text,
+		Err: exit.Errorf(exit.Usage, "untrusted").WithHint("enrol %s: dkms mok enroll", s.Pair().CertPath)})
+}
+
+// openSigner opens the key for a target, and makes it where there is none and
+// there is a writer.
+func openSigner(ctx context.Context, m *machine.Machine, w *machine.Writer, t tree.Target) (*sign.Signer, error) {
+	options, err := m.Signing(ctx, t.Kernel)
+	if err != nil {
+		return nil, err
+	}
+	k := m.Kernel(t)
+	hash := k.Config().SignHash()
+	switch {
+	case options.TrySign == "false":
+		m.Report.Detailf("modules are not signed: try_sign_modules is false")
+		return nil, nil
+	case options.TrySign != "true" && m.Host.InChroot():
+		m.Report.Detailf("modules are not signed: this is a chroot or container")
+		return nil, nil
+	case hash == "":
+		m.Report.Detailf("modules are not signed: %s has no CONFIG_MODULE_SIG_HASH", k.ConfigFile)
+		return nil, nil
+	}
+	pair, err := signingPair(ctx, m, w, t, options)
+	if err != nil {
+		return nil, err
+	}
+	m.Report.Detailf("signing with %s (%s)", pair.KeyPath, pair.Origin)
+	s, err := sign.Open(pair, sign.Options{
+		Run: m.Run, Hash: hash, PIN: m.Host.Env["KBUILD_SIGN_PIN"], Env: m.Host.Env,
+		UseSignFile: options.SignFile != "", Temp: m.Framework.TmpLocation,
+		SignFile: sign.FindSignFile(m.Host.Root, m.Distribution, t.Kernel, k.Headers, options.SignFile),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !s.InProcess() {
+		// A program that cannot sign is better known before anything is built.
+		if _, err := s.Sign(ctx, []byte(t.String())); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// errNoPair says that only a real run would make a signing pair.
+var errNoPair = errors.New("there is no signing key")
+
+// signingPair finds the key and the certificate for a target, or makes them.
+func signingPair(ctx context.Context, m *machine.Machine, w *machine.Writer, t tree.Target, options *conf.Framework) (sign.Pair, error) {
+	pair, err := m.FindPair(ctx, t, options)
+	if err != nil {
+		return pair, err
+	}
+	if w == nil {
+		there, err := pair.Settled()
+		if err == nil && !there {
+			err = errNoPair
+		}
+		return pair, err
+	}
+	if err := pair.Ensure(ctx, m.Host.Now()); err != nil {
+		return pair, err
+	}
+	if pair.Generated {
+		m.Report.Progressf("made a new signing key %s and certificate %s", pair.KeyPath, pair.CertPath)
+	}
+	return pair, nil
+}
+
+// GenerateMOK makes the signing pair, where there is none yet.
+func GenerateMOK(ctx context.Context, m *machine.Machine, choice machine.Choice, o Options) error {
+	return transact(ctx, m, "generate_mok", o, func(w *machine.Writer) error {
+		targets, err := m.Targets(choice, m.Running)
+		if err != nil {
+			return err
+		}
+		options, err := m.Signing(ctx, targets[0].Kernel)
+		if err != nil {
+			return err
+		}
+		pair, err := signingPair(ctx, m, w, targets[0], options)
+		switch {
+		case errors.Is(err, errNoPair):
+			would(m, "make %s and %s: %v", pair.KeyPath, pair.CertPath, err)
+			return nil
+		case err != nil:
+			return exit.Errorf(exit.Usage, "%w", err).WithHint("%s", exit.Hint(err))
+		}
+		m.Report.Result("Signing key: " + pair.KeyPath)
+		m.Report.Result("Public certificate (MOK): " + pair.CertPath)
+		return nil
+	})
+}

@@ -1,0 +1,193 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/machine"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+	"dkms/pkg/version"
+)
+
+// Named is what the caller named: a module, a source directory, or an archive.
+type Named struct {
+	Name, Version string
+	// Source is a directory with a dkms.conf.
+	Source string
+	// Archive is a tarball to load; "-" is read from Input.
+	Archive string
+	Input   io.Reader
+	// Conf is the dkms.conf to read in place of the one in the sources.
+	Conf string
+}
+
+// word is what was named, for messages.
+func (n Named) word() string { return strings.TrimSuffix(n.Name+"/"+n.Version, "/") }
+
+// brought is a module version whose sources are here.
+type brought struct {
+	tree.ID
+	// sources are where they are: in a dry run, where they would be copied from.
+	sources string
+	// loaded are the builds of an archive that a real run would have loaded.
+	loaded []tree.Target
+	// announced says that registering it was done, or shown, with the archive.
+	announced bool
+}
+
+// verb is one command under way.
+type verb struct {
+	*machine.Machine
+	w      *machine.Writer // nil in a dry run
+	name   string
+	choice machine.Choice
+	Options
+}
+
+// id is the module version that was named.
+func (v *verb) id(n Named) (tree.ID, error) {
+	id := tree.ID{Name: n.Name, Version: n.Version}
+	if id.Name == "" || id.Version == "" {
+		return id, needsVersion(v.name, v.versionHint(n.Name))
+	}
+	return id, id.Check()
+}
+
+// versionHint says how to name a module version: with those that there are of
+// the module that was named.
+func (v *verb) versionHint(name string) string {
+	general := fmt.Sprintf("dkms %s MODULE/VERSION; dkms status lists what is registered", v.name)
+	if !system.PlainName(name) {
+		return general
+	}
+	var found []string
+	for _, t := range v.Tree.Versions(name) {
+		if t.State != tree.Absent {
+			found = append(found, t.ID.Version)
+		}
+	}
+	if v.name == "add" || v.name == "build" || v.name == "install" {
+		found = append(found, v.unregistered(name)...)
+	}
+	if len(found) == 0 {
+		return general
+	}
+	slices.SortFunc(found, version.Compare)
+	var lines []string
+	for _, f := range slices.Compact(found) {
+		lines = append(lines, fmt.Sprintf("dkms %s %s/%s", v.name, name, f))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// unregistered are the versions of a module in the source tree.
+func (v *verb) unregistered(name string) []string {
+	entries, _ := os.ReadDir(v.Host.Root.SourceTree())
+	var list []string
+	for _, e := range entries {
+		version, ok := strings.CutPrefix(e.Name(), name+"-")
+		if ok && version != "" && version[0] >= '0' && version[0] <= '9' &&
+			system.IsFile(filepath.Join(v.Host.Root.SourceTree(), e.Name(), "dkms.conf")) {
+			list = append(list, version)
+		}
+	}
+	return list
+}
+
+// bring finds out which version is meant, and copies the sources of a
+// directory or an archive into the source tree.
+func (v *verb) bring(ctx context.Context, n Named) (brought, error) {
+	switch {
+	case n.Name != "":
+		id, err := v.id(n)
+		return brought{ID: id, sources: v.Tree.Sources(id)}, err
+	case n.Archive != "":
+		return v.load(ctx, n)
+	case n.Source == "":
+		_, err := v.id(n)
+		return brought{}, err
+	}
+	b, err := v.bringDirectory(ctx, n)
+	if exit.Status(err) == exit.AlreadyAdded && b.Name != "" && v.name != "add" {
+		return b, exit.Errorf(exit.AlreadyAdded, "%w", err).
+			WithHint("dkms %s %s works on the registered sources; --force replaces them", v.name, b.ID)
+	}
+	return b, err
+}
+
+// bringDirectory copies a source directory into the source tree.
+func (v *verb) bringDirectory(ctx context.Context, n Named) (brought, error) {
+	dir, err := filepath.EvalSymlinks(v.Host.Abs(n.Source))
+	if err != nil {
+		return brought{}, exit.Errorf(exit.NoConfInDir, "%w", err)
+	}
+	if !system.IsFile(filepath.Join(dir, "dkms.conf")) {
+		return brought{}, exit.Errorf(exit.NoConfInDir, "%s holds no dkms.conf", dir)
+	}
+	id, err := v.identify(ctx, dir)
+	if err != nil {
+		return brought{}, err
+	}
+	from, err := v.copySource(ctx, id, dir, dir)
+	return brought{ID: id, sources: from}, err
+}
+
+// identify reads the module and version that the dkms.conf in dir names.
+func (v *verb) identify(ctx context.Context, dir string) (tree.ID, error) {
+	target, err := v.AnyTarget(v.choice)
+	if err != nil {
+		return tree.ID{}, err
+	}
+	file := filepath.Join(dir, "dkms.conf")
+	c, err := v.Conf(ctx, machine.Subject{Target: target}, file)
+	if err != nil {
+		return tree.ID{}, err
+	}
+	id := tree.ID{Name: c.Name, Version: c.Version}
+	if err := id.Check(); err != nil {
+		return id, fmt.Errorf("%s: %w", file, err)
+	}
+	return id, c.CheckStrict() // before anything is copied
+}
+
+// copySource puts the sources of a version into the source tree, and returns
+// where they are: in a dry run they stay in dir. What is already registered
+// keeps its sources: replacing them under it needs --force. from is what the
+// caller calls dir.
+func (v *verb) copySource(ctx context.Context, id tree.ID, dir, from string) (string, error) {
+	to := v.Tree.Sources(id)
+	if real, err := filepath.EvalSymlinks(to); err == nil && real == dir {
+		return to, nil
+	}
+	if v.Tree.State(id) == tree.Added && !v.Force {
+		return to, exit.Errorf(exit.AlreadyAdded, "%s is already added; its sources stay as they are", id).
+			WithHint("--force replaces %s", to)
+	}
+	if v.w == nil {
+		would(v.Machine, "copy %s to %s", from, to)
+		return dir, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return to, err
+	}
+	stage, err := os.MkdirTemp(filepath.Dir(to), machine.SourceStage)
+	if err != nil {
+		return to, err
+	}
+	defer os.RemoveAll(stage)
+	if err := system.CopyTree(ctx, stage, dir, false); err != nil {
+		return to, err
+	}
+	if err := os.Chmod(stage, 0o755); err != nil {
+		return to, err
+	}
+	v.Report.Detailf("%s: copying %s to %s", id, dir, to)
+	return to, system.SwapDir(to, stage)
+}

@@ -1,0 +1,229 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"dkms/pkg/conf"
+	"dkms/pkg/exit"
+	"dkms/pkg/install"
+	"dkms/pkg/machine"
+	"dkms/pkg/plan"
+	"dkms/pkg/report"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+)
+
+// install puts a build into the directory of its kernel.
+func (x *executor) install(ctx context.Context, s plan.Step, sub machine.Subject) (changed bool, err error) {
+	if x.scratch { // those that build on it find it
+		return true, x.w.Tree.Activate(sub.ID, sub.Target)
+	}
+	if x.meanwhile(s, sub) {
+		return false, nil
+	}
+	c, err := x.conf(sub)
+	if err != nil {
+		return false, err
+	}
+	if err := x.w.CheckMeantFor(sub, c); err != nil { // there would be no file to install
+		return false, err
+	}
+	set := x.set(sub, c)
+	if err := x.w.Installer.Check(set); err != nil {
+		return false, err
+	}
+	env := scriptEnv(sub)
+	if err := x.script(ctx, sub.ID, "PRE_INSTALL", c.PreInstall, env); err != nil && !x.Force {
+		return false, exit.Errorf(exit.PreInstallFailed, "%s: PRE_INSTALL refused: %w", sub.ID, err)
+	}
+	postRemove := ""
+	if s.Replaces && x.w.Tree.IsInstalled(sub.ID, sub.Target) { // packages count on the pair of hooks
+		postRemove = x.postRemove(ctx, sub)
+	}
+	if err := x.touch(sub.Target); err != nil {
+		return false, err
+	}
+	if err := x.w.Installer.Install(ctx, set); err != nil {
+		return false, err
+	}
+	x.installed = append(x.installed, sub)
+	x.w.Tree.ForgetFailure(sub.ID, sub.Target)
+	x.weak(ctx, sub, true)
+	x.runPostRemove(ctx, sub, postRemove)
+	if err := x.script(ctx, sub.ID, "POST_INSTALL", c.PostInstall, env); err != nil && ctx.Err() == nil {
+		x.w.Report.Warnf("%s: %v; the module is installed all the same", sub.ID, err)
+	}
+	return true, nil
+}
+
+// set is what is to be installed of a subject.
+func (x *executor) set(sub machine.Subject, c *conf.Module) *install.Set {
+	set := &install.Set{
+		ID: sub.ID, Kernel: x.w.Kernel(sub.Target), Conf: c, Records: x.w.Records(c, sub.Target),
+		Force: x.Force || x.SafeUpgrade, ForceVersion: x.ForceVersion,
+	}
+	if force, version := forcedInstall(x.w.Machine, sub.Name); force || version {
+		x.w.Report.Progressf("%s: installation is forced by a list in /usr/share/dkms/modules_to_force_install", sub.ID)
+		set.Force, set.ForceVersion = set.Force || force, set.ForceVersion || version
+	}
+	return set
+}
+
+// touch notes, on disk and for the end of the run, that the modules of a kernel
+// change.
+func (x *executor) touch(t tree.Target) error {
+	if err := x.w.Tree.MarkPending(t); err != nil {
+		return err
+	}
+	x.w.Stale(t)
+	return nil
+}
+
+func (x *executor) uninstall(ctx context.Context, sub machine.Subject) (changed bool, err error) {
+	x.weak(ctx, sub, false)
+	hook := x.postRemove(ctx, sub)
+	if err := x.touch(sub.Target); err != nil {
+		return false, err
+	}
+	if err := x.w.Installer.Uninstall(sub.ID, x.w.Kernel(sub.Target)); err != nil {
+		return false, err
+	}
+	x.runPostRemove(ctx, sub, hook)
+	return true, nil
+}
+
+// runPostRemove runs POST_REMOVE, whose failure is a warning.
+func (x *executor) runPostRemove(ctx context.Context, sub machine.Subject, hook string) {
+	if err := x.script(ctx, sub.ID, "POST_REMOVE", hook, scriptEnv(sub)); err != nil && ctx.Err() == nil {
+		x.w.Report.Warnf("%s: %v; the module is taken out all the same", sub.ID, err)
+	}
+}
+
+// postRemove is the hook of a version, from the manifest or, for builds of the
+// original, from its dkms.conf if that can still be read.
+func (x *executor) postRemove(ctx context.Context, sub machine.Subject) string {
+	if m, err := x.w.Tree.Manifest(sub.ID, sub.Target); err == nil && m != nil {
+		return m.PostRemove
+	}
+	c, err := x.w.Conf(ctx, sub, x.w.ConfFile(sub))
+	if err != nil {
+		x.w.Report.Warnf("%s: no POST_REMOVE is run: %v", sub.ID, err)
+		return ""
+	}
+	return c.PostRemove
+}
+
+// weak tells the distribution's weak-modules program of the installed files of
+// a subject, unless the package or the caller does not want that.
+func (x *executor) weak(ctx context.Context, sub machine.Subject, add bool) {
+	m, err := x.w.Tree.Manifest(sub.ID, sub.Target)
+	if err != nil || m == nil || m.NoWeakModules || x.w.Host.Env["NO_WEAK_MODULES"] != "" {
+		return
+	}
+	var files []string
+	for _, f := range m.Installed {
+		if _, err := os.Lstat(f.Path); err == nil {
+			files = append(files, f.Path)
+		}
+	}
+	for _, release := range x.w.Installer.Weak(ctx, sub.Kernel, files, add) {
+		x.w.Stale(tree.Target{Kernel: release, Arch: sub.Arch})
+	}
+}
+
+// checkDepends makes sure that what a version builds on is installed.
+func (x *executor) checkDepends(sub machine.Subject, c *conf.Module, to *report.Reporter) error {
+	for _, name := range c.BuildDepends {
+		if dependsOn(x.w.Machine.Tree, name, sub.Target) {
+			continue
+		}
+		if x.Force {
+			to.Warnf("%s: builds on %s, which is not installed for %s; going on because of --force", sub.ID, name, sub.Target)
+			continue
+		}
+		return exit.Errorf(exit.DependsMissing, "%s: kernel %s: builds on %s, which is not installed", sub.ID, sub.Kernel, name).
+			WithHint("install %s first, or use --force", name)
+	}
+	return nil
+}
+
+// dependsOn tells whether a version of a package whose name matches the shell
+// pattern is installed for a target.
+func dependsOn(t *tree.Tree, pattern string, k tree.Target) bool {
+	names, _ := t.Names()
+	for _, n := range names {
+		if !machine.Matches(pattern, n) {
+			continue
+		}
+		if v := t.Active(n, k); v != "" && t.IsBuilt(tree.ID{Name: n, Version: v}, k) {
+			return true
+		}
+	}
+	return false
+}
+
+// dependsToRecord are the packages that a build was made against, for packages
+// that want to be rebuilt with them.
+func (x *executor) dependsToRecord(c *conf.Module) []string {
+	if !c.BuildDependsRebuild || x.Force || x.scratch {
+		return nil
+	}
+	return c.BuildDepends
+}
+
+// forcedInstall looks the package up in the lists of modules whose
+// installation distributions force: a word NAME stands for --force, a word
+// NAME_version-override for --force-version-override.
+func forcedInstall(m *machine.Machine, name string) (force, version bool) {
+	lists, _ := filepath.Glob(m.Host.Root.Path("/usr/share/dkms/modules_to_force_install/*"))
+	for _, file := range lists {
+		if !system.IsFile(file) {
+			continue
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			m.Report.Warnf("%v", err)
+			continue
+		}
+		for _, word := range strings.Fields(string(data)) {
+			switch word {
+			case name:
+				return true, false
+			case name + "_version-override":
+				return false, true
+			}
+		}
+	}
+	return false, false
+}
+
+// scriptEnv is what scripts and make learn of the subject; the names are those
+// that packages rely on.
+func scriptEnv(s machine.Subject) map[string]string {
+	return map[string]string{"module": s.Name, "module_version": s.Version, "kernelver": s.Kernel, "arch": s.Arch}
+}
+
+// closing carries out a step that ends a run, where something has changed.
+func (x *executor) closing(ctx context.Context, s plan.Step) error {
+	switch s.Kind {
+	case plan.Index:
+		err := x.w.Index(ctx)
+		if ctx.Err() != nil {
+			return fmt.Errorf("depmod for kernel %s: %w", s.Target.Kernel, context.Cause(ctx))
+		}
+		return err
+	case plan.Initramfs:
+		x.initramfs(ctx, s.Target)
+	case plan.Load:
+		x.load(ctx)
+	case plan.Command:
+		if x.changed {
+			x.postTransaction(ctx, s.Target)
+		}
+	}
+	return nil
+}
