@@ -45,6 +45,7 @@ make_root() {
 	mount --bind "$cache/archives-$suite-$1" "$root/var/cache/apt/archives" || exit
 	printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
 	chmod 755 "$root/usr/sbin/policy-rc.d"
+	ln -sf ../proc/self/mounts "$root/etc/mtab" # pacman's
 	echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/unsafe-io"
 	cat >"$root/etc/apt/apt.conf.d/test" <<-END
 		APT::Install-Recommends "false";
