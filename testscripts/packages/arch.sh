@@ -70,12 +70,12 @@ module() {
 	package "$1-dkms" "$2"
 }
 
-# pacman TEXT ARGUMENTS...: a transaction is carried out.
+# pacman TEXT ARGUMENTS...: a transaction is carried out; patterns are of the
+# machine.
 pacman() {
 	text=$1 && shift
-	set -- --noconfirm "$@"
 	for name in bash binutils gcc glibc kmod make patch; do set -- --assume-installed "$name=99" "$@"; done
-	expect "$text" in_root pacman "$@"
+	expect "$text" in_root sh -c "pacman --noconfirm $*"
 	cat "$log" >>"$cache/pacman.log"
 }
 

@@ -40,10 +40,12 @@ make_root() {
 	root=$cache/$1-$suite
 	rm -rf "$root"
 	cp -a --reflink=auto "$base" "$root" || exit
+	mount_root
 	mkdir -p "$cache/archives-$suite-$1/partial" "$root/packages"
-	mount -t proc proc "$root/proc" && mount --bind "$cache/archives-$suite-$1" "$root/var/cache/apt/archives" || exit
+	mount --bind "$cache/archives-$suite-$1" "$root/var/cache/apt/archives" || exit
 	printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
 	chmod 755 "$root/usr/sbin/policy-rc.d"
+	ln -sf ../proc/self/mounts "$root/etc/mtab" # pacman's
 	echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/unsafe-io"
 	cat >"$root/etc/apt/apt.conf.d/test" <<-END
 		APT::Install-Recommends "false";
@@ -53,6 +55,11 @@ make_root() {
 		$(apt-config dump Acquire::http::Proxy 2>/dev/null)
 	END
 	in_root apt-get update -q >"$log" 2>&1 || { cat "$log" >&2 && exit 2; }
+}
+
+# mount_root makes $root one that rpm and dkms can have mounts of their own in.
+mount_root() {
+	mount --bind "$root" "$root" && mount --make-private "$root" && mount -t proc proc "$root/proc" || exit
 }
 
 in_root() { chroot "$root" "$@" </dev/null; }

@@ -24,6 +24,7 @@ prepare() {
 	cp "$1" "$root/repo/fedora" && cp "$2" "$root/repo/suse" && cp -r "$here/fakekernel" "$root/fakekernel"
 	ours=$(rpm_of "$root/repo/fedora"/dkms-*.x86_64.rpm '%{version}-%{release}')
 	pristine=$root.pristine
+	rm -rf "$pristine"
 }
 
 rpm_of() { in_root rpm -qp --qf "$2" "${1#"$root"}"; }
@@ -48,7 +49,9 @@ spec() {
 make_repositories() {
 	for name in bash binutils coreutils findutils gcc gzip kmod make patch tar xz kernel-core kernel-syms \
 		kernel-devel-matched elfutils-libelf-devel libelf-devel systemd; do
-		echo %files | spec $name 99 noarch
+		also=''
+		[ $name != bash ] || also='Provides: /bin/sh'
+		echo %files | spec $name 99 noarch "$also"
 	done
 	spec dkms 3.4.3 noarch "Requires: kmod" <<-'END'
 		%install
@@ -90,11 +93,10 @@ make_repositories() {
 # machine FAMILY MERGED: a fresh root with that os-release and a kernel; MERGED
 # is yes where /usr/sbin is a link to /usr/bin.
 machine() {
-	umount "$root/proc" 2>/dev/null
-	umount "$root/var/cache/apt/archives" 2>/dev/null
+	umount --recursive "$root" || exit
 	[ -d "$pristine" ] || mv "$root" "$pristine"
 	rm -rf "$root"
-	cp -a --reflink=auto "$pristine" "$root" && mount -t proc proc "$root/proc" || exit
+	cp -a --reflink=auto "$pristine" "$root" && mount_root
 	rm "$root/etc/os-release"
 	printf 'ID=%s\nVERSION_ID=42\n' "$1" >"$root/etc/os-release"
 	if [ "$2" = yes ]; then
@@ -124,12 +126,12 @@ story() {
 	status "the module is, too" "hello/1.0, $hello"
 	expect "it is upgraded" in_root sh -c "$3 dkms-hello"
 	status "so is the module" "hello/2.0, $hello"
-	expect "ours is installed anew" in_root rpm -U --force-debian --replacepkgs "/repo/$1/dkms-$ours.x86_64.rpm"
+	expect "ours is installed anew" in_root rpm -U --replacepkgs "/repo/$1/dkms-$ours.x86_64.rpm"
 	status "and knows it" "hello/2.0, $hello"
 	expect "the distribution's dkms comes back" in_root sh -c "$5"
 	expect "in its place" [ "$(in_root rpm -q dkms)" = dkms-3.4.3-1.noarch ]
 	expect "and runs" [ "$(in_root dkms)" = "the original" ]
-	expect "what is registered stays" [ -e "$root/var/lib/dkms/hello/2.0/source/dkms.conf" ]
+	expect "what is registered stays" in_root test -e /var/lib/dkms/hello/2.0/source/dkms.conf
 	expect "and what is installed" [ -e "$root/lib/modules/6.9.1-1.fc42/$7/hello.ko" ]
 	expect "ours once more" in_root sh -c "$3 dkms"
 	status "knows it still" "hello/2.0, $hello"
@@ -155,7 +157,7 @@ make_repositories
 for merged in no yes; do
 	step "dnf, /usr/sbin merged: $merged"
 	machine fedora $merged
-	story fedora "dnf -qy install" "dnf -qy upgrade" "dnf -qy remove --noautoremove" "dnf -qy downgrade dkms" kernel-devel-matched extra
+	story fedora "dnf -qy install" "dnf -qy upgrade" "dnf -qy remove --noautoremove" "dnf -qy install dkms-3.4.3-1" kernel-devel-matched extra
 	step "zypper, /usr/sbin merged: $merged"
 	machine opensuse-tumbleweed $merged
 	story suse "zypper -nq --no-gpg-checks install --allow-unsigned-rpm" "zypper -nq update" "zypper -nq remove" \
