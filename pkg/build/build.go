@@ -265,6 +265,9 @@ func (w *work) environment(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("build_environment: %w", err)
 	}
+	if w.scratch.private != "" && added["TMPDIR"] == w.Host.Env["TMPDIR"] {
+		delete(added, "TMPDIR") // the caller's, which the file did not set
+	}
 	maps.Copy(w.env, added)
 	return nil
 }
@@ -310,11 +313,21 @@ func (w *work) compile(ctx context.Context, target conf.Target) error {
 // shell logs and runs a command line of the package.
 func (w *work) shell(ctx context.Context, what, command string) error {
 	return w.log.step(what, command, func(out io.Writer) error {
+		ctx, stop := w.watch(ctx)
+		defer stop()
 		return w.Run.Run(ctx, system.Cmd{
 			Argv: []string{"bash", "-c", command, "dkms"}, Dir: w.scratch.dir, Env: w.env, Stdout: out, Stderr: out,
 			EndGroup: true, ExtraFiles: w.seat.files(), Jail: w.jail(), Idle: w.Idle,
 		})
 	})
+}
+
+// watch ends what a confined build runs when it takes too much of the disk.
+func (w *work) watch(ctx context.Context) (context.Context, func()) {
+	if w.scratch.private == "" {
+		return ctx, func() {}
+	}
+	return watchDisk(ctx, w.scratch.private, w.Confine.Disk)
 }
 
 // built is where make must have left the module of a record.
@@ -399,6 +412,8 @@ func (w *work) hook(ctx context.Context, name, line string, more ...string) erro
 	command := fmt.Sprintf("cd %s/ && %[1]s/%s", w.scratch.dir, line)
 	err := w.log.step("Running the "+strings.ToLower(name)+" script", command, func(out io.Writer) error {
 		s.Out = out
+		ctx, stop := w.watch(ctx)
+		defer stop()
 		return s.Run(ctx, w.Run)
 	})
 	var missing *script.Missing
@@ -423,13 +438,17 @@ func (w *work) failed(code exit.Code, err error) error {
 	if code != exit.NoModule && code != exit.BadPatch {
 		lines = FirstError(w.scratch.log)
 	}
-	c := classify(append(lines, err.Error()), w.scratch.private != "")
+	all := append(lines, err.Error())
+	c := classify(all, w.scratch.private != "")
 	what := strings.ReplaceAll(err.Error(), w.scratch.real, w.scratch.dir)
 	text := fmt.Sprintf("%s: kernel %s: %s%s", w.ID, w.Kernel.Release, what, c.words())
+	if w.Conf.AsksNoSandbox && w.scratch.private != "" {
+		text += "\n  the package asks for BUILD_SANDBOX=no, which counts only in /etc/dkms/" + w.ID.Name + ".conf"
+	}
 	for _, line := range lines {
 		text += "\n  " + line
 	}
-	failed := exit.Errorf(code, "%s", text).WithHint("%s", c.advice("the whole log is in "+w.Tree.ScratchLog(w.ID), w.ID.Name))
+	failed := exit.Errorf(code, "%s", text).WithHint("%s", c.advice("the whole log is in "+w.Tree.ScratchLog(w.ID), w.ID.Name, strings.Join(all, "\n")))
 	switch {
 	case c == memory:
 		return &memoryError{failed}

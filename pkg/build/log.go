@@ -112,8 +112,9 @@ func FirstError(path string) []string {
 // errors say more, if there are any.
 func isRefusal(line string) bool {
 	for _, m := range marks {
-		if m.class == sandbox && !strings.HasPrefix(line, "#") {
-			return slices.ContainsFunc(m.texts, func(text string) bool { return strings.Contains(line, text) })
+		if (m.class == sandbox || m.class == limit) && !strings.HasPrefix(line, "#") &&
+			slices.ContainsFunc(m.texts, func(text string) bool { return strings.Contains(line, text) }) {
+			return true
 		}
 	}
 	return false

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,9 +52,11 @@ type chain struct {
 
 	started, looked bool
 	files           []string
-	deprecated      []string
-	noted           []string
-	err             error
+	// sandbox is what the admin's files say of BUILD_SANDBOX.
+	sandbox    string
+	deprecated []string
+	noted      []string
+	err        error
 }
 
 // next is called with what the files before have set.
@@ -117,8 +120,18 @@ func (c *chain) overrides(v values) ([]source, error) {
 			return nil, err
 		}
 		list = append(list, source{path, text})
+		for _, m := range sandboxLine().FindAllSubmatch(text, -1) {
+			c.sandbox = string(m[1])
+		}
 	}
 	return list, nil
+}
+
+// sandboxLine is a line that sets BUILD_SANDBOX. It is read as it stands: what
+// bash makes of it depends on the package's dkms.conf, which bash has read
+// before.
+func sandboxLine() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^[ \t]*BUILD_SANDBOX(?:\[0\])?=["']?([A-Za-z]*)["']?[ \t]*(?:#.*)?\r?$`)
 }
 
 func overrideNames(name, version, release, arch string) []string {
@@ -251,7 +264,9 @@ func (r *Reader) defaults() *Framework {
 		CompilerLauncher: launcher(r.Host.Env["compiler_launcher"]),
 		// Longer than any driver takes on slow machines, shorter than the
 		// patience of somebody at a boot that hangs.
-		BuildTimeLimit:  30 * time.Minute,
+		BuildTimeLimit: 30 * time.Minute,
+		// More than any driver takes.
+		FileLimit: 8 << 10, DiskLimit: 32 << 10, ProcessLimit: 8 << 10,
 		PrebuiltTimeout: 30 * time.Second,
 	}
 }

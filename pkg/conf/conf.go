@@ -136,7 +136,7 @@ func (r *Reader) module(ctx context.Context, sh *shell, ref Ref) (*Module, error
 	if err != nil {
 		return nil, err
 	}
-	b := builder{file: base.path, tree: r.Host.Root.StateTree(), values: ev.values, m: &Module{File: base.path, Files: c.files, Deprecated: c.deprecated}}
+	b := builder{file: base.path, tree: r.Host.Root.StateTree(), values: ev.values, sandbox: c.sandbox, m: &Module{File: base.path, Files: c.files, Deprecated: c.deprecated}}
 	b.direct(r.Directives)
 	return b.module(ev.notes)
 }

@@ -27,8 +27,10 @@ type Module struct {
 	BuildDepends                                    []string
 	BuildDependsRebuild, Autoinstall, NoWeakModules bool
 
-	// NoSandbox is BUILD_SANDBOX=no: the module cannot be built in isolation.
-	NoSandbox bool
+	// NoSandbox is BUILD_SANDBOX=no in a file of the admin's: the module is not
+	// built in isolation. AsksNoSandbox is the same in the package's own file,
+	// which does not count.
+	NoSandbox, AsksNoSandbox bool
 
 	// The hooks are a script with its arguments.
 	PostAdd, PreBuild, PostBuild, PreInstall, PostInstall, PostRemove string
@@ -63,6 +65,7 @@ type builder struct {
 	file     string
 	tree     string // the dkms tree
 	values   values
+	sandbox  string // what the admin says of BUILD_SANDBOX
 	m        *Module
 	problems []string
 }
@@ -78,6 +81,9 @@ func (b *builder) direct(directives []string) {
 		if !ok || !directiveName().MatchString(name) || strings.Contains(name, "[") {
 			b.m.Warnings = append(b.m.Warnings, fmt.Sprintf("--directive %s: not NAME=VALUE", d))
 			continue
+		}
+		if name == "BUILD_SANDBOX" {
+			b.sandbox = value
 		}
 		if b.values[name] == nil {
 			b.values[name] = Array{}
@@ -147,7 +153,12 @@ func (b *builder) arrays() {
 		m.BuildDepends = append(m.BuildDepends, strings.Fields(v["BUILD_DEPENDS"][i])...)
 	}
 	m.Autoinstall = b.yes("AUTOINSTALL")
-	m.NoSandbox = v.scalar("BUILD_SANDBOX") != "" && !b.yes("BUILD_SANDBOX")
+	asks := v.scalar("BUILD_SANDBOX") != "" && !b.yes("BUILD_SANDBOX")
+	m.NoSandbox = strings.EqualFold(b.sandbox, "no")
+	m.AsksNoSandbox = asks && !m.NoSandbox
+	if m.AsksNoSandbox {
+		m.Warnings = append(m.Warnings, b.file+": BUILD_SANDBOX=no counts only in /etc/dkms/"+m.Name+".conf")
+	}
 	m.NoWeakModules = b.yes("NO_WEAK_MODULES")
 	m.BuildDependsRebuild = b.yes("BUILD_DEPENDS_REBUILD")
 	m.Exclusive = Exclusive{

@@ -340,3 +340,33 @@ func TestArray(t *testing.T) {
 		t.Error("the nil array has elements")
 	}
 }
+
+// Only the administrator, in a file of their own, can have a module built as
+// root.
+func TestSandboxSwitch(t *testing.T) {
+	base := "PACKAGE_NAME=demo\nPACKAGE_VERSION=1.0\nBUILT_MODULE_NAME=demo\nDEST_MODULE_LOCATION=/updates\n"
+	for _, c := range []struct {
+		packages, admins string
+		off, asks        bool
+	}{
+		{"", "", false, false},
+		{"BUILD_SANDBOX=no\n", "", false, true},
+		{"BUILD_SANDBOX=no\n", "BUILD_SANDBOX=yes\n", false, false},
+		{"", "BUILD_SANDBOX=no\n", true, false},
+		{"", "  BUILD_SANDBOX=\"no\" # as root\n", true, false},
+		{"BUILD_SANDBOX=no\n", "# BUILD_SANDBOX=no\nMAKE=make\n", false, true},
+		{"BUILD_SANDBOX=no\n", "BUILD_SANDBOX=\"$BUILD_SANDBOX\"\n", false, true},
+	} {
+		r := newReader(t)
+		if c.admins != "" {
+			write(t, r.Host.Root.Path("/etc/dkms/demo.conf"), c.admins)
+		}
+		m, err := read(t, r, base+c.packages)
+		if err != nil {
+			t.Fatalf("%q and %q: %v", c.packages, c.admins, err)
+		}
+		if m.NoSandbox != c.off || m.AsksNoSandbox != c.asks {
+			t.Errorf("%q and %q: off %v, asks %v; want %v, %v", c.packages, c.admins, m.NoSandbox, m.AsksNoSandbox, c.off, c.asks)
+		}
+	}
+}

@@ -260,7 +260,7 @@ func (e *Engine) confinement(ctx context.Context) (*build.Confinement, error) {
 	err := build.Probe(ctx, e.run)
 	switch {
 	case err == nil:
-		return e.allowances()
+		return e.allowances(ctx)
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case wish == "require":
@@ -272,12 +272,20 @@ func (e *Engine) confinement(ctx context.Context) (*build.Confinement, error) {
 }
 
 // allowances are what the admin lets confined builds have.
-func (e *Engine) allowances() (*build.Confinement, error) {
-	c := &build.Confinement{}
+func (e *Engine) allowances(ctx context.Context) (*build.Confinement, error) {
+	fw := e.framework
+	c := &build.Confinement{Disk: fw.DiskLimit, Limits: system.Limits{FileSize: fw.FileLimit, Processes: fw.ProcessLimit}}
+	signing, err := e.reader.Signing(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	c.Hide = []string{signing.SigningKey, signing.Certificate, fw.PrebuiltCertificate}
 	for _, word := range e.framework.SandboxAllow {
 		switch {
 		case word == "network":
 			c.Network = true
+		case word == "sockets":
+			c.Sockets = true
 		case !system.IsDir(word):
 			return nil, exit.Errorf(exit.BadConf, "%s: build_sandbox_allow: %s is not a directory", e.framework.Where("build_sandbox_allow"), word)
 		default:
