@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -233,60 +232,6 @@ func (w *work) prepare(ctx context.Context) (err error) {
 	return w.environment(ctx)
 }
 
-// environment is what make and the scripts see beyond the runner's base.
-func (w *work) environment(ctx context.Context) error {
-	w.env = map[string]string{
-		"module": w.ID.Name, "module_version": w.ID.Version,
-		"kernelver": w.Kernel.Release, "arch": w.Kernel.Arch,
-	}
-	maps.Copy(w.env, w.Directives)
-	for name, value := range map[string]string{"CC": w.tools.CC, "KERNEL_CC": w.tools.CC, "LD": w.tools.LD, "KERNEL_LD": w.tools.LD} {
-		if value != "" {
-			w.env[name] = value
-		}
-	}
-	launcher, err := w.launcher()
-	if err != nil {
-		return err
-	}
-	if flags := w.seat.makeFlags() + launcher; flags != "" {
-		w.env["MAKEFLAGS"] = flags
-	}
-	if err := w.openCache(ctx); err != nil {
-		return fmt.Errorf("compiler_launcher: %w", err)
-	}
-	if w.scratch.private != "" { // root's home is closed
-		w.env["HOME"] = "/tmp"
-	}
-	if w.Environment == "" || !system.IsFile(w.Environment) {
-		return nil
-	}
-	added, err := sourceEnvironment(ctx, w.Run, w.Environment, w.env)
-	if err != nil {
-		return fmt.Errorf("build_environment: %w", err)
-	}
-	if w.scratch.private != "" && added["TMPDIR"] == w.Host.Env["TMPDIR"] {
-		delete(added, "TMPDIR") // the caller's, which the file did not set
-	}
-	maps.Copy(w.env, added)
-	return nil
-}
-
-// sourceEnvironment sources file in bash and returns the variables that are
-// exported afterwards.
-func sourceEnvironment(ctx context.Context, run *system.Runner, file string, env map[string]string) (map[string]string, error) {
-	const show = `source "$1" >/dev/null </dev/null; exec env -0`
-	out, err := run.Output(ctx, system.Cmd{Argv: []string{"bash", "-c", show, "dkms", file}, Env: env})
-	if err != nil {
-		return nil, err
-	}
-	added := system.EnvMap(strings.Split(string(out), "\x00"))
-	for _, name := range []string{"PWD", "OLDPWD", "SHLVL", "_"} {
-		delete(added, name)
-	}
-	return added, nil
-}
-
 // compile patches the sources and runs PRE_BUILD and make.
 func (w *work) compile(ctx context.Context, target conf.Target) error {
 	if err := w.patch(ctx); err != nil {
@@ -320,14 +265,6 @@ func (w *work) shell(ctx context.Context, what, command string) error {
 			EndGroup: true, ExtraFiles: w.seat.files(), Jail: w.jail(), Idle: w.Idle,
 		})
 	})
-}
-
-// watch ends what a confined build runs when it takes too much of the disk.
-func (w *work) watch(ctx context.Context) (context.Context, func()) {
-	if w.scratch.private == "" {
-		return ctx, func() {}
-	}
-	return watchDisk(ctx, w.scratch.private, w.Confine.Disk)
 }
 
 // built is where make must have left the module of a record.
@@ -370,32 +307,6 @@ func how(err error) string {
 		return e.How()
 	}
 	return err.Error()
-}
-
-func (w *work) patch(ctx context.Context) error {
-	for _, p := range w.Conf.Patches(w.Kernel.Release) {
-		file := filepath.Join(w.scratch.real, "patches", p)
-		if !filepath.IsLocal(p) || strings.Contains("/"+p+"/", "/../") {
-			return w.failed(exit.BadPatch, fmt.Errorf("patch %s: not a name inside patches/", p))
-		}
-		if !system.IsFile(file) {
-			return w.failed(exit.BadPatch, fmt.Errorf("patch %s: no such file in %s", p, filepath.Join(w.scratch.dir, "patches")))
-		}
-		// The file is named by argument: its name never meets a shell.
-		err := w.shell(ctx, "Applying patch "+p, "patch -p1 < ./patches/"+shellQuote(p))
-		if err != nil {
-			return w.failed(exit.PatchFailed, fmt.Errorf("patch %s does not apply: %s", p, how(err)))
-		}
-	}
-	return nil
-}
-
-func shellQuote(s string) string {
-	safe := strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+:@-") == ""
-	if safe {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // hook runs PRE_BUILD or POST_BUILD with its output in the log; the exit

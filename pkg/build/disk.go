@@ -18,6 +18,14 @@ func (e *diskError) Error() string {
 	return fmt.Sprintf("more than %d MiB of the disk were taken while it ran (build_disk_limit)", e.limit)
 }
 
+// watch ends what a confined build runs when it takes too much of the disk.
+func (w *work) watch(ctx context.Context) (context.Context, func()) {
+	if w.scratch.private == "" {
+		return ctx, func() {}
+	}
+	return watchDisk(ctx, w.scratch.private, w.Confine.Disk)
+}
+
 // watchDisk ends the context that it returns when the file system of dir has
 // lost more than limit MiB since it was called. What a build takes cannot be
 // counted in its directory: files without a name take room, too. stop is to be

@@ -107,10 +107,11 @@ func (s *shell) confinements() []confinement {
 	user := &syscall.Credential{Uid: nobody, Gid: nobody}
 	return []confinement{
 		{jail: &system.Jail{UID: system.Stranger(stranger), Show: s.show}},
-		{attr: &syscall.SysProcAttr{Credential: user, Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWPID}},
-		{attr: &syscall.SysProcAttr{Credential: user, Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWIPC}},
-		{attr: &syscall.SysProcAttr{Credential: user}},
-		{attr: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody, NoSetGroups: true}}},
+		// Without a jail, a session of its own still keeps bash from the terminal.
+		{attr: &syscall.SysProcAttr{Setsid: true, Credential: user, Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWPID}},
+		{attr: &syscall.SysProcAttr{Setsid: true, Credential: user, Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWIPC}},
+		{attr: &syscall.SysProcAttr{Setsid: true, Credential: user}},
+		{attr: &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: nobody, Gid: nobody, NoSetGroups: true}}},
 	}
 }
 
