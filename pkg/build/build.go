@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -273,68 +272,6 @@ func (w *work) prepare(ctx context.Context) (err error) {
 	return nil
 }
 
-// environment is what make and the scripts see beyond the runner's base.
-func (w *work) environment(ctx context.Context) error {
-	w.env = map[string]string{
-		"module": w.ID.Name, "module_version": w.ID.Version,
-		"kernelver": w.Kernel.Release, "arch": w.Kernel.Arch, Mark: w.ID.String(),
-	}
-	maps.Copy(w.env, w.Directives)
-	for name, value := range map[string]string{"CC": w.tools.CC, "KERNEL_CC": w.tools.CC, "LD": w.tools.LD, "KERNEL_LD": w.tools.LD} {
-		if value != "" {
-			w.env[name] = value
-		}
-	}
-	launcher, err := w.launcher()
-	if err != nil {
-		return err
-	}
-	if flags := w.seat.makeFlags() + launcher; flags != "" {
-		w.env["MAKEFLAGS"] = flags
-	}
-	if err := w.openCache(ctx); err != nil {
-		return fmt.Errorf("compiler_launcher: %w", err)
-	}
-	if w.scratch.private != "" { // root's home is closed
-		w.env["HOME"] = "/tmp"
-	}
-	maps.Copy(w.env, w.Conf.Env)
-	if err := w.addEnvironment(ctx); err != nil {
-		return err
-	}
-	w.extraSymbols()
-	return nil
-}
-
-// addEnvironment adds what the file that build_environment names exports.
-func (w *work) addEnvironment(ctx context.Context) error {
-	if w.Environment == "" || !system.IsFile(w.Environment) {
-		return nil
-	}
-	added, err := sourceEnvironment(ctx, w.Run, w.Environment, w.env)
-	if err != nil {
-		return fmt.Errorf("build_environment: %w", err)
-	}
-	maps.Copy(w.env, added)
-	maps.Copy(w.env, w.Conf.Env) // what is for one module counts more than what is for all
-	return nil
-}
-
-// sourceEnvironment sources file in bash and returns the variables that are
-// exported afterwards.
-func sourceEnvironment(ctx context.Context, run *system.Runner, file string, env map[string]string) (map[string]string, error) {
-	const show = `source "$1" >/dev/null </dev/null; exec env -0`
-	out, err := run.Output(ctx, system.Cmd{Argv: []string{"bash", "-c", show, "dkms", file}, Env: env})
-	if err != nil {
-		return nil, err
-	}
-	added := system.EnvMap(strings.Split(string(out), "\x00"))
-	for _, name := range []string{"PWD", "OLDPWD", "SHLVL", "_"} {
-		delete(added, name)
-	}
-	return added, nil
-}
-
 // compile patches the sources and runs PRE_BUILD and make.
 func (w *work) compile(ctx context.Context, target conf.Target) error {
 	if err := w.patch(ctx); err != nil {
@@ -399,6 +336,8 @@ func (w *work) checkBuilt() error {
 // shell logs and runs a command line of the package.
 func (w *work) shell(ctx context.Context, what, command string) error {
 	return w.log.step(what, command, func(out io.Writer) error {
+		ctx, stop := w.watchDisk(ctx)
+		defer stop()
 		return w.watched(ctx, func(ctx context.Context, started func(pid int)) error {
 			return w.Run.Run(ctx, system.Cmd{
 				Argv: []string{"bash", "-c", command, "dkms"}, Dir: w.scratch.dir, Env: w.env, Stdout: out, Stderr: out,
@@ -432,35 +371,9 @@ func (w *work) check(r conf.Record) error {
 		wrong = fmt.Errorf("%s was built for %s %s, not for %s", name, info.Machine, info.Data, w.Kernel.Arch)
 	case info.Release() != w.Kernel.Release:
 		wrong = exit.Errorf(exit.NoModule, "%s was built for kernel %q, not for %s", name, info.Release(), w.Kernel.Release).
-			WithHint("%s", diagnosis{class: otherKernel}.advice("the makefile does not build for the kernel that it is told", w.ID.Name))
+			WithHint("%s", diagnosis{class: otherKernel}.advice("the makefile does not build for the kernel that it is told", w.ID.Name, ""))
 	}
 	return wrong
-}
-
-func (w *work) patch(ctx context.Context) error {
-	for _, p := range w.Conf.Patches(w.Kernel.Release) {
-		file := filepath.Join(w.scratch.real, "patches", p)
-		if !filepath.IsLocal(p) || strings.Contains("/"+p+"/", "/../") {
-			return w.unfit(exit.BadPatch, fmt.Errorf("patch %s: not a name inside patches/", p))
-		}
-		if !system.IsFile(file) {
-			return w.unfit(exit.BadPatch, fmt.Errorf("patch %s: no such file in %s", p, filepath.Join(w.scratch.dir, "patches")))
-		}
-		// The file is named by argument: its name never meets a shell.
-		err := w.shell(ctx, "Applying patch "+p, "patch -p1 < ./patches/"+shellQuote(p))
-		if err != nil {
-			return w.failed(exit.PatchFailed, failedBy("patch "+p+" does not apply", err))
-		}
-	}
-	return nil
-}
-
-func shellQuote(s string) string {
-	safe := strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+:@-") == ""
-	if safe {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // hook runs PRE_BUILD or POST_BUILD with its output in the log; the exit
@@ -477,6 +390,8 @@ func (w *work) hook(ctx context.Context, name, line string, more ...string) erro
 	command := fmt.Sprintf("cd %s/ && %[1]s/%s", w.scratch.dir, line)
 	err := w.log.step("Running the "+strings.ToLower(name)+" script", command, func(out io.Writer) error {
 		s.Out = out
+		ctx, stop := w.watchDisk(ctx)
+		defer stop()
 		return w.watched(ctx, func(ctx context.Context, started func(pid int)) error {
 			s.Started = started
 			return s.Run(ctx, w.Run)

@@ -14,6 +14,7 @@ const (
 	memory
 	disk
 	sandbox
+	limit
 	network
 	missingTool
 	missingLibrary
@@ -29,7 +30,7 @@ const (
 )
 
 // marks are what the lines of a log say, the surest first. Those of the
-// sandbox and the network depend on whether there is a sandbox.
+// sandbox, of its limits and of the network depend on whether there is a sandbox.
 var marks = []struct {
 	class class
 	texts []string
@@ -42,9 +43,10 @@ var marks = []struct {
 	{wrongMachine, []string{"Exec format error", "cannot execute binary file"}},
 	{patchApplied, []string{"Reversed (or previously applied) patch detected"}},
 	{patchOutdated, []string{"hunk FAILED", "hunks FAILED", "hunk ignored", "hunks ignored", "can't find file to patch"}},
+	{limit, []string{"of the disk were taken while it ran", "File size limit exceeded", "File too large", "fork: retry: Resource temporarily unavailable"}},
 	{network, []string{"Network is unreachable", "Temporary failure in name resolution", "Could not resolve host", "Failed to connect to ", "Connection timed out", "Connection refused"}},
 	{sandbox, []string{
-		"Read-only file system", "Operation not permitted", "must be root", "Permission denied", "as root", "root privileges",
+		"Read-only file system", "Operation not permitted", "must be root", "Permission denied", "as root", "root privileges", "Bad system call",
 	}},
 	{missingLibrary, []string{
 		"cannot find -l", "unable to find library -l", "was not found in the pkg-config search path", "No package '",
@@ -66,7 +68,7 @@ var marks = []struct {
 func marksOf(c class) []string {
 	var texts []string
 	for _, m := range marks {
-		if m.class == c || c == sandbox && m.class == network {
+		if m.class == c || c == sandbox && (m.class == network || m.class == limit) {
 			texts = append(texts, m.texts...)
 		}
 	}
@@ -95,7 +97,7 @@ func diagnose(lines []string, kernel string, confined bool) diagnosis {
 		}
 		for _, m := range marks {
 			switch c := m.class; {
-			case !containsAny(line, m.texts) || c == sandbox && !confined:
+			case !containsAny(line, m.texts) || (c == sandbox || c == limit) && !confined:
 			case c == network && confined:
 				return diagnosis{class: sandbox}
 			default:
@@ -234,6 +236,8 @@ func (d diagnosis) words() string {
 		return ": there was no room on the disk"
 	case sandbox:
 		return ": it tried what a build may not do"
+	case limit:
+		return ": it took more than a build may"
 	case network:
 		return ": the network did not answer"
 	case missingTool:
@@ -262,15 +266,22 @@ func (d diagnosis) words() string {
 	return ""
 }
 
-// advice says what to do next about a module, besides reading the log.
-func (d diagnosis) advice(log, module string) string {
+// advice says what to do next about a module, besides reading the log. line is
+// what the log says of the failure.
+func (d diagnosis) advice(log, module, line string) string {
 	switch d.class {
 	case stall:
 		return log + "; build_time_limit in framework.conf sets how long a build may do nothing"
 	case memory, disk:
 		return log + "; make room and run the same command again"
+	case limit:
+		return log + "; build_disk_limit, build_file_limit and build_process_limit in /etc/dkms/framework.conf are the limits"
 	case sandbox:
-		return log + "; builds may only write to their own directory and to /tmp, and have no network: BUILD_SANDBOX=no in /etc/dkms/" + module + ".conf builds this module as root"
+		asRoot := "BUILD_SANDBOX=no in /etc/dkms/" + module + ".conf builds this module as root"
+		if option, what := allowing(line); option != "" {
+			return log + "; builds have no " + what + ": build_sandbox_allow=" + option + " in /etc/dkms/framework.conf lets all builds have it, and " + asRoot
+		}
+		return log + "; builds may only write to their own directory and to directories such as /tmp, and have no network: " + asRoot
 	case network:
 		return log + "; run the same command again when the network is there"
 	case missingTool, missingLibrary, systemHeader:
@@ -315,6 +326,20 @@ func (d diagnosis) packages() string {
 		return "the package that has " + d.subject
 	}
 	return d.subject
+}
+
+// allowing is the word of build_sandbox_allow for what a line of a log says was
+// refused, and what that is.
+func allowing(line string) (option, what string) {
+	for _, network := range []string{"Network is unreachable", "Temporary failure in name resolution", "Could not resolve host"} {
+		if strings.Contains(line, network) {
+			return "network", "network"
+		}
+	}
+	if strings.Contains(line, "ocket") && strings.Contains(line, "Operation not permitted") {
+		return "sockets", "Unix sockets"
+	}
+	return "", ""
 }
 
 // memoryError says that a build ended for want of memory.

@@ -91,11 +91,16 @@ func closed(k *kernel.Kernel) bool {
 func (w *work) checkLending(ctx context.Context) error {
 	jail := &system.Jail{UID: w.seat.user, Lend: []string{w.Kernel.Headers}}
 	err := w.Run.Run(ctx, system.Cmd{Argv: []string{"true"}, Jail: jail})
-	if _, refused := errors.AsType[*system.JailError](err); !refused {
+	refused, ok := errors.AsType[*system.JailError](err)
+	if !ok {
 		return err
 	}
-	return exit.Errorf(exit.NoHeaders, "%s: kernel %s: only root may read %s, and the isolated build is not root: %w", w.ID, w.Kernel.Release, w.Kernel.Headers, err).
-		WithHint("chmod -R a+rX %s lets builds read them; BUILD_SANDBOX=no in /etc/dkms/%s.conf builds this module as root", w.Kernel.Headers, w.ID.Name)
+	dir := w.Kernel.Headers
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real
+	}
+	return exit.Errorf(exit.NoHeaders, "%s: kernel %s: only root may read %s, and an isolated build is not root: %w", w.ID, w.Kernel.Release, dir, refused).
+		WithHint("chmod -R a+rX %s lets builds read them; BUILD_SANDBOX=no in /etc/dkms/%s.conf builds this module as root", dir, w.ID.Name)
 }
 
 // secrets are the files that a build does not see, whoever may read them: the

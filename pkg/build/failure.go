@@ -43,7 +43,7 @@ func (w *work) blame(code exit.Code, err error, lines []string) error {
 		d = diagnosis{class: stall}
 	}
 	log := "the whole log is in " + w.Tree.ScratchLog(w.ID)
-	hint := d.advice(log, w.ID.Name)
+	hint := d.advice(log, w.ID.Name, strings.Join(append(lines, err.Error()), "\n"))
 	own := exit.Hint(err)
 	if found := w.exporter(lines); found != "" {
 		d, own = diagnosis{}, found

@@ -55,6 +55,9 @@ func (w *work) openCache(ctx context.Context) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return err
+	}
 	w.env["CCACHE_DIR"] = dir
 	if w.scratch.private == "" {
 		return nil

@@ -43,7 +43,7 @@ func TestReasons(t *testing.T) {
 			if got := d.words(); !strings.Contains(got, want) || want == "" && got != "" {
 				t.Errorf("words = %q; want %q", got, want)
 			}
-			if hint := d.advice("the log", "foo"); !strings.Contains(hint, strings.TrimSpace(parts["hint"])) || strings.TrimSpace(parts["hint"]) == "the log" && hint != "the log" {
+			if hint := d.advice("the log", "foo", ""); !strings.Contains(hint, strings.TrimSpace(parts["hint"])) || strings.TrimSpace(parts["hint"]) == "the log" && hint != "the log" {
 				t.Errorf("advice = %q; want %q", hint, parts["hint"])
 			}
 			if _, passes := parts["passes"]; d.passes() != passes {

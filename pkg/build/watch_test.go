@@ -66,7 +66,7 @@ func TestProcessorTime(t *testing.T) {
 	if err := os.Symlink("/bin/sh", odd); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(odd, "-c", "timeout 0.5 sh -c 'while :; do :; done'; echo done; read line")
+	cmd := exec.Command(odd, "-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; sh -c 'i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done'; echo done; read line")
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

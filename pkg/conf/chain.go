@@ -273,7 +273,8 @@ func (r *Reader) defaults() *Framework {
 		CompilerLauncher: launcher(r.Host.Env["compiler_launcher"]),
 		// Longer than any driver takes on slow machines, shorter than the
 		// patience of somebody at a boot that hangs.
-		BuildTimeLimit:  30 * time.Minute,
+		BuildTimeLimit: 30 * time.Minute,
+		FileLimit:      DefaultFileLimit, DiskLimit: DefaultDiskLimit, ProcessLimit: DefaultProcessLimit,
 		PrebuiltTimeout: 30 * time.Second,
 	}
 }

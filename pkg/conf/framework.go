@@ -48,8 +48,12 @@ type Framework struct {
 	// is possible, no, or require.
 	BuildSandbox string
 	// SandboxAllow is what confined builds may have all the same:
-	// directories to write to, and "network".
+	// directories to write to, "network" and "sockets".
 	SandboxAllow []string
+	// FileLimit and DiskLimit are how many MiB a file of a confined build, and
+	// all that it writes, may take; ProcessLimit is how many processes it may
+	// have. 0 is no limit.
+	FileLimit, DiskLimit, ProcessLimit int
 	// IdleBuilds leaves the builds of hooks and of the boot service only the
 	// time that nobody else wants.
 	IdleBuilds bool
@@ -101,7 +105,7 @@ var (
 		"autoinstall_all_kernels", "modprobe_on_install", "parallel_jobs",
 		"compress_gzip_opts", "compress_xz_opts", "compress_zstd_opts",
 		"continue_on_error", "depmod", "hook_errors", "build_sandbox", "build_sandbox_allow",
-		"build_priority", "build_time_limit", "compiler_launcher", "refresh_initramfs",
+		"build_priority", "build_time_limit", "build_file_limit", "build_disk_limit", "build_process_limit", "compiler_launcher", "refresh_initramfs",
 		"prebuilt_source", "prebuilt_certificate", "prebuilt_timeout", "prebuilt_insecure",
 	}
 	signingNames = []string{"sign_file", "mok_signing_key", "mok_certificate", "try_sign_modules"}
@@ -389,10 +393,16 @@ func (r *Reader) check(fw *Framework, o *options) error {
 			}
 		case "build_sandbox_allow":
 			for _, word := range fw.SandboxAllow {
-				if word != "network" && !filepath.IsAbs(word) {
-					problems = append(problems, fw.Where(name)+": build_sandbox_allow: "+word+" is neither network nor an absolute path")
+				if word != "network" && word != "sockets" && !filepath.IsAbs(word) {
+					problems = append(problems, fw.Where(name)+": build_sandbox_allow: "+word+" is none of network, sockets and an absolute path")
 				}
 			}
+		case "build_file_limit", "build_disk_limit", "build_process_limit":
+			n, err := strconv.Atoi(value)
+			if err != nil || n < 0 || n > maxLimit {
+				problems = append(problems, fmt.Sprintf("%s: %s=%s is not a number between 0 and %d", fw.Where(name), name, value, maxLimit))
+			}
+			*map[string]*int{"build_file_limit": &fw.FileLimit, "build_disk_limit": &fw.DiskLimit, "build_process_limit": &fw.ProcessLimit}[name] = n
 		case "build_priority":
 			if value != "normal" && value != "idle" {
 				problems = append(problems, fw.Where(name)+": build_priority="+value+" is neither normal nor idle")
@@ -437,6 +447,16 @@ func duration(value string, unit time.Duration) (time.Duration, bool) {
 	}
 	return time.Duration(n) * unit, true
 }
+
+// The limits of a build where framework.conf says nothing are more than any
+// driver takes.
+const (
+	DefaultFileLimit, DefaultDiskLimit = 8 << 10, 32 << 10 // MiB
+	DefaultProcessLimit                = 8 << 10
+)
+
+// maxLimit is the largest limit of a build: 1 TiB, in MiB.
+const maxLimit = 1 << 20
 
 // isRepository tells the name of a repository in a registry, without a tag.
 func isRepository(s string) bool {

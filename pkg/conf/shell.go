@@ -114,8 +114,10 @@ func (s *shell) confinements() []confinement {
 	return append(list, confinement{attr: limited, shared: true}, confinement{shared: true})
 }
 
+// as is a user without terminal: what cannot be isolated is at least kept from
+// that.
 func as(uid int, flags uintptr) *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}, Cloneflags: flags}
+	return &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}, Cloneflags: flags}
 }
 
 // evaluate runs bash for j and waits until nothing of it is left.

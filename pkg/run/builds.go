@@ -279,7 +279,7 @@ func confinement(ctx context.Context, m *machine.Machine) (*build.Confinement, e
 	err := build.Probe(ctx, m.Run)
 	switch {
 	case err == nil:
-		return allowances(m)
+		return allowances(ctx, m)
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case wish == "require":
@@ -291,12 +291,20 @@ func confinement(ctx context.Context, m *machine.Machine) (*build.Confinement, e
 }
 
 // allowances are what the admin lets confined builds have.
-func allowances(m *machine.Machine) (*build.Confinement, error) {
-	c := &build.Confinement{}
+func allowances(ctx context.Context, m *machine.Machine) (*build.Confinement, error) {
+	fw := m.Framework
+	c := &build.Confinement{Disk: fw.DiskLimit, Limits: system.Limits{FileSize: fw.FileLimit, Processes: fw.ProcessLimit}}
+	signing, err := m.Signing(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	c.Hide = []string{signing.SigningKey, signing.Certificate, fw.PrebuiltCertificate}
 	for _, word := range m.Framework.SandboxAllow {
 		switch {
 		case word == "network":
 			c.Network = true
+		case word == "sockets":
+			c.Sockets = true
 		case !system.IsDir(word):
 			return nil, exit.Errorf(exit.BadConf, "%s: build_sandbox_allow: %s is not a directory", m.Framework.Where("build_sandbox_allow"), word)
 		default:

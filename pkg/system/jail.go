@@ -127,6 +127,18 @@ func (j *Jail) enter() error {
 	return j.filter()
 }
 
+// MissingWalls names what would make jails stronger and the running kernel does
+// not have.
+func MissingWalls() (list []string) {
+	if landlockVersion() == 0 {
+		list = append(list, "Landlock")
+	}
+	if !haveSeccomp() {
+		list = append(list, "seccomp")
+	}
+	return list
+}
+
 // ownKeyring gives the thread a session keyring that nobody else has. Kernels
 // without keyrings, and containers that forbid them, have nothing to keep.
 func ownKeyring() error {

@@ -113,11 +113,17 @@ type mounter interface {
 	put(p place) error
 }
 
-// haveMountSetattr tells kernels since Linux 5.12, unless a container forbids
-// their calls.
+// haveMountSetattr tells kernels since Linux 5.12. Containers that do not know
+// its calls refuse them with either error.
 func haveMountSetattr() bool {
-	return unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH, &unix.MountAttr{}) != unix.ENOSYS &&
-		unix.MoveMount(-1, "", -1, "", 0) != unix.ENOSYS
+	for _, err := range []error{
+		unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH, &unix.MountAttr{}), unix.MoveMount(-1, "", -1, "", 0),
+	} {
+		if err == unix.ENOSYS || err == unix.EPERM {
+			return false
+		}
+	}
+	return true
 }
 
 // recentMounts are those of Linux 5.12. mapping is the user namespace for what
@@ -265,10 +271,11 @@ func rebaseRoot() error {
 	if err != nil {
 		return err
 	}
-	if len(mounts) == 0 {
+	dir := slices.IndexFunc(mounts, func(m mounted) bool { return IsDir(m.at) })
+	if dir < 0 {
 		return errors.New("a chroot without any mount, such as /proc")
 	}
-	at := mounts[0].at
+	at := mounts[dir].at
 	if err := unix.Mount("", at, "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return err
 	}

@@ -131,10 +131,12 @@ func (j *Jail) program() []instruction {
 	return append(list, answer(unix.SECCOMP_RET_KILL_PROCESS))
 }
 
+func haveSeccomp() bool { return unix.Prctl(unix.PR_GET_SECCOMP, 0, 0, 0, 0) != unix.EINVAL }
+
 // filter refuses the calling thread, and what it starts, the system calls that
 // no build needs. Kernels that cannot filter leave it at the first wall.
 func (j *Jail) filter() error {
-	if err := unix.Prctl(unix.PR_GET_SECCOMP, 0, 0, 0, 0); err == unix.EINVAL {
+	if !haveSeccomp() {
 		return nil
 	}
 	list := j.program()
@@ -142,6 +144,9 @@ func (j *Jail) filter() error {
 	// Without this flag kernels before 5.16 slow down all that the thread starts.
 	flags := uintptr(unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW)
 	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&program)))
+	if errno == unix.EINVAL { // before 4.17 there is no such flag
+		_, _, errno = unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&program)))
+	}
 	runtime.KeepAlive(list)
 	if errno != 0 {
 		return &JailError{"a filter of system calls", errno}

@@ -149,7 +149,9 @@ cd "$DIR"
 [ -z "$MOUNTED" ] || { mount --bind . . && cd "$DIR"; }
 mount --rbind /usr usr && mount --bind kernel/usr/src usr/src && mount --bind kernel/lib/modules usr/lib/modules
 mount -t proc proc proc && mount --rbind /sys sys && mount --rbind /dev dev
-exec chroot . bash -c "$SCRIPT"
+[ -n "$MOUNTED" ] || exec chroot . bash -c "$SCRIPT"
+mkdir -p old && pivot_root . old && cd / && umount -l old
+exec bash -c "$SCRIPT"
 `
 
 // patience is how long a command may take.
