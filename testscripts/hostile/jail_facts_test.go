@@ -26,7 +26,7 @@ func TestFacts(t *testing.T) {
 		m.pack(may+`echo begun
 			for d in . /tmp /var/tmp /dev/shm /run/lock; do may touch $d/x; done
 			may [ "$(ls /tmp /run/lock)" = $'/run/lock:\nx\n\n/tmp:\nx' ]; may [ -z "$(ls /run | grep -v lock)" ]
-			may grep -q root /etc/passwd; may [ -z "${TMPDIR+set}" ]; may [ -z "$(cat)" ]; may sh -c 'echo to standard error >/dev/stderr'
+			may grep -q root /etc/passwd; may [ -z "${TMPDIR+set}" ]; may [ $HOME = /tmp ]; may [ -z "$(cat)" ]; may sh -c 'echo to standard error >/dev/stderr'
 			may [ -p /proc/self/fd/1 ]; may sh -c 'exec 2>/dev/null; ! true </dev/tty'
 			may [ "$(mktemp -t -p "$PWD" x.XXX | sed 's,/[^/]*$,,')" = "$PWD" ]
 			may bash -c 'cat <(echo y)'; may timeout 5 sleep 0; may ln x y; may mkfifo z; may mv x /tmp/y`, "POST_BUILD=post.sh")
