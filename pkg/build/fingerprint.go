@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"dkms/pkg/conf"
 	"dkms/pkg/kernel"
 	"dkms/pkg/system"
 	"dkms/pkg/tree"
@@ -33,6 +34,10 @@ func (b *Builder) fingerprint(j Job, source, headers string) string {
 		hashFile(h, b.Environment, b.Environment)
 	}
 	fmt.Fprintf(h, "%q %q\n", b.Framework.BuildSandbox, b.Framework.SandboxAllow)
+	limits := [3]int{b.Framework.FileLimit, b.Framework.DiskLimit, b.Framework.ProcessLimit}
+	if limits != [3]int{conf.DefaultFileLimit, conf.DefaultDiskLimit, conf.DefaultProcessLimit} {
+		fmt.Fprintf(h, "limits %v\n", limits)
+	}
 	for _, d := range j.Conf.BuildDepends {
 		fmt.Fprintf(h, "%s=%s\n", d, b.Tree.Newest(d, j.target()))
 	}

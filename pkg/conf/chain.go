@@ -265,8 +265,7 @@ func (r *Reader) defaults() *Framework {
 		// Longer than any driver takes on slow machines, shorter than the
 		// patience of somebody at a boot that hangs.
 		BuildTimeLimit: 30 * time.Minute,
-		// More than any driver takes.
-		FileLimit: 8 << 10, DiskLimit: 32 << 10, ProcessLimit: 8 << 10,
+		FileLimit:      DefaultFileLimit, DiskLimit: DefaultDiskLimit, ProcessLimit: DefaultProcessLimit,
 		PrebuiltTimeout: 30 * time.Second,
 	}
 }

@@ -421,6 +421,13 @@ func (r *Reader) check(fw *Framework, o *options) error {
 	return nil
 }
 
+// The limits of a build where framework.conf says nothing are more than any
+// driver takes.
+const (
+	DefaultFileLimit, DefaultDiskLimit = 8 << 10, 32 << 10 // MiB
+	DefaultProcessLimit                = 8 << 10
+)
+
 // maxLimit is the largest limit of a build: 1 TiB, in MiB.
 const maxLimit = 1 << 20
 

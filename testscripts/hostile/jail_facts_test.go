@@ -95,9 +95,14 @@ func TestFacts(t *testing.T) {
 	fact(t, "the limit that ended a build is named", func(m *machine) string {
 		m.write("/etc/dkms/framework.conf", "build_file_limit=1\n", 0o644)
 		m.pack("echo begun; head -c 3M /dev/zero >huge")
+		m.run("/dkms add evil/1.0; /dkms autoinstall -k " + kernelRelease)
 		said := m.run(buildCommand)
 		if !strings.Contains(said, "it took more than a build may") || !strings.Contains(said, "build_file_limit") {
 			return said
+		}
+		m.write("/etc/dkms/framework.conf", "build_file_limit=8\n", 0o644)
+		if said := m.run("/dkms autoinstall -k " + kernelRelease); !strings.Contains(said, "evil/1.0: installed") {
+			return "a larger limit does not have the build tried again: " + said
 		}
 		return ""
 	})
