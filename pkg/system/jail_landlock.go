@@ -26,10 +26,11 @@ var landlockRights = []unix.LandlockRulesetAttr{
 	{Handled_access_fs: unix.LANDLOCK_ACCESS_FS_RESOLVE_UNIX},
 }
 
-// landlockVersion is 0 where the kernel has no Landlock.
+// landlockVersion is 0 where the kernel has no Landlock, or only the first one,
+// with which no file can be moved from one directory to another.
 func landlockVersion() int {
 	v, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
-	if errno != 0 {
+	if errno != 0 || v == 1 {
 		return 0
 	}
 	return int(v)

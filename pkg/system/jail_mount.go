@@ -196,7 +196,11 @@ func remountBelow(at string, set, clear uintptr) error {
 			continue
 		}
 		flags := m.flags&^clear | set
-		if err := unix.Mount("", m.at, "", unix.MS_REMOUNT|unix.MS_BIND|flags, ""); err != nil {
+		err := unix.Mount("", m.at, "", unix.MS_REMOUNT|unix.MS_BIND|flags, "")
+		if err == unix.ENOENT || err == unix.EINVAL {
+			continue // another mount covers this one, which nobody can reach
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", m.at, err)
 		}
 	}

@@ -149,9 +149,10 @@ got head -c 1 /dev/mem; got sh -c 'echo x >/proc/sys/kernel/core_pattern'
 true`
 
 // besieged is a command of the machine with a process of root's beside it, and
-// directories that everybody may write to, one of them a mount point.
+// directories that everybody may write to, one of them a mount point. Another
+// mount is covered.
 func besieged(command string) string {
-	return "mkdir -pm777 /srv/open /srv/mounted; mount -t tmpfs -o mode=777 x /srv/mounted; sleep 1000 & export OUTSIDE=$!; " + command + "; kill $OUTSIDE"
+	return "mkdir -pm777 /srv/open /srv/mounted /srv/over/under; mount -t tmpfs -o mode=777 x /srv/mounted; mount -t tmpfs x /srv/over/under; mount -t tmpfs x /srv/over; sleep 1000 & export OUTSIDE=$!; " + command + "; kill $OUTSIDE"
 }
 
 func TestOutside(t *testing.T) {

@@ -26,7 +26,7 @@ func TestFacts(t *testing.T) {
 		m.pack(may+`echo begun
 			for d in . /tmp /var/tmp /dev/shm /run/lock; do may touch $d/x; done
 			may [ "$(ls /tmp /run/lock)" = $'/run/lock:\nx\n\n/tmp:\nx' ]; may [ -z "$(ls /run | grep -v lock)" ]
-			may grep -q root /etc/passwd; may [ -z "${TMPDIR+set}" ]; may [ -z "$(cat)" ]; may sh -c 'echo to standard error >/dev/stderr'
+			may grep -q root /etc/passwd; may [ -z "${TMPDIR+set}" ]; may [ $HOME = /tmp ]; may [ -z "$(cat)" ]; may sh -c 'echo to standard error >/dev/stderr'
 			may [ -p /proc/self/fd/1 ]; may sh -c 'exec 2>/dev/null; ! true </dev/tty'
 			may [ "$(mktemp -t -p "$PWD" x.XXX | sed 's,/[^/]*$,,')" = "$PWD" ]
 			may bash -c 'cat <(echo y)'; may timeout 5 sleep 0; may ln x y; may mkfifo z; may mv x /tmp/y`, "POST_BUILD=post.sh")
@@ -95,9 +95,14 @@ func TestFacts(t *testing.T) {
 	fact(t, "the limit that ended a build is named", func(m *machine) string {
 		m.write("/etc/dkms/framework.conf", "build_file_limit=1\n", 0o644)
 		m.pack("echo begun; head -c 3M /dev/zero >huge")
+		m.run("/dkms add evil/1.0; /dkms autoinstall -k " + kernelRelease)
 		said := m.run(buildCommand)
 		if !strings.Contains(said, "it took more than a build may") || !strings.Contains(said, "build_file_limit") {
 			return said
+		}
+		m.write("/etc/dkms/framework.conf", "build_file_limit=8\n", 0o644)
+		if said := m.run("/dkms autoinstall -k " + kernelRelease); !strings.Contains(said, "evil/1.0: installed") {
+			return "a larger limit does not have the build tried again: " + said
 		}
 		return ""
 	})
