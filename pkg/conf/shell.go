@@ -114,8 +114,10 @@ func (s *shell) confinements() []confinement {
 	return append(list, confinement{attr: limited, shared: true}, confinement{shared: true})
 }
 
+// as makes bash another user's, with a session of its own, which has no
+// terminal.
 func as(uid int, flags uintptr) *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}, Cloneflags: flags}
+	return &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}, Cloneflags: flags}
 }
 
 // evaluate runs bash for j and waits until nothing of it is left.
