@@ -179,6 +179,7 @@ func (b *Builder) build(ctx context.Context, j Job, seat *seat) (manifest *tree.
 		return nil, err
 	}
 	defer w.log.Close()
+	w.warnDropped()
 	if err := w.compile(ctx, target); err != nil {
 		return nil, err
 	}

@@ -59,6 +59,7 @@ type chain struct {
 	files           []string
 	deprecated      []string
 	unheeded        []string
+	own             values // what the package has set of the administrator's
 	noted           []string
 	err             error
 }
@@ -85,10 +86,12 @@ func (c *chain) next(v values) (source, bool) {
 
 // disregard drops what the package has set of the administrator's.
 func (c *chain) disregard(v values) {
+	c.own = values{}
 	for _, name := range adminNames {
 		if v[name] == nil {
 			continue
 		}
+		c.own[name] = v[name]
 		delete(v, name)
 		c.unheeded = append(c.unheeded, fmt.Sprintf("%s: %s has no effect here: it counts in %s",
 			c.files[0], name, filepath.Join(c.etc, cmp.Or(c.ref.Name, v.scalar("PACKAGE_NAME"), "NAME")+".conf")))

@@ -185,7 +185,7 @@ func (r *Reader) builder(ctx context.Context, sh *shell, ref Ref, env map[string
 		return nil, err
 	}
 	m := &Module{File: base.path, Files: c.files, Deprecated: c.deprecated, Warnings: c.unheeded}
-	b := &builder{file: base.path, tree: r.Host.Root.StateTree(), values: ev.values, notes: ev.notes, m: m}
+	b := &builder{file: base.path, tree: r.Host.Root.StateTree(), values: ev.values, own: c.own, notes: ev.notes, m: m}
 	b.direct(r.Directives)
 	return b, nil
 }

@@ -27,9 +27,10 @@ type Module struct {
 	BuildDepends                                    []string
 	BuildDependsRebuild, Autoinstall, NoWeakModules bool
 
-	// NoSandbox is the administrator's BUILD_SANDBOX=no: the module cannot be
-	// built in isolation. What a package says of itself does not count.
-	NoSandbox bool
+	// NoSandbox is the administrator's BUILD_SANDBOX=no: the module is not
+	// built in isolation. AsksNoSandbox is the same in the package's own file,
+	// which does not count, where the administrator says nothing.
+	NoSandbox, AsksNoSandbox bool
 	// Env are the variables that the administrator sets for the build and the
 	// scripts, with BUILD_ENV and --env; the configuration has seen them.
 	Env map[string]string
@@ -74,6 +75,7 @@ type builder struct {
 	file     string
 	tree     string // the dkms tree
 	values   values
+	own      values // what the package has set of the administrator's
 	notes    []note
 	m        *Module
 	problems []string
@@ -196,6 +198,7 @@ func (b *builder) arrays() {
 	}
 	m.Autoinstall = b.yes("AUTOINSTALL")
 	m.NoSandbox = v.scalar("BUILD_SANDBOX") != "" && !b.yes("BUILD_SANDBOX")
+	m.AsksNoSandbox = strings.EqualFold(b.own.scalar("BUILD_SANDBOX"), "no") && v.scalar("BUILD_SANDBOX") == ""
 	m.NoWeakModules = b.yes("NO_WEAK_MODULES")
 	m.BuildDependsRebuild = b.yes("BUILD_DEPENDS_REBUILD")
 	m.Exclusive = Exclusive{

@@ -260,13 +260,13 @@ func TestAdministrators(t *testing.T) {
 	r := newReader(t)
 	own := plainConf + "BUILD_SANDBOX=no\nBUILD_ENV=A=package\nBUILD_OPTIONAL=demo\nMAKE=\"make $A $B\"\nif [ \"$B\" ]; then PATCH=$(printenv B).patch; fi\n"
 	m := mustRead(t, r, own)
-	if m.NoSandbox || m.Records[0].Optional || len(m.Env) > 0 || len(m.Warnings) != 3 || m.Make.At(0) != "make" {
+	if m.NoSandbox || !m.AsksNoSandbox || m.Records[0].Optional || len(m.Env) > 0 || len(m.Warnings) != 3 || m.Make.At(0) != "make" {
 		t.Errorf("%+v: the package has a say in what is the administrator's", m)
 	}
 	override := filepath.Join(r.Host.Root.Dir, "etc/dkms/demo.conf")
 	write(t, override, "BUILD_SANDBOX=no\nBUILD_ENV[0]='A=of etc'\nBUILD_ENV[1]=B=\nBUILD_OPTIONAL[0]='x demo'\n")
 	m = mustRead(t, r, own)
-	if !m.NoSandbox || !m.Records[0].Optional || m.Make.At(0) != "make of etc" || !maps.Equal(m.Env, map[string]string{"A": "of etc", "B": ""}) {
+	if !m.NoSandbox || m.AsksNoSandbox || !m.Records[0].Optional || m.Make.At(0) != "make of etc" || !maps.Equal(m.Env, map[string]string{"A": "of etc", "B": ""}) {
 		t.Errorf("%+v: the administrator has no say", m)
 	}
 	r.Env = map[string]string{"B": "option"}
@@ -278,6 +278,12 @@ func TestAdministrators(t *testing.T) {
 	for _, want := range []string{"BUILD_ENV[0]: A: not NAME=VALUE", "MAKE is a directive", "PATH is set by", "kernelver is set by", "BUILD_ENV[4]: 1=2: not NAME"} {
 		if err == nil || strings.Count(err.Error(), want) != 1 {
 			t.Errorf("error %v; want %q in it once", err, want)
+		}
+	}
+	for text, asks := range map[string]bool{"BUILD_SANDBOX=yes\n": false, "BUILD_SANDBOX=\"$BUILD_SANDBOX\"\n": true} {
+		write(t, override, text)
+		if m = mustRead(t, r, own); m.NoSandbox || m.AsksNoSandbox != asks {
+			t.Errorf("%q: NoSandbox %v, AsksNoSandbox %v; want false, %v", text, m.NoSandbox, m.AsksNoSandbox, asks)
 		}
 	}
 	os.Remove(override)

@@ -114,8 +114,8 @@ func (s *shell) confinements() []confinement {
 	return append(list, confinement{attr: limited, shared: true}, confinement{shared: true})
 }
 
-// as is a user without terminal: what cannot be isolated is at least kept from
-// that.
+// as makes bash another user's, with a session of its own, which has no
+// terminal.
 func as(uid int, flags uintptr) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}, Cloneflags: flags}
 }

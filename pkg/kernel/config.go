@@ -1,8 +1,8 @@
 package kernel
 
 import (
-	"bufio"
-	"io"
+	"errors"
+	"io/fs"
 	"strings"
 
 	"dkms/pkg/module"
@@ -12,6 +12,7 @@ import (
 // Config is a kernel configuration: .config or include/config/auto.conf.
 type Config struct {
 	found  bool
+	err    error
 	values map[string]string
 }
 
@@ -20,22 +21,25 @@ const maxConfig = 16 << 20
 
 func readConfig(file string) *Config {
 	c := &Config{values: map[string]string{}}
-	f, _, err := system.OpenRegular(file)
+	data, err := system.ReadRegular(file, maxConfig)
 	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			c.err = err
+		}
 		return c
 	}
-	defer f.Close()
 	c.found = true
-	scan := bufio.NewScanner(io.LimitReader(f, maxConfig))
-	scan.Buffer(nil, 1<<20)
-	for scan.Scan() {
-		name, value, ok := strings.Cut(scan.Text(), "=")
+	for line := range strings.Lines(string(data)) {
+		name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), "=")
 		if ok && strings.HasPrefix(name, "CONFIG_") {
 			c.values[name] = value
 		}
 	}
 	return c
 }
+
+// Err is why a configuration file that is there could not be read.
+func (c *Config) Err() error { return c.err }
 
 // Found reports whether there was a configuration file.
 func (c *Config) Found() bool { return c.found }

@@ -86,6 +86,9 @@ func (k *Kernel) HasHeaders() bool { return system.IsDir(filepath.Join(k.Headers
 // CheckHeaders explains what keeps modules from being built for the kernel,
 // or returns nil. distribution is needed to name the package to install.
 func (k *Kernel) CheckHeaders(distribution string) error {
+	if err := k.Config().Err(); err != nil { // what it says of the module would be guessed
+		return exit.Errorf(exit.NoHeaders, "configuration of kernel %s: %w", k.Release, err)
+	}
 	if k.HasHeaders() {
 		return nil
 	}

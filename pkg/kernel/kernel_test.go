@@ -363,3 +363,23 @@ func TestSystemMap(t *testing.T) {
 		t.Errorf("SystemMap of another kernel = %q; want none", got)
 	}
 }
+
+// TestConfigUnreadable has a configuration that can only be read in part.
+func TestConfigUnreadable(t *testing.T) {
+	headers := "lib/modules/" + release + "/build"
+	r := newRoot(t, headers+"/include/")
+	file := r.Path(headers + "/.config")
+	if err := os.WriteFile(file, []byte("# "+strings.Repeat("x", 2<<20)+"\nCONFIG_LATE=y\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if k := New(r, release, "x86_64", Options{}); !k.Config().Is("CONFIG_LATE") || k.CheckHeaders("") != nil {
+		t.Errorf("what stands behind a long line is not read: %v", k.CheckHeaders(""))
+	}
+	if err := os.Truncate(file, maxConfig+1); err != nil {
+		t.Fatal(err)
+	}
+	k := New(r, release, "x86_64", Options{})
+	if err := k.CheckHeaders(""); err == nil || !strings.Contains(err.Error(), file) || exit.Status(err) != exit.NoHeaders || k.Config().Found() {
+		t.Errorf("CheckHeaders = %v; want that the configuration cannot be read", err)
+	}
+}

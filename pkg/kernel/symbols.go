@@ -1,8 +1,6 @@
 package kernel
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -41,8 +39,8 @@ func SymbolVersions(root system.Root, release string) map[string]uint32 {
 // (Documentation/kbuild/modules.rst, "Symbols and Modversions").
 func ParseSymvers(data []byte) map[string]uint32 {
 	versions := map[string]uint32{}
-	for scan := bufio.NewScanner(bytes.NewReader(data)); scan.Scan(); {
-		fields := strings.Fields(scan.Text())
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Fields(line)
 		if len(fields) < 2 {
 			continue
 		}

@@ -1,0 +1,62 @@
+package build
+
+import (
+	"maps"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"dkms/pkg/system"
+)
+
+// session are variables of the caller that builds have their own values of, or
+// that mean nothing to a build.
+var session = []string{
+	"_", "HOME", "KERNELRELEASE", "LANG", "LC_ALL", "LOGNAME", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "OLDPWD", "PATH", "PWD",
+	"SHELL", "SHLVL", "TERM", "TMPDIR", "USER",
+	// dkms passes these on.
+	"CCACHE_DIR", "DISTCC_HOSTS", "ICECC_VERSION", "LC_CTYPE", "NO_COLOR", "SOURCE_DATE_EPOCH",
+}
+
+// maxText bounds what is read of a file to look for variables.
+const maxText = 1 << 20
+
+// warnDropped names the variables of the caller's environment that the
+// package's files refer to: builds do not see them, and a build that goes
+// another way than its user meant it to should say why.
+func (w *work) warnDropped() {
+	for _, name := range slices.Sorted(maps.Keys(w.Host.Env)) {
+		if _, seen := w.env[name]; seen || slices.Contains(session, name) {
+			continue
+		}
+		if file := w.refersTo(name); file != "" {
+			w.Report.Warnf("%s: %s refers to %s, which is set here, but builds do not see it; BUILD_ENV[0]=\"%[3]s=VALUE\" in /etc/dkms/%s.conf gives it to them",
+				w.ID, file, name, w.ID.Name)
+		}
+	}
+}
+
+// refersTo is the first file of the package that uses a variable in the way of
+// a shell or of make.
+func (w *work) refersTo(name string) string {
+	use := regexp.MustCompile(`\$[({]?` + regexp.QuoteMeta(name) + `(?:[^A-Za-z0-9_]|$)`)
+	for _, file := range w.texts() {
+		data, err := system.ReadRegular(filepath.Join(w.scratch.real, file), maxText)
+		if err == nil && use.Match(data) {
+			return file
+		}
+	}
+	return ""
+}
+
+// texts are the files of the package that a build begins with.
+func (w *work) texts() []string {
+	list := []string{"dkms.conf", "Makefile", "makefile", "GNUmakefile", "Kbuild"}
+	for _, line := range []string{w.Conf.PreBuild, w.Conf.PostBuild} {
+		if words := strings.Fields(line); len(words) > 0 && filepath.IsLocal(words[0]) {
+			list = append(list, words[0])
+		}
+	}
+	return list
+}
