@@ -163,7 +163,8 @@ func (r *run) job(ctx context.Context, sub subject, to *report.Reporter) (*build
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", sub.ID, err)
 	}
-	return &build.Job{ID: sub.ID, Kernel: k, Conf: c, Signer: signer}, nil
+	unsigned := func(err error) error { return r.unsigned(sub.Target, err) }
+	return &build.Job{ID: sub.ID, Kernel: k, Conf: c, Signer: signer, Unsigned: unsigned}, nil
 }
 
 // notFor is an error where BUILD_EXCLUSIVE_* keeps a version from a kernel.

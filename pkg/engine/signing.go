@@ -103,11 +103,9 @@ func (e *Engine) openSigner(ctx context.Context, t tree.Target, dry bool) (*sign
 	if err != nil {
 		return nil, err
 	}
-	if !s.InProcess() {
-		// A program that cannot sign is better known before anything is built.
-		if _, err := s.Sign(ctx, []byte(t.String())); err != nil {
-			return nil, err
-		}
+	// A program that cannot sign is better known before anything is built.
+	if err := s.Probe(ctx); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
