@@ -61,6 +61,9 @@ type Job struct {
 	Conf   *conf.Module
 	// Signer signs the modules; nil leaves them unsigned.
 	Signer *sign.Signer
+	// Unsigned decides, where that fails, what it means: an error ends the build,
+	// and nil leaves the modules unsigned. Without it every failure is an error.
+	Unsigned func(err error) error
 	// Turn is when it may begin; nil is as soon as there is room.
 	Turn *Turn
 	// Begin, if set, is told when the build really begins, and where its log

@@ -108,9 +108,6 @@ func (w *work) stage(ctx context.Context, stage *tree.Stage) (*tree.Manifest, er
 		Sources: w.local, SourcesStamp: w.localStamp, Fits: true,
 		PostRemove: w.Conf.PostRemove, NoWeakModules: w.Conf.NoWeakModules, Unfinished: w.Conf.PostBuild != "",
 	}
-	if w.Signer != nil {
-		m.Signer = w.Signer.Name()
-	}
 	if symvers, err := w.outside(filepath.Join(w.scratch.dir, "Module.symvers")); err == nil && system.IsFile(symvers) {
 		data, err := system.ReadRegular(symvers, maxModule)
 		if err != nil {
@@ -132,6 +129,9 @@ func (w *work) stage(ctx context.Context, stage *tree.Stage) (*tree.Manifest, er
 		}
 		m.Files = append(m.Files, file)
 	}
+	if w.Signer != nil {
+		m.Signer = w.Signer.Name()
+	}
 	return m, nil
 }
 
@@ -152,7 +152,7 @@ func (w *work) finishModule(ctx context.Context, stage *tree.Stage, r conf.Recor
 	if err != nil {
 		return tree.File{}, err
 	}
-	data, err = w.sign(ctx, r.DestName, data)
+	data, err = w.signOrNot(ctx, stage, r.DestName, data)
 	if err != nil {
 		return tree.File{}, err
 	}
@@ -167,12 +167,26 @@ func (w *work) finishModule(ctx context.Context, stage *tree.Stage, r conf.Recor
 	return tree.File{Name: name, Location: r.DestLocation, SHA256: digest(data), Size: int64(len(data))}, nil
 }
 
-func (w *work) sign(ctx context.Context, name string, data []byte) ([]byte, error) {
+// signOrNot signs a module. Where that fails, and the module would be loaded all
+// the same, it and those after it stay unsigned.
+func (w *work) signOrNot(ctx context.Context, stage *tree.Stage, name string, data []byte) ([]byte, error) {
+	signed, err := w.sign(ctx, stage, name, data)
+	if err == nil || ctx.Err() != nil || w.Unsigned == nil {
+		return signed, err
+	}
+	if err := w.Unsigned(err); err != nil {
+		return nil, err
+	}
+	w.Signer = nil
+	return w.sign(ctx, stage, name, data)
+}
+
+func (w *work) sign(ctx context.Context, stage *tree.Stage, name string, data []byte) ([]byte, error) {
 	payload, _, _ := module.CutSignature(data)
 	if w.Signer == nil {
 		return payload, nil
 	}
-	signature, err := w.Signer.Sign(ctx, payload)
+	signature, err := w.Signer.SignModule(ctx, stage.Dir, name, payload)
 	if err != nil {
 		return nil, fmt.Errorf("%s: signing %s: %w", w.ID, name, err)
 	}

@@ -108,7 +108,7 @@ func (w *work) resignFile(ctx context.Context, stage *tree.Stage, m *tree.Manife
 	if err != nil {
 		return err
 	}
-	if data, err = w.sign(ctx, name, data); err != nil {
+	if data, err = w.sign(ctx, stage, name, data); err != nil {
 		return err
 	}
 	if data, err = w.compress(ctx, format, data); err != nil {

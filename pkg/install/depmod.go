@@ -79,9 +79,12 @@ func (in *Installer) updateIndex(ctx context.Context, k *kernel.Kernel) bool {
 // syncIndex makes durable what depmod wrote: it does not do so itself, and a
 // power cut would leave empty files.
 func syncIndex(dir string) error {
-	files, _ := filepath.Glob(filepath.Join(dir, "modules.*"))
+	files, err := system.Match(dir, "modules.", "")
+	if err != nil {
+		return err
+	}
 	for _, name := range files {
-		f, err := os.Open(name)
+		f, err := os.Open(filepath.Join(dir, name))
 		if err != nil {
 			return err
 		}
@@ -104,9 +107,12 @@ func cleanEmptyIndex(dir string) error {
 	for _, name := range []string{"alias", "dep", "devname", "softdep", "symbols", "weakdep"} {
 		os.Remove(filepath.Join(dir, "modules."+name))
 	}
-	bins, _ := filepath.Glob(filepath.Join(dir, "modules.*.bin"))
-	for _, b := range bins {
-		os.Remove(b)
+	bins, err := system.Match(dir, "modules.", ".bin")
+	if err != nil {
+		return err
+	}
+	for _, name := range bins {
+		os.Remove(filepath.Join(dir, name))
 	}
 	os.Remove(dir) // fails, rightly, if anything is left in it
 	return nil

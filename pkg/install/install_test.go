@@ -525,3 +525,26 @@ func TestInstallVerifies(t *testing.T) {
 	}
 	h.wantKernel("")
 }
+
+// DKMS before 3.1 writes nothing beside an original that it archives: the kernel's
+// own list says where that belongs, whatever else is there.
+func TestRestoreByModulesOrder(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ order, want string }{
+		{"kernel/lib/other.ko\nkernel/drivers/net/foo.ko\n", "kernel/drivers/net/foo.ko.xz=the kernel's"},
+		{"kernel/drivers/../../../foo.ko\nkernel/a/foo.ko\n", "kernel/a/foo.ko.xz=the kernel's"},
+		{"", ""},
+	} {
+		h := newHouse(t)
+		h.install(h.build(one, "foo.ko"))
+		h.write(h.archived("foo.ko.xz"), "the kernel's")
+		h.write(h.in("modules.order"), test.order)
+		h.must(os.Remove(filepath.Join(h.Tree.BuildDir(one, h.target), ".manifest.json"))) // as the original leaves it
+		h.must(h.Uninstall(one, h.k))
+		h.must(os.Remove(h.in("modules.order")))
+		h.wantKernel(test.want)
+		if kept := exists(h.archived("foo.ko.xz")); kept != (test.want == "") {
+			t.Errorf("with %q in modules.order the original is in the archive: %v", test.order, kept)
+		}
+	}
+}

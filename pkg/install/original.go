@@ -119,14 +119,39 @@ func (in *Installer) forgetOrigins(t *transaction) error {
 func (in *Installer) origin(path, moduleDir string, legacy func(name string) string) string {
 	data, err := system.ReadRegular(path+originSuffix, maxOrigin)
 	if err != nil {
-		if name, _, ok := module.ParseSuffix(filepath.Base(path)); ok {
-			return legacy(name)
+		name, _, ok := module.ParseSuffix(filepath.Base(path))
+		if !ok {
+			return ""
 		}
-		return ""
+		if dir := orderedIn(moduleDir, name); dir != "" {
+			return filepath.Join(dir, filepath.Base(path))
+		}
+		return legacy(name)
 	}
 	to := filepath.Clean(strings.TrimSpace(string(data)))
 	if !moduleIn(moduleDir, to) || system.IsDir(to) {
 		return ""
 	}
 	return to
+}
+
+// maxOrder bounds the list of a kernel's modules, in bytes.
+const maxOrder = 16 << 20
+
+// orderedIn is the directory of one of the kernel's own modules by modules.order,
+// which comes with the kernel and lists them as they were built: without the
+// suffix of a compression. DKMS before 3.1 archives originals without a word of
+// where they come from.
+func orderedIn(moduleDir, name string) string {
+	data, err := system.ReadRegular(filepath.Join(moduleDir, "modules.order"), maxOrder)
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(data)) {
+		path := filepath.Join(moduleDir, strings.TrimSpace(line))
+		if base, _, ok := module.ParseSuffix(path); ok && base == name && moduleIn(moduleDir, path) {
+			return filepath.Dir(path)
+		}
+	}
+	return ""
 }

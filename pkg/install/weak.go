@@ -86,9 +86,9 @@ func (in *Installer) checkWeak(root system.Root, files []string) (mended []strin
 // weakLinks finds the links of all kernels to the files.
 func weakLinks(root system.Root, files []string) map[string]string {
 	found := map[string]string{}
-	dirs, _ := filepath.Glob(filepath.Join(root.InstallTree(), "*", "weak-updates"))
-	for _, dir := range dirs {
-		filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	kernels, _ := system.Match(root.InstallTree(), "", "")
+	for _, release := range kernels {
+		filepath.WalkDir(filepath.Join(root.InstallTree(), release, "weak-updates"), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.Type()&fs.ModeSymlink == 0 {
 				return nil
 			}

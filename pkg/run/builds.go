@@ -171,6 +171,7 @@ func (x *executor) make(ctx context.Context, sub machine.Subject, c *conf.Module
 	job := build.Job{ID: sub.ID, Kernel: k, Conf: c, Turn: turn}
 	var err error
 	if !x.scratch {
+		job.Unsigned = func(err error) error { return unsigned(x.w.Machine, sub.Target, err) }
 		if job.Signer, err = x.signer(ctx, sub.Target); err != nil {
 			return fmt.Errorf("%s: %w", sub.ID, err)
 		}

@@ -105,11 +105,9 @@ func openSigner(ctx context.Context, m *machine.Machine, w *machine.Writer, t tr
 	if err != nil {
 		return nil, err
 	}
-	if !s.InProcess() {
-		// A program that cannot sign is better known before anything is built.
-		if _, err := s.Sign(ctx, []byte(t.String())); err != nil {
-			return nil, err
-		}
+	// A program that cannot sign is better known before anything is built.
+	if err := s.Probe(ctx); err != nil {
+		return nil, err
 	}
 	return s, nil
 }

@@ -21,6 +21,7 @@ const (
 const (
 	kindX509    = "\xa1\x59\xc0\xa5\xe4\x94\xa7\x4a\x87\xb5\xab\x15\x5c\x2b\xf0\x72"
 	kindTBS256  = "\x92\xa4\xd2\x3b\xc0\x96\x79\x40\xb4\x20\xfc\xf9\x8e\xf1\x03\xed"
+	kindTBS384  = "\x6e\x87\x76\x70\xc2\x80\xe6\x4e\xaa\xd2\x28\xb3\x49\xa6\x86\x5b"
 	kindTBS512  = "\x63\xbf\x6d\x44\x02\x25\xda\x4c\xbc\xfa\x24\x65\xd2\xb0\xfe\x9d"
 	guidSize    = 16
 	listHeader  = guidSize + 12
@@ -128,6 +129,9 @@ func sameCertificate(kind string, data []byte, cert *x509.Certificate) bool {
 		return bytes.Equal(data, cert.Raw)
 	case kindTBS256:
 		sum := sha256.Sum256(cert.RawTBSCertificate)
+		return bytes.HasPrefix(data, sum[:])
+	case kindTBS384:
+		sum := sha512.Sum384(cert.RawTBSCertificate)
 		return bytes.HasPrefix(data, sum[:])
 	case kindTBS512:
 		sum := sha512.Sum512(cert.RawTBSCertificate)

@@ -8,6 +8,7 @@
 package sign
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -39,7 +40,8 @@ type Options struct {
 	// Env is the caller's environment, of which the sign-file program gets
 	// what OpenSSL and PKCS#11 modules are configured with.
 	Env map[string]string
-	// Temp is where a module waits for the sign-file program; empty is /tmp.
+	// Temp is where what [Signer.Sign] is given waits for the sign-file program;
+	// empty is /tmp.
 	Temp string
 	// Limit is how long that program has for a module; 0 is two minutes.
 	Limit time.Duration
@@ -54,6 +56,8 @@ type Signer struct {
 	key  crypto.Signer
 	hash *digest
 	tool *signFile
+	// temp is where what is no module waits for the sign-file program.
+	temp string
 }
 
 // Open reads the pair and checks that its halves belong together. Keys that
@@ -63,7 +67,7 @@ func Open(p Pair, o Options) (*Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Signer{pair: p, cert: certs[0]}
+	s := &Signer{pair: p, cert: certs[0], temp: cmp.Or(o.Temp, "/tmp")}
 	why, err := s.open(certs, o)
 	if err == nil && why != "" {
 		s.key = nil
@@ -127,14 +131,34 @@ func (s *Signer) match(key crypto.Signer, certs []*x509.Certificate) (why string
 		WithHint("put the matching certificate there, or move both files away to have a new pair made")
 }
 
-// Sign returns the PKCS#7 signature of payload, the bytes of a module without
-// an older signature. It has been verified with the certificate.
+// probeName is the name of what a program is tried with.
+const probeName = "module"
+
+// Probe finds out whether modules can be signed, before anything is built. A
+// program that the administrator configured is not tried: it is called once for
+// each module, and for nothing else.
+func (s *Signer) Probe(ctx context.Context) error {
+	if s.tool == nil || s.tool.o.UseSignFile {
+		return nil
+	}
+	_, err := s.Sign(ctx, []byte(probeName))
+	return err
+}
+
+// Sign is [Signer.SignModule] for what is no module, or none with a name.
 func (s *Signer) Sign(ctx context.Context, payload []byte) ([]byte, error) {
+	return s.SignModule(ctx, s.temp, probeName, payload)
+}
+
+// SignModule returns the PKCS#7 signature of payload, the bytes of the module
+// name without an older signature. It has been verified with the certificate. A
+// program that makes it finds the module under its own name below dir.
+func (s *Signer) SignModule(ctx context.Context, dir, name string, payload []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
 	if s.tool != nil {
-		return s.tool.sign(ctx, payload, s.cert)
+		return s.tool.sign(ctx, dir, name, payload, s.cert)
 	}
 	// Without a source of randomness the same payload always gets the same
 	// signature: RSA PKCS #1 v1.5 has none, ECDSA does as RFC 6979 says.

@@ -58,26 +58,22 @@ func newSignFile(p Pair, o Options, why string) (*signFile, error) {
 
 // sign runs the program on a private copy and cuts the signature off, since
 // not every such program knows how to write the signature alone.
-func (t *signFile) sign(ctx context.Context, payload []byte, cert *x509.Certificate) ([]byte, error) {
-	temp := t.o.Temp
-	if temp == "" {
-		temp = "/tmp"
-	}
-	dir, err := os.MkdirTemp(temp, "dkms-sign-*")
+func (t *signFile) sign(ctx context.Context, dir, name string, payload []byte, cert *x509.Certificate) ([]byte, error) {
+	dir, err := os.MkdirTemp(dir, ".sign-*")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	file := filepath.Join(dir, "module.ko")
+	file := filepath.Join(dir, name+".ko")
 	if err := os.WriteFile(file, payload, 0o600); err != nil {
 		return nil, err
 	}
 	if err := t.run(ctx, file); err != nil {
 		return nil, err
 	}
-	signed, err := os.ReadFile(file)
+	signed, err := system.ReadPlain(file, int64(len(payload))+maxFile)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s has left no signed module: %w", t.o.SignFile, err)
 	}
 	pkcs7, err := cut(signed, payload)
 	if err != nil {
@@ -129,7 +125,7 @@ func (t *signFile) run(ctx context.Context, file string) error {
 	if text := strings.TrimSpace(said.String()); text != "" {
 		err = fmt.Errorf("%w: %s", err, strings.ReplaceAll(text, "\n", "; "))
 	}
-	err = exit.Errorf(exit.Usage, "%s: %w", t.pair.KeyPath, err)
+	err = exit.Errorf(exit.Usage, "%w (signing with %s)", err, t.pair.KeyPath)
 	if isPKCS11(t.pair.KeyPath) {
 		err = exit.Errorf(exit.Usage, "%w", err).WithHint("%s", tokenHint)
 	}
@@ -208,9 +204,9 @@ func (t *signFile) verify(ctx context.Context, dir string, pkcs7, payload []byte
 		return exit.Errorf(exit.Usage, "the signature cannot be verified: %w", err).WithHint("install openssl")
 	}
 	files := map[string][]byte{
-		"module.ko":  payload,
-		"module.p7s": pkcs7,
-		"cert.pem":   pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}),
+		"signed":   payload,
+		"p7s":      pkcs7,
+		"cert.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}),
 	}
 	for name, data := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
@@ -219,8 +215,8 @@ func (t *signFile) verify(ctx context.Context, dir string, pkcs7, payload []byte
 	}
 	err = t.o.Run.Run(ctx, system.Cmd{
 		Dir: dir,
-		Argv: []string{"openssl", "cms", "-verify", "-binary", "-noverify", "-inform", "DER", "-in", "module.p7s",
-			"-content", "module.ko", "-certfile", "cert.pem", "-out", "/dev/null"},
+		Argv: []string{"openssl", "cms", "-verify", "-binary", "-noverify", "-inform", "DER", "-in", "p7s",
+			"-content", "signed", "-certfile", "cert.pem", "-out", "/dev/null"},
 		Env: t.env(),
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package sign
 
 import (
 	"crypto/sha256"
+	"crypto/sha512"
 	"crypto/x509"
 	"encoding/binary"
 	"encoding/hex"
@@ -119,6 +120,7 @@ func TestLists(t *testing.T) {
 	other := strings.Repeat("x", len(raw))
 	sum := sha256.Sum256(c.RawTBSCertificate)
 	tbs := string(sum[:]) + strings.Repeat("\x00", 16)
+	sum384 := sha512.Sum384(c.RawTBSCertificate)
 	tests := []struct {
 		name  string
 		files map[string]string
@@ -136,6 +138,8 @@ func TestLists(t *testing.T) {
 		{"pending", map[string]string{varMokNew: efi(list(kindX509, raw))}, "pending"},
 		{"pending again", map[string]string{varMokNew: efi(list(kindX509, raw)), varMok: efi(list(kindX509, raw))}, "mok"},
 		{"revoked", map[string]string{varDBX: efi(list(kindX509, raw)), varDB: efi(list(kindX509, raw))}, "db revoked"},
+		{"revoked by SHA-384", map[string]string{varDBX: efi(list(kindTBS384, string(sum384[:])+strings.Repeat("\x00", 16)))}, "revoked"},
+		{"another by SHA-384", map[string]string{varDBX: efi(list(kindTBS384, tbs+strings.Repeat("x", 16)))}, ""},
 		{"revoked by digest", map[string]string{varDBX: efi(list(kindTBS256, tbs))}, "revoked"},
 		{"revoked by shim", map[string]string{varMokX: efi(list(kindX509, raw))}, "revoked"},
 	}
