@@ -94,7 +94,7 @@ func TestUnprovenIsRefused(t *testing.T) {
 func (m *machine) copy(t testing.TB) *machine {
 	t.Helper()
 	c := *m
-	c.work = t.TempDir()
+	c.work = inMemory(t)
 	c.tree.Dir = filepath.Join(c.base("ours"), "lib/modules", m.release)
 	check(t, os.CopyFS(c.tree.Dir, os.DirFS(m.tree.Dir)))
 	c.depmod(t, "ours")
