@@ -176,7 +176,7 @@ test-vm:
 # /var/tmp/dkms-index. INDEX_SEQUENCES=5 is a small part.
 test-index:
 	sh testscripts/setup.sh differential
-	$(GO) test -tags index -run TestKernels -v -count 1 -timeout 180m ./pkg/index
+	unshare --mount --propagation private $(GO) test -tags index -run TestKernels -v -count 1 -timeout 180m ./pkg/index
 
 # The race detector would have every dkms that a script runs sleep for a second.
 race:

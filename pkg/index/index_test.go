@@ -21,12 +21,24 @@ func newSmall(t testing.TB) *machine {
 			t.Skip(err)
 		}
 	}
-	m := &machine{work: t.TempDir(), release: "6.1.0-test", rand: rand.New(rand.NewPCG(3, 4))}
+	m := &machine{work: inMemory(t), release: "6.1.0-test", rand: rand.New(rand.NewPCG(3, 4))}
 	m.tree.Dir = filepath.Join(m.base("ours"), "lib/modules", m.release)
 	m.tree.Symvers = m.base("Module.symvers")
 	m.kernel(t)
 	m.prepare(t)
 	return m
+}
+
+// inMemory is a directory for many small files that are synced, in memory where
+// that is possible.
+func inMemory(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "dkms-index-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 // kernel writes a kernel's modules, of which each uses some before it.

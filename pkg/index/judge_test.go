@@ -34,9 +34,9 @@ type machine struct {
 
 // tally is what was seen.
 type tally struct {
-	sequences, steps, updated, files, differences int
-	reasons                                       map[string]int
-	ours, theirs                                  time.Duration
+	sequences, steps, updated, judged, files, differences int
+	reasons                                               map[string]int
+	ours, theirs                                          time.Duration
 }
 
 func (m *machine) String() string {
@@ -115,8 +115,9 @@ func (m *machine) prepareJudge(t testing.TB) {
 	}
 }
 
-// step brings the index up to date and lets depmod judge it.
-func (m *machine) step(t testing.TB, what string) {
+// step brings the index up to date and, at the end of a sequence, lets depmod
+// judge it.
+func (m *machine) step(t testing.TB, what string, last bool) {
 	t.Helper()
 	m.tally.steps++
 	before := m.snapshot(t, m.tree.Dir)
@@ -139,12 +140,15 @@ func (m *machine) step(t testing.TB, what string) {
 	default:
 		t.Fatalf("%s: %v", what, err)
 	}
-	m.judge(t, what)
+	if last {
+		m.judge(t, what)
+	}
 }
 
 // judge compares the index with depmod's.
 func (m *machine) judge(t testing.TB, what string) {
 	t.Helper()
+	m.tally.judged++
 	m.depmod(t, "judge")
 	ours, theirs := m.snapshot(t, m.tree.Dir), m.snapshot(t, m.judged())
 	for _, name := range slices.Sorted(maps.Keys(theirs)) {
@@ -188,13 +192,13 @@ func (m *machine) snapshot(t testing.TB, dir string) map[string][]byte {
 func (m *machine) sequence(t testing.TB, steps int) {
 	t.Helper()
 	m.tally.sequences++
-	for range steps {
+	for i := range steps {
 		var what []string
 		m.tick(t)
 		for range 1 + m.rand.IntN(3) {
 			what = append(what, m.operation(t))
 		}
-		m.step(t, fmt.Sprintf("%d.%d: %s", m.tally.sequences, m.tally.steps, strings.Join(what, ", ")))
+		m.step(t, fmt.Sprintf("%d.%d: %s", m.tally.sequences, m.tally.steps, strings.Join(what, ", ")), i == steps-1)
 	}
 }
 
@@ -348,12 +352,12 @@ func (m *machine) report(t testing.TB) {
 		t.Logf("left to depmod %d times: %s", m.tally.reasons[reason], reason)
 	}
 	y := m.tally
-	fmt.Printf("%v: %d sequences, %d steps, %d of them by update, %d files compared, %d differences\n",
-		m, y.sequences, y.steps, y.updated, y.files, y.differences)
+	fmt.Printf("%v: %d sequences, %d steps, %d of them by update, judged %d times, %d files compared, %d differences\n",
+		m, y.sequences, y.steps, y.updated, y.judged, y.files, y.differences)
 	if y.updated > 0 {
 		fmt.Printf("%v: processor time of an update %v, of depmod %v, ratio %.1f\n", m,
-			(y.ours / time.Duration(y.updated)).Round(time.Millisecond/10), (y.theirs / time.Duration(y.updated)).Round(time.Millisecond/10),
-			float64(y.theirs)/float64(y.ours))
+			(y.ours / time.Duration(y.updated)).Round(time.Millisecond/10), (y.theirs / time.Duration(max(y.judged, 1))).Round(time.Millisecond/10),
+			float64(y.theirs)/float64(max(y.judged, 1))/(float64(y.ours)/float64(y.updated)))
 	}
 	if y.updated*2 < y.steps {
 		t.Errorf("only %d of %d steps were updates", y.updated, y.steps)

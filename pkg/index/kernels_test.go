@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"dkms/testscripts/chroot"
 )
 
@@ -46,8 +48,8 @@ rm -r x *.deb
 apt-get clean
 depmod -a $release`
 
-// newMachine is a machine of the kernel of a release of Debian. Its tree has
-// the files of the chroot, which nobody writes to.
+// newMachine is a machine of the kernel of a release of Debian. Its tree is in
+// memory, a copy of the chroot's.
 func newMachine(t testing.TB, suite string) *machine {
 	t.Helper()
 	chroot.Require(t, "debootstrap", "chroot", "xz", "zstd")
@@ -64,10 +66,12 @@ func newMachine(t testing.TB, suite string) *machine {
 	releases, err := os.ReadDir(filepath.Join(root, "lib/modules"))
 	check(t, err)
 	m := &machine{root: root, work: "/var/tmp/index", release: releases[0].Name(), rand: rand.New(rand.NewPCG(1, 2))}
-	check(t, os.RemoveAll(m.base("")))
+	check(t, os.MkdirAll(m.base(""), 0o755))
+	check(t, unix.Mount("tmpfs", m.base(""), "tmpfs", 0, ""))
+	t.Cleanup(func() { unix.Unmount(m.base(""), unix.MNT_DETACH) })
 	m.tree.Dir = filepath.Join(m.base("ours"), "lib/modules", m.release)
 	check(t, os.MkdirAll(filepath.Dir(m.tree.Dir), 0o755))
-	check(t, chroot.Run("cp", "-al", filepath.Join(root, "lib/modules", m.release), m.tree.Dir))
+	check(t, chroot.Run("cp", "-a", filepath.Join(root, "lib/modules", m.release), m.tree.Dir))
 	m.tree.Symvers = filepath.Join(root, "usr/src/linux-headers-"+m.release, "Module.symvers")
 	m.tree.Config = []string{filepath.Join(root, "etc/depmod.d"), filepath.Join(root, "lib/depmod.d")}
 	m.prepare(t)
@@ -86,12 +90,12 @@ func TestKernels(t *testing.T) {
 		t.Run(suite, func(t *testing.T) {
 			m := newMachine(t, suite)
 			for range min(sequences, 3) {
-				m.sequence(t, 1+m.rand.IntN(2))
+				m.sequence(t, 1+m.rand.IntN(3))
 			}
 			m.report(t)
 			m.decompress(t)
 			for range sequences - min(sequences, 3) {
-				m.sequence(t, 1+m.rand.IntN(2))
+				m.sequence(t, 1+m.rand.IntN(3))
 			}
 			m.report(t)
 			m.modprobe(t)
@@ -107,7 +111,7 @@ func (m *machine) decompress(t testing.TB) {
 		return
 	}
 	for _, dir := range []string{m.tree.Dir, m.aside} {
-		check(t, chroot.Run("sh", "-c", `find "$0" -name '*.ko.xz' -print0 | xargs -0 -r -n 100 xz -df`, dir))
+		check(t, chroot.Run("sh", "-c", `find "$0" -name '*.ko.xz' -print0 | xargs -0 -r -n 100 xz -d`, dir))
 	}
 	for i, file := range m.intree {
 		m.intree[i] = strings.TrimSuffix(file, ".xz")

@@ -86,7 +86,11 @@ func (c *change) proveOwners() error {
 // that has moved to the front of the list may have uncovered another.
 func (c *change) kept(old, owner int) bool {
 	m := c.modules[owner]
-	return m.old == old && (m.listed < 0 || c.old.listed(c.old.modules[old].path) >= 0)
+	if m.old != old || m.listed < 0 {
+		return m.old == old
+	}
+	was := c.old.listed(c.old.modules[old].path)
+	return was >= 0 && was <= m.listed
 }
 
 // provider looks what the kernel's own list of symbols says of one: of a new
@@ -137,7 +141,7 @@ func readSymvers(path string) (*symvers, error) {
 	s := &symvers{providers: map[string]string{}, namespaces: map[string]bool{}}
 	for line := range strings.Lines(string(data)) {
 		fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
-		if len(fields) < 4 {
+		if len(fields) < 4 || !strings.HasPrefix(fields[3], "EXPORT_") {
 			return nil, doubt("%s has an unknown line", path)
 		}
 		s.providers[fields[1]] = strings.ReplaceAll(fields[2][strings.LastIndexByte(fields[2], '/')+1:], "-", "_")

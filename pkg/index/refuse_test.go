@@ -94,7 +94,7 @@ func TestUnprovenIsRefused(t *testing.T) {
 func (m *machine) copy(t testing.TB) *machine {
 	t.Helper()
 	c := *m
-	c.work = t.TempDir()
+	c.work = inMemory(t)
 	c.tree.Dir = filepath.Join(c.base("ours"), "lib/modules", m.release)
 	check(t, os.CopyFS(c.tree.Dir, os.DirFS(m.tree.Dir)))
 	c.depmod(t, "ours")
@@ -148,12 +148,12 @@ func TestSearchIsDepmods(t *testing.T) {
 				for n := range 3 { // none of which exports anything
 					m.put(t, fmt.Sprintf("%s/intree-%02d.ko", dir, 4*(3*i+n)), made{info: []string{"alias=from:" + dir}})
 				}
-				m.step(t, dir)
+				m.step(t, dir, true)
 				m.tick(t)
 				for n := range 3 {
 					check(t, os.Remove(m.file(fmt.Sprintf("%s/intree-%02d.ko", dir, 4*(3*i+n)))))
 				}
-				m.step(t, "none")
+				m.step(t, "none", true)
 			}
 			if m.tally.updated < 4 {
 				t.Errorf("only %d updates", m.tally.updated)
@@ -184,7 +184,7 @@ func TestCrash(t *testing.T) {
 				case "remove":
 					check(t, os.Remove(m.file("updates/second.ko")))
 				}
-				m.step(t, last)
+				m.step(t, last, true)
 			})
 		}
 	}

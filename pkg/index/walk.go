@@ -165,17 +165,13 @@ func isASCII(s string) bool {
 
 // winners leaves of the files of one name the one that depmod would take.
 func (t *Tree) winners(found []file) (map[string]file, error) {
+	config, err := t.config()
+	if err != nil {
+		return nil, err
+	}
 	all := make(map[string]file, len(found))
-	var config *search
 	for _, f := range found {
-		other, twice := all[f.name]
-		if config == nil {
-			var err error
-			if config, err = t.config(); err != nil {
-				return nil, err
-			}
-		}
-		if twice {
+		if other, twice := all[f.name]; twice {
 			better, err := config.better(f.path, other.path)
 			if err != nil {
 				return nil, err
