@@ -22,6 +22,7 @@ const (
 	kernelHeader
 	missing
 	wrongMachine
+	unprepared
 	otherKernel
 	patchApplied
 	patchOutdated
@@ -41,6 +42,10 @@ var marks = []struct {
 	}},
 	{disk, []string{"No space left on device", "Disk quota exceeded"}},
 	{wrongMachine, []string{"Exec format error", "cannot execute binary file"}},
+	{unprepared, []string{
+		"Kernel configuration is invalid", "scripts/basic/fixdep: not found", "scripts/mod/modpost: not found", "objtool/objtool: not found",
+		"scripts/basic/fixdep: No such file", "scripts/mod/modpost: No such file", "needed by 'scripts/mod/modpost'", "scripts/module.lds', needed by",
+	}},
 	{patchApplied, []string{"Reversed (or previously applied) patch detected"}},
 	{patchOutdated, []string{"hunk FAILED", "hunks FAILED", "hunk ignored", "hunks ignored", "can't find file to patch"}},
 	{limit, []string{"of the disk were taken while it ran", "File size limit exceeded", "File too large", "fork: retry: Resource temporarily unavailable"}},
@@ -252,6 +257,8 @@ func (d diagnosis) words() string {
 		return ": something that it needs is not installed"
 	case wrongMachine:
 		return ": a program was made for another kind of machine"
+	case unprepared:
+		return ": the sources of the kernel are not prepared for modules"
 	case otherKernel:
 		return ": its makefile builds for kernel " + d.subject
 	case patchApplied:
@@ -290,6 +297,8 @@ func (d diagnosis) advice(log, module, line string) string {
 		return log + "; install what it asks for and run the same command again"
 	case wrongMachine:
 		return log + "; install the headers of this kernel for this machine, or build on the machine that they are for"
+	case unprepared:
+		return log + "; run make modules_prepare in the sources of the kernel, or build the kernel there"
 	case otherKernel:
 		return log + "; the makefile asks uname for the kernel: name the kernel in dkms.conf, as in MAKE=\"make -C $kernel_source_dir M=$dkms_tree/$PACKAGE_NAME/$PACKAGE_VERSION/build\""
 	case patchApplied:

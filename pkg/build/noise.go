@@ -13,6 +13,10 @@ var noise = []struct{ mark, meaning string }{
 	{"Warning: modules_install: missing 'System.map' file", "depmod is run without it"},
 	{"warning: jobserver unavailable: using -j1", "it only takes longer"},
 	{"FAILED: load BTF from vmlinux: ", "the module works without BTF, which only tracing tools read"},
+	{"fatal: not a git repository", "the package asks git for its version, and does without"},
+	{"fatal: No names found, cannot describe anything", "the package asks git for its version, and does without"},
+	{"fatal: No tags can describe", "the package asks git for its version, and does without"},
+	{"fatal: detected dubious ownership in repository", "the package asks git for its version, and does without"},
 	{"libbpf: failed to find '.BTF' ELF section in ", "the module works without BTF, which only tracing tools read"},
 }
 

@@ -74,6 +74,9 @@ type reason struct {
 	// follow; around are the lines that tell how the compiler came there.
 	found, around []string
 	open          bool
+	// absent is a program that was not found. Many packages ask for one, such
+	// as git, and do without.
+	absent []string
 	// probe is an error of a test program that only finds out what there is.
 	probe []string
 	// stated is what the package or make itself says before it gives up.
@@ -124,6 +127,10 @@ func (r *reason) look(line string) {
 	case isMakeFailure(line):
 		r.gaveUp(line)
 		return
+	case missingProgram(line) != "":
+		if r.absent == nil {
+			r.absent = []string{line}
+		}
 	case isError(line):
 		r.begin(line)
 	case isStated(line) && (r.stated == nil || listed && len(r.stated) <= errorContext):
@@ -177,6 +184,9 @@ func (r *reason) gaveUp(line string) {
 	if r.makes == "" {
 		r.makes, r.last = line, r.before
 	}
+	if r.absent != nil && strings.HasSuffix(line, "] Error 127") { // of a shell that did not find its program
+		r.found = r.absent
+	}
 }
 
 // follow reads the lines behind an error: those that belong to it are indented,
@@ -204,6 +214,8 @@ func (r *reason) lines() []string {
 		return atOwnFile(r.found, r.around)
 	case r.stated != nil:
 		return r.stated
+	case r.absent != nil:
+		return r.absent
 	case r.refused != nil:
 		return r.refused
 	case r.probe != nil:
@@ -327,7 +339,7 @@ func containsAny(line string, texts []string) bool {
 // errorMarks are in lines that say what went wrong.
 var errorMarks = []string{
 	": error: ", ": fatal error: ", ": Error: ", "ERROR: modpost:", "FATAL: modpost:", ".ko] undefined!",
-	": undefined reference to ", "ld: cannot find ", ": syntax error", ": Syntax error", ": command not found", ": Command not found",
+	": undefined reference to ", "ld: cannot find ", ": syntax error", ": Syntax error",
 	"No space left on device", "hunk FAILED", "hunks FAILED", "hunk ignored", "hunks ignored", "patch: ****", "can't find file to patch",
 	"Reversed (or previously applied) patch detected", "Killed signal terminated program", "Exec format error", "bad interpreter: ",
 	"cannot execute: required file not found", "cannot execute binary file", "Can't locate ", "ModuleNotFoundError: ", "ImportError: ",
@@ -335,7 +347,7 @@ var errorMarks = []string{
 }
 
 // errorStarts begin such lines, behind blanks, in whatever case.
-var errorStarts = []string{"error:", "fatal:", "fatal error:", "configure: error:", "cmake error"}
+var errorStarts = []string{"error:", "error[", "fatal:", "fatal error:", "configure: error:", "cmake error"}
 
 // isError knows the words of gcc, clang, ld, modpost, patch, the shells, perl,
 // python, configure and the preprocessor.
@@ -349,7 +361,7 @@ func isError(line string) bool {
 			return true
 		}
 	}
-	return containsAny(line, errorMarks) || missingProgram(line) != ""
+	return containsAny(line, errorMarks)
 }
 
 // isMakeFailure tells make's line that a command has failed, which says nothing
