@@ -20,21 +20,11 @@ import (
 
 	"dkms/pkg/cli"
 	"dkms/pkg/system"
+	"dkms/testscripts/testkit"
 )
 
-// need skips the test where a judge is missing, and fails it in CI.
-func need(t *testing.T, programs ...string) {
-	t.Helper()
-	for _, p := range programs {
-		if _, err := exec.LookPath(p); err == nil {
-			continue
-		}
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%s is not installed", p)
-		}
-		t.Skipf("%s is not installed", p)
-	}
-}
+// What all rooms share, by the names that are short.
+var need, write = testkit.Need, testkit.WriteMode
 
 // run runs a program in the given directory and returns what it printed and
 // its exit status.
@@ -58,16 +48,6 @@ func mustRun(t *testing.T, dir string, argv ...string) string {
 		t.Fatalf("%v = status %d:\n%s", argv, code, out)
 	}
 	return out
-}
-
-func write(t *testing.T, path, text string, mode fs.FileMode) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), mode); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func read(t *testing.T, path string) string {

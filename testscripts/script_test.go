@@ -19,6 +19,7 @@ import (
 	"dkms/pkg/cli"
 	"dkms/pkg/hook"
 	"dkms/pkg/system"
+	"dkms/testscripts/testkit"
 )
 
 // TestMain makes the test binary the programs under test too: scripts run the
@@ -62,6 +63,7 @@ func scriptHost() system.Host {
 const release = "6.9.1-fake"
 
 func TestScripts(t *testing.T) {
+	testkit.Need(t, "bash", "make", "gcc", "depmod", "modinfo", "dirname") // of which the fake kernel is made
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,

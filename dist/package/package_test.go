@@ -10,7 +10,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"dkms/testscripts/testkit"
 )
+
+// What all rooms share, by the names that are short.
+var need = testkit.Need
 
 // recipes are the shell scripts with what reads them.
 var recipes = map[string]string{
@@ -31,17 +36,6 @@ var recipes = map[string]string{
 	"../../testscripts/packages.sh":      "sh",
 	"../../testscripts/packages/*.sh":    "sh",
 	"../gentoo/sys-kernel/dkms/*.ebuild": "bash",
-}
-
-func need(t *testing.T, program string) {
-	t.Helper()
-	if _, err := exec.LookPath(program); err == nil {
-		return
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatalf("%s is not installed", program)
-	}
-	t.Skipf("%s is not installed", program)
 }
 
 // run runs a program with nothing of the caller's environment but its path.

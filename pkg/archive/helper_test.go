@@ -17,21 +17,11 @@ import (
 
 	"dkms/pkg/exit"
 	"dkms/pkg/system"
+	"dkms/testscripts/testkit"
 )
 
-// need skips a test that lacks a judge, or fails it under CI.
-func need(t testing.TB, programs ...string) {
-	t.Helper()
-	for _, p := range programs {
-		if _, err := exec.LookPath(p); err == nil {
-			continue
-		}
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%s is missing", p)
-		}
-		t.Skipf("%s is missing", p)
-	}
-}
+// What all rooms share, by the names that are short.
+var need, must = testkit.Need, testkit.Must
 
 // output runs a judge that must agree to run.
 func output(t testing.TB, argv ...string) string {
@@ -49,13 +39,6 @@ func output(t testing.TB, argv ...string) string {
 
 func runner() *system.Runner {
 	return system.NewRunner(system.ThisHost(os.Environ()))
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // put writes a file with its directories.

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"dkms/pkg/exit"
 	"dkms/pkg/machine"
 	"dkms/pkg/system"
+	"dkms/testscripts/testkit"
 )
 
 // ways has what each option is called, and what becomes of it: words are
@@ -268,13 +268,7 @@ func trap(t *testing.T) system.Host {
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{"src/dkms.conf", "src/sub/my-dkms.conf", "build/dkms.conf", "hello/dkms.conf", "plain/Makefile", "foo", "foo.tar.gz", "foo.rpm"} {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, nil, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Write(t, filepath.Join(dir, name), "")
 	}
 	return system.Host{Dir: dir}
 }

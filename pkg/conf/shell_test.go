@@ -19,7 +19,11 @@ import (
 
 	"dkms/pkg/exit"
 	"dkms/pkg/system"
+	"dkms/testscripts/testkit"
 )
+
+// What all rooms share, by the names that are short.
+var write = testkit.Write
 
 // needBash skips the test without bash, or fails it where tests must not be
 // skipped.
@@ -42,17 +46,6 @@ func newReader(t testing.TB) *Reader {
 	h := system.ThisHost(nil)
 	h.Root.Dir = t.TempDir()
 	return &Reader{Host: h, Run: system.NewRunner(h), Limit: 20 * time.Second}
-}
-
-func write(t testing.TB, path, text string) string {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // once gives one file to evaluate.

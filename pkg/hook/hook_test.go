@@ -2,13 +2,13 @@ package hook
 
 import (
 	"bytes"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"dkms/pkg/exit"
 	"dkms/pkg/system"
+	"dkms/testscripts/testkit"
 )
 
 // env reads NAME=VALUE words.
@@ -127,12 +127,7 @@ func FuzzParse(f *testing.F) {
 func TestHookStatus(t *testing.T) {
 	root := t.TempDir()
 	for name, text := range map[string]string{"etc/os-release": "ID=debian\n", "etc/dkms/framework.conf": ""} {
-		if err := os.MkdirAll(filepath.Join(root, filepath.Dir(name)), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Write(t, filepath.Join(root, name), text)
 	}
 	h := system.ThisHost(nil)
 	h.Root = system.Root{Dir: root}

@@ -15,14 +15,11 @@ import (
 
 	"dkms/pkg/exit"
 	"dkms/pkg/system"
+	"dkms/testscripts/testkit"
 )
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+// What all rooms share, by the names that are short.
+var must = testkit.Must
 
 func runner() *system.Runner { return system.NewRunner(system.Host{UID: os.Geteuid()}) }
 

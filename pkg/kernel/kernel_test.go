@@ -11,19 +11,13 @@ import (
 	"dkms/pkg/exit"
 	"dkms/pkg/module"
 	"dkms/pkg/system"
+	"dkms/testscripts/testkit"
 )
 
-const release = "6.1.0-1-amd64"
+// What all rooms share, by the names that are short.
+var write = testkit.Write
 
-func write(t testing.TB, path, text string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
+const release = "6.1.0-1-amd64"
 
 func link(t testing.TB, path, target string) {
 	t.Helper()

@@ -12,7 +12,11 @@ import (
 	"testing"
 
 	"dkms/pkg/system"
+	"dkms/testscripts/testkit"
 )
+
+// What all rooms share, by the names that are short.
+var need = testkit.Need
 
 // TestMain gives [built] a directory and removes it afterwards.
 func TestMain(m *testing.M) {
@@ -36,15 +40,6 @@ func missing(t testing.TB, what string) {
 		t.Fatalf("%s is missing", what)
 	}
 	t.Skipf("%s is missing", what)
-}
-
-func need(t testing.TB, programs ...string) {
-	t.Helper()
-	for _, p := range programs {
-		if _, err := exec.LookPath(p); err != nil {
-			missing(t, p)
-		}
-	}
 }
 
 // output runs a judge that must agree to run.

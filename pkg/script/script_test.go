@@ -12,17 +12,11 @@ import (
 	"testing"
 
 	"dkms/pkg/system"
+	"dkms/testscripts/testkit"
 )
 
-func write(t testing.TB, path, text string, mode fs.FileMode) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), mode); err != nil {
-		t.Fatal(err)
-	}
-}
+// What all rooms share, by the names that are short.
+var write = testkit.WriteMode
 
 // tell is a script that says where it is and what it was given.
 const tell = "#!/bin/sh\necho \"$0\"; pwd; for a; do echo \"arg $a\"; done\n"

@@ -20,24 +20,18 @@ import (
 
 	"dkms/pkg/exit"
 	"dkms/pkg/system"
+	"dkms/testscripts/testkit"
 )
+
+// What all rooms share, by the name that is short.
+var lack = testkit.Lack
 
 // need returns the path of a program that judges, or ends the test.
 func need(t testing.TB, name string) string {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		lack(t, name+" is not installed")
-	}
+	testkit.Need(t, name)
+	path, _ := exec.LookPath(name)
 	return path
-}
-
-func lack(t testing.TB, reason string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(reason)
-	}
-	t.Skip(reason)
 }
 
 // needSignFile returns a kernel's sign-file program.

@@ -14,20 +14,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"dkms/testscripts/testkit"
 )
 
-func write(t testing.TB, path, text string, mode fs.FileMode) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(path, mode); err != nil {
-		t.Fatal(err)
-	}
-}
+// What all rooms share, by the names that are short.
+var write = testkit.WriteMode
 
 func names(t testing.TB, dir string) string {
 	t.Helper()

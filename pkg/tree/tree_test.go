@@ -16,7 +16,11 @@ import (
 
 	"dkms/pkg/exit"
 	"dkms/pkg/system"
+	"dkms/testscripts/testkit"
 )
+
+// What all rooms share, by the names that are short.
+var must, write = testkit.Must, testkit.Write
 
 var (
 	foo    = ID{"foo", "1.0"}
@@ -37,14 +41,6 @@ func mkdir(t testing.TB, dirs ...string) {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
-	}
-}
-
-func write(t testing.TB, path, text string) {
-	t.Helper()
-	mkdir(t, filepath.Dir(path))
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -355,13 +351,6 @@ func TestOwnNamesAreHidden(t *testing.T) {
 		if !known && !strings.HasPrefix(base, ".") {
 			t.Errorf("%s would be seen by the original", name)
 		}
-	}
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -18,6 +18,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"dkms/testscripts/testkit"
 )
 
 // layout is part of the name of the cache: another set of packages is another
@@ -56,31 +58,22 @@ func Prepare(t testing.TB) Pair {
 // Need skips the test where something it runs is missing; in CI it fails.
 func Need(t testing.TB, ok bool, why string) {
 	t.Helper()
-	switch {
-	case ok:
-	case os.Getenv("CI") != "":
-		t.Fatal(why)
-	default:
-		t.Skip(why)
+	if !ok {
+		testkit.Lack(t, why)
 	}
 }
 
 // Check ends the test if there is an error.
 func Check(t testing.TB, err error) {
 	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	testkit.Must(t, err)
 }
 
 // Require needs root and programs.
 func Require(t testing.TB, programs ...string) {
 	t.Helper()
 	Need(t, os.Getuid() == 0, "this needs root")
-	for _, program := range programs {
-		_, err := exec.LookPath(program)
-		Need(t, err == nil, program+" is not installed")
-	}
+	testkit.Need(t, programs...)
 }
 
 // Hold keeps other runs away from a directory that is kept from one to the

@@ -15,32 +15,14 @@ import (
 
 	"dkms/pkg/cli"
 	"dkms/pkg/system"
+	"dkms/testscripts/testkit"
 )
+
+// What all rooms share, by the names that are short.
+var need, must = testkit.Need, testkit.Must
 
 // release is the kernel of all machines, but where a test says otherwise.
 const release = "6.9.1-fake"
-
-// need ends a test that lacks a program: as a failure in CI, which has to
-// install it, and as a skip elsewhere.
-func need(t testing.TB, programs ...string) {
-	t.Helper()
-	for _, p := range programs {
-		if _, err := exec.LookPath(p); err == nil {
-			continue
-		}
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%s is not installed", p)
-		}
-		t.Skipf("%s is not installed", p)
-	}
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // output runs a program that must end well.
 func output(t testing.TB, argv ...string) string {
