@@ -59,6 +59,7 @@ type Request struct {
 	NoDepmod                 bool
 	DryRun                   bool
 	JSON                     bool
+	Quiet                    bool
 	Fix                      bool
 	Template                 string
 	Action                   string
@@ -100,7 +101,7 @@ func do(ctx context.Context, m *machine.Machine, req Request) (exit.Code, error)
 	}
 	o := run.Options{DryRun: req.DryRun, Force: req.Force, ForceVersion: req.ForceVersion, NoDepmod: req.NoDepmod, Modprobe: req.Modprobe, SafeUpgrade: req.SafeUpgrade}
 	n := run.Named{Name: req.Name, Version: req.Version, Source: req.Source, Archive: req.Archive, Input: req.Input, Conf: req.Conf}
-	q := inspect.Query{Name: req.Name, Version: req.Version, Choice: choice, JSON: req.JSON}
+	q := inspect.Query{Name: req.Name, Version: req.Version, Choice: choice, JSON: req.JSON, Quiet: req.Quiet}
 	id := tree.ID{Name: req.Name, Version: req.Version}
 	switch req.Verb {
 	case Status:

@@ -72,7 +72,7 @@ func reportsEvents(word string) bool {
 func (f *flags) request(h system.Host, in io.Reader) (Request, error) {
 	req := Request{
 		Kernels: f.Kernelver, Arches: f.Arch, Conf: f.Conf, All: f.All, Force: f.Force,
-		ForceVersion: f.ForceVersionOverride, NoDepmod: f.NoDepmod, DryRun: f.DryRun, JSON: f.JSON, Fix: f.Fix,
+		ForceVersion: f.ForceVersionOverride, NoDepmod: f.NoDepmod, DryRun: f.DryRun, JSON: f.JSON, Quiet: f.Quiet, Fix: f.Fix,
 		Template: f.Templatekernel, Modprobe: f.ModprobeOnInstall, SafeUpgrade: f.RpmSafeUpgrade,
 		PasswordFile: f.PasswordFile, HashFile: f.HashFile, Archive: f.Archive, Input: in, BinariesOnly: f.BinariesOnly, SourceOnly: f.SourceOnly,
 		Format: f.Format, Busybox: f.Busybox, Certificate: f.Certificate, Insecure: f.Insecure,
