@@ -99,10 +99,8 @@ func (g *group) lines() []string {
 		text = fmt.Sprintf("%s and %d more", strings.Join(names[:maxNamed], ", "), len(names)-maxNamed)
 	}
 	list := []string{text + ": " + string(g.state) + after(": ", g.reason)}
-	for line := range strings.SplitSeq(g.hint, "\n") {
-		if line != "" {
-			list = append(list, "  next: "+line)
-		}
+	if g.hint != "" {
+		list = append(list, "  next: "+strings.ReplaceAll(g.hint, "\n", "; "))
 	}
 	return list
 }
