@@ -103,7 +103,7 @@ dirs := /etc/dkms/framework.conf.d /var/lib/dkms
 subst = sed -e 's|/usr/sbin/dkms|$(SBIN)/dkms|g' -e 's|/usr/lib/dkms|$(LIBDIR)|g' \
 	-e 's,\(^\|[^r]\)/lib/modules,\1$(MODDIR),g' -e "s|@HOOK@|$$hook|g"
 
-.PHONY: all install uninstall test arch test-index test-vm differential race lint fuzz bench demo clean man-check licenses source deb rpm test-packages test-arch
+.PHONY: all install uninstall test arch test-index test-vm differential race lint fuzz bench demo clean man-check licenses source deb rpm test-packages test-arch test-rpm test-kernels test-busybox
 all:
 	$(BUILD) -o $(BIN)/dkms ./oneshot
 	$(BUILD) -o $(BIN)/dkms-hook ./hooks
@@ -223,10 +223,29 @@ test-packages: deb rpm
 	sh testscripts/packages.sh $(BIN)/dkms_$(VERSION)-$(RELEASE)_$$(dpkg --print-architecture).deb \
 		$(BIN)/dkms-$(VERSION)-$(RELEASE).$$(uname -m).rpm
 
+# rpm, dnf and zypper of Debian trixie.
+test-rpm: rpm
+	$(MAKE) rpm RPM_DISTRO=suse BIN=$(BIN)/suse
+	sh testscripts/packages/rpm.sh $(BIN)/dkms-$(VERSION)-$(RELEASE).$$(uname -m).rpm \
+		$(BIN)/suse/dkms-$(VERSION)-$(RELEASE).$$(uname -m).rpm
+
 # makepkg and pacman of Debian trixie: what is committed as Arch's package, and
 # kernels and modules that come, go and break.
 test-arch: source
 	GO='$(GO)' sh testscripts/packages/arch.sh $(BIN)/dkms-$(VERSION).tar.xz $(BIN)/dkms-$(VERSION)-vendor.tar.xz
+
+# This machine with tools of busybox in the place of its own, as Alpine has them.
+test-busybox: all
+	sh testscripts/packages/busybox.sh $(BIN)/dkms $(BIN)/dkms-hook
+
+# Debian's packages with modules, with Debian's dkms and with ours.
+# KERNELS_SUITES="bullseye trixie sid" are kernels from 5.10 to the newest.
+KERNELS_SUITES = bullseye trixie sid
+test-kernels: deb
+	set -e; for suite in $(KERNELS_SUITES); do \
+		PACKAGES_SUITE=$$suite sh testscripts/packages/kernels.sh \
+			$(BIN)/dkms_$(VERSION)-$(RELEASE)_$$(dpkg --print-architecture).deb; \
+	done
 
 # What is linked has licences: this writes them down, a test compares.
 licenses:

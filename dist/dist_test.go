@@ -392,45 +392,52 @@ func TestExitStatusTable(t *testing.T) {
 	}
 }
 
-// vocabulary is every verb and long option that "dkms --help" knows.
-func vocabulary(t *testing.T) (verbs, options []string) {
+// help is what dkms prints for some words that ask for help.
+func help(t *testing.T, words ...string) string {
 	t.Helper()
 	var out bytes.Buffer
-	if code := cli.Main(t.Context(), system.Host{}, cli.Streams{Out: &out, Err: &out}, []string{"--help"}); code != 0 {
-		t.Fatalf("dkms --help = %d: %s", code, &out)
+	if code := cli.Main(system.Process{Args: words, Out: &out, Err: &out}); code != 0 {
+		t.Fatalf("dkms %s = %d: %s", words, code, &out)
 	}
-	for _, m := range regexp.MustCompile(`(?m)^ +([a-z_]+)  +[a-z]`).FindAllStringSubmatch(out.String(), -1) {
-		verbs = append(verbs, m[1])
-	}
-	for _, m := range regexp.MustCompile(`(?m)^ +(?:-\w, )?--([a-z_-]+)`).FindAllStringSubmatch(out.String(), -1) {
-		// These are our long names for -v, -c and -j.
-		if !slices.Contains([]string{"modversion", "conf", "jobs"}, m[1]) {
-			options = append(options, m[1])
+	return out.String()
+}
+
+// vocabulary is every verb that "dkms help" knows, and the long options of
+// each.
+func vocabulary(t *testing.T) map[string][]string {
+	t.Helper()
+	verbs := map[string][]string{}
+	for _, m := range regexp.MustCompile(`(?m)^  ([a-z_ ]*[a-z]) {2,}[a-z]`).FindAllStringSubmatch(help(t, "help"), -1) {
+		text := help(t, append([]string{"help"}, strings.Fields(m[1])...)...)
+		for _, o := range regexp.MustCompile(`(?m)^ +(?:-\w, )?--([a-z_-]+)`).FindAllStringSubmatch(text, -1) {
+			// These are our long names for -v, -c and -j.
+			if !slices.Contains([]string{"modversion", "conf", "jobs"}, o[1]) {
+				verbs[m[1]] = append(verbs[m[1]], o[1])
+			}
 		}
 	}
-	if len(verbs) < 15 || len(options) < 25 {
-		t.Fatalf("only %d verbs and %d options in:\n%s", len(verbs), len(options), &out)
+	if len(verbs) < 20 || len(verbs["install"]) < 15 {
+		t.Fatalf("only %d verbs, and of install %q", len(verbs), verbs["install"])
 	}
-	return verbs, options
+	return verbs
 }
 
 // TestEverythingIsDocumented looks for every verb and option in dkms(8) and
 // in the three completions.
 func TestEverythingIsDocumented(t *testing.T) {
 	manual := read(t, "man/dkms.8")
-	verbs, options := vocabulary(t)
-	for _, v := range verbs {
+	for v, options := range vocabulary(t) {
 		if !strings.Contains(manual, "\n.It Cm "+v+"\n") {
 			t.Errorf("dkms(8) lacks %s", v)
 		}
-	}
-	for _, o := range options {
-		if !regexp.MustCompile(`(?m)^\.It .*-` + o + `( |$)`).MatchString(manual) {
-			t.Errorf("dkms(8) lacks --%s", o)
-		}
-		for file, form := range map[string]string{"dkms.bash": "--", "_dkms": "--", "dkms.fish": "-l "} {
-			if !regexp.MustCompile(regexp.QuoteMeta(form+o) + `\b`).MatchString(read(t, "completions/"+file)) {
-				t.Errorf("completions/%s lacks --%s", file, o)
+		for _, o := range options {
+			if !regexp.MustCompile(`(?m)^\.It .*-` + o + `( |$)`).MatchString(manual) {
+				t.Errorf("dkms(8) lacks --%s", o)
+			}
+			for file, form := range map[string]string{"dkms.bash": "--", "_dkms": "--", "dkms.fish": "-l "} {
+				if !regexp.MustCompile(regexp.QuoteMeta(form+o) + `\b`).MatchString(read(t, "completions/"+file)) {
+					t.Errorf("completions/%s lacks --%s", file, o)
+				}
 			}
 		}
 	}

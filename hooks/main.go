@@ -4,18 +4,9 @@ package main
 
 import (
 	"os"
-	"syscall"
 
 	"dkms/pkg/hook"
 	"dkms/pkg/system"
 )
 
-func main() { os.Exit(run()) }
-
-func run() int {
-	syscall.Umask(0o022)
-	ctx, stop := system.Interrupts()
-	ctx.Done() // a hook that a signal ends says so, whatever it is at
-	defer stop()
-	return hook.Main(ctx, system.ThisHost(os.Environ()), os.Stdout, os.Stderr, os.Args[0], os.Args[1:])
-}
+func main() { os.Exit(hook.Main(system.ThisProcess())) }

@@ -25,20 +25,24 @@ import (
 // real doors on a Host whose root is the script's own directory.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"dkms": func() {
-			ctx, _ := system.Interrupts()
-			streams := cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, ErrFile: os.Stderr}
-			os.Exit(cli.Main(ctx, scriptHost(), streams, os.Args[1:]))
-		},
+		"dkms": func() { os.Exit(cli.Main(scriptProcess())) },
 		// The name under which a hook is called comes from the script.
 		"dkms-hook": func() {
-			name := os.Getenv("HOOK_PATH")
-			if name == "" {
-				name = os.Args[0]
+			p := scriptProcess()
+			if name := os.Getenv("HOOK_PATH"); name != "" {
+				p.Name = name
 			}
-			os.Exit(hook.Main(context.Background(), scriptHost(), os.Stdout, os.Stderr, name, os.Args[1:]))
+			os.Exit(hook.Main(p))
 		},
 	})
+}
+
+// scriptProcess is the process that a script starts, on the machine of the
+// script.
+func scriptProcess() system.Process {
+	p := system.ThisProcess()
+	p.Host = scriptHost()
+	return p
 }
 
 // scriptHost is a machine whose root is $ROOT and whose running kernel is
@@ -74,6 +78,7 @@ func TestScripts(t *testing.T) {
 			"compat":   compatScript,
 			"dry":      dryRun,
 			"members":  wantMembers,
+			"index":    wantIndex,
 		},
 	})
 }
@@ -218,6 +223,26 @@ func wantState(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got := ts.ReadFile("stdout"); got != want {
 		ts.Fatalf("dkms status = %q; want %q", got, want)
+	}
+}
+
+// wantIndex is "index": depmod would write the very index that is there.
+func wantIndex(ts *testscript.TestScript, neg bool, args []string) {
+	read := func() map[string]string {
+		files := map[string]string{}
+		names, err := filepath.Glob(filepath.Join(ts.Getenv("I"), "modules.*"))
+		ts.Check(err)
+		for _, name := range names {
+			files[filepath.Base(name)] = ts.ReadFile(name)
+		}
+		return files
+	}
+	ours := read()
+	ts.Check(exec.Command("depmod", "-b", ts.Getenv("ROOT"), release).Run())
+	for name, want := range read() {
+		if ours[name] != want {
+			ts.Fatalf("%s is not as depmod writes it", name)
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"dkms/pkg/conf"
@@ -95,8 +96,11 @@ type work struct {
 	// local and localStamp are of the sources as they are on this machine.
 	local      string
 	localStamp uint64
-	// cache is the directory of the compiler cache in use.
-	cache string
+	// cache is the directory of the compiler cache in use, for a confined build.
+	cache *system.Mount
+	// lend says that the headers are root's alone, and are lent to the build's
+	// user.
+	lend bool
 	// faulty says that a command of the package has failed.
 	faulty bool
 }
@@ -151,7 +155,12 @@ func (b *Builder) build(ctx context.Context, j Job, seat *seat) (manifest *tree.
 	w.headers, w.stamp = KernelInputs(j.Kernel, b.Run), HeadersStamp(j.Kernel)
 	w.fingerprint = b.fingerprint(j, w.source, w.headers)
 	confined := b.Confine != nil && !j.Conf.NoSandbox
-	w.scratch, err = openScratch(b.Pool, b.Tree, j.ID, j.target(), confined, buildUser(j.Kernel, seat.user))
+	if w.lend = confined && closed(j.Kernel); w.lend {
+		if err := w.checkLending(ctx); err != nil {
+			return nil, err
+		}
+	}
+	w.scratch, err = openScratch(b.Pool, b.Tree, j.ID, j.target(), confined, seat.user)
 	if err != nil {
 		return nil, err
 	}
@@ -279,12 +288,22 @@ func (w *work) environment(ctx context.Context) error {
 	if flags := w.seat.makeFlags() + launcher; flags != "" {
 		w.env["MAKEFLAGS"] = flags
 	}
-	if err := w.openCache(); err != nil {
+	if err := w.openCache(ctx); err != nil {
 		return fmt.Errorf("compiler_launcher: %w", err)
 	}
-	if w.scratch.private != "" { // root's home is closed, and there is one /tmp
-		w.env["HOME"], w.env["TMPDIR"] = "/tmp", "/tmp"
+	if w.scratch.private != "" { // root's home is closed
+		w.env["HOME"] = "/tmp"
 	}
+	maps.Copy(w.env, w.Conf.Env)
+	if err := w.addEnvironment(ctx); err != nil {
+		return err
+	}
+	w.extraSymbols()
+	return nil
+}
+
+// addEnvironment adds what the file that build_environment names exports.
+func (w *work) addEnvironment(ctx context.Context) error {
 	if w.Environment == "" || !system.IsFile(w.Environment) {
 		return nil
 	}
@@ -293,6 +312,7 @@ func (w *work) environment(ctx context.Context) error {
 		return fmt.Errorf("build_environment: %w", err)
 	}
 	maps.Copy(w.env, added)
+	maps.Copy(w.env, w.Conf.Env) // what is for one module counts more than what is for all
 	return nil
 }
 
@@ -324,13 +344,47 @@ func (w *work) compile(ctx context.Context, target conf.Target) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		return w.failed(exit.MakeFailed, failedBy("make failed", err))
+		failed := w.failed(exit.MakeFailed, failedBy("make failed", err))
+		if _, ok := errors.AsType[*Failure](failed); !ok || !w.spares() {
+			return failed
+		}
+		w.faulty = false
+		w.Report.Warnf("%v", failed)
+		return w.gatherSymvers()
 	}
+	if err := w.checkBuilt(); err != nil {
+		return err
+	}
+	return w.gatherSymvers()
+}
+
+// spares tells whether a failure has cost the package only modules that the
+// administrator can do without.
+func (w *work) spares() bool {
+	all := len(w.records)
+	return slices.ContainsFunc(w.records, func(r conf.Record) bool { return r.Optional }) &&
+		w.checkBuilt() == nil && len(w.records) < all
+}
+
+// checkBuilt makes sure that all modules are there, but for those that the
+// administrator can do without: those are left out.
+func (w *work) checkBuilt() error {
+	var good []conf.Record
 	for _, r := range w.records {
-		if err := w.check(r); err != nil {
+		err := w.check(r)
+		if err != nil && !r.Optional {
 			return w.unfit(exit.NoModule, err)
 		}
+		if err != nil {
+			w.Report.Warnf("%s: kernel %s: left out because of BUILD_OPTIONAL: %v", w.ID, w.Kernel.Release, err)
+			continue
+		}
+		good = append(good, r)
 	}
+	if len(good) == 0 && len(w.records) > 0 {
+		return w.failed(exit.NoModule, errors.New("make succeeded but built none of the modules"))
+	}
+	w.records = good
 	return nil
 }
 
@@ -467,15 +521,19 @@ func (w *work) blame(code exit.Code, err error, lines []string) error {
 	if _, ended := errors.AsType[*stalled](err); ended {
 		d = diagnosis{class: stall}
 	}
+	log := "the whole log is in " + w.Tree.ScratchLog(w.ID)
+	hint := d.advice(log, w.ID.Name)
+	own := exit.Hint(err)
+	if found := w.exporter(lines); found != "" {
+		d, own = diagnosis{}, found
+	}
+	if own != "" && d.class == unknown {
+		hint = own + "; " + log
+	}
 	what := strings.ReplaceAll(err.Error(), w.scratch.real, w.scratch.dir)
 	text := fmt.Sprintf("%s: kernel %s: %s%s", w.ID, w.Kernel.Release, what, d.words())
 	for _, line := range lines {
 		text += "\n  " + line
-	}
-	log := "the whole log is in " + w.Tree.ScratchLog(w.ID)
-	hint := d.advice(log, w.ID.Name)
-	if own := exit.Hint(err); own != "" && d.class == unknown {
-		hint = own + "; " + log
 	}
 	failed := exit.Errorf(code, "%s", text).WithHint("%s", hint)
 	switch {

@@ -7,17 +7,27 @@ import (
 	"path/filepath"
 	"slices"
 
+	"dkms/pkg/exit"
 	"dkms/pkg/kernel"
 	"dkms/pkg/system"
 )
 
 // Confinement is how builds are kept from everything that is none of their
-// business. They may write to their own directory and to a /tmp of their own.
+// business. They may write to their own directory, and to a /tmp, /var/tmp,
+// /dev/shm and /run/lock of their own.
 type Confinement struct {
 	// Allow are more directories that builds may write to.
 	Allow []string
-	// Network leaves them the network.
-	Network bool
+	// Network leaves them the network, and Sockets Unix sockets, those of other
+	// programs too.
+	Network, Sockets bool
+	// Hide are files that builds do not see, whoever may read them.
+	Hide []string
+	// Limits bound what the commands of a package may take.
+	Limits system.Limits
+	// Disk is how many MiB a build may take of the file system that it is on;
+	// 0 is no limit.
+	Disk int
 }
 
 // Probe tells why builds cannot be confined on this machine, or returns nil.
@@ -36,39 +46,71 @@ func (w *work) jail(more ...string) *system.Jail {
 		return nil
 	}
 	j := &system.Jail{
-		UID: w.scratch.user, Tmp: w.scratch.tmp(), Network: w.Confine.Network,
-		Writable: []system.Mount{{From: w.scratch.real, At: w.scratch.dir}},
+		UID: w.scratch.user, Network: w.Confine.Network, Sockets: w.Confine.Sockets, Limits: w.Confine.Limits,
+		Writable: append(w.scratch.common(), system.Mount{From: w.scratch.real, At: w.scratch.dir}),
+		Hide:     w.secrets(),
 	}
-	for _, dir := range slices.Concat(more, w.Confine.Allow, []string{w.cache}) {
-		if dir != "" {
-			j.Writable = append(j.Writable, system.Mount{From: dir, At: dir})
-		}
+	for _, dir := range slices.Concat(more, w.Confine.Allow) {
+		j.Writable = append(j.Writable, system.Mount{From: dir, At: dir})
 	}
-	for _, dir := range []string{
-		w.Tree.Dir(), w.Host.Root.Path("/etc/dkms"), w.Kernel.Headers, filepath.Join(w.Kernel.ModuleDir(), "source"), w.Kernel.ModuleDir(),
-	} {
+	if w.cache != nil {
+		j.Writable = append(j.Writable, *w.cache)
+	}
+	for _, dir := range []string{w.Tree.Dir(), w.Host.Root.Path("/etc/dkms")} {
 		if system.IsDir(dir) {
 			j.Show = append(j.Show, dir)
 		}
 	}
-	if j.UID == 0 {
-		j.Hide = []string{filepath.Join(w.Tree.Dir(), "mok.key"), "/var/lib/shim-signed/mok/MOK.priv"}
+	for _, dir := range []string{w.Kernel.Headers, filepath.Join(w.Kernel.ModuleDir(), "source"), w.Kernel.ModuleDir()} {
+		switch {
+		case !system.IsDir(dir):
+		case w.lend:
+			j.Lend = append(j.Lend, dir)
+		default:
+			j.Show = append(j.Show, dir)
+		}
 	}
 	return j
 }
 
-// buildUser is the user that a confined build runs as: one of the pool's, or
-// root without its powers where the headers are for root's eyes only.
-func buildUser(k *kernel.Kernel, user int) int {
+// closed tells headers that are for root's eyes only.
+func closed(k *kernel.Kernel) bool {
 	for _, name := range []string{"", "Makefile", ".config", "include", "include/generated", "include/generated/autoconf.h", "scripts", "scripts/mod/modpost", "Module.symvers"} {
 		st, err := os.Stat(filepath.Join(k.Headers, name))
 		switch {
 		case err != nil:
 		case st.IsDir() && st.Mode()&0o005 != 0o005, st.Mode()&0o004 == 0:
-			return 0
+			return true
 		}
 	}
-	return user
+	return false
+}
+
+// checkLending tells whether headers for root's eyes only can be shown to a
+// user of a build here. A build as root, which could read them, is not isolated.
+func (w *work) checkLending(ctx context.Context) error {
+	jail := &system.Jail{UID: w.seat.user, Lend: []string{w.Kernel.Headers}}
+	err := w.Run.Run(ctx, system.Cmd{Argv: []string{"true"}, Jail: jail})
+	if _, refused := errors.AsType[*system.JailError](err); !refused {
+		return err
+	}
+	return exit.Errorf(exit.NoHeaders, "%s: kernel %s: only root may read %s, and the isolated build is not root: %w", w.ID, w.Kernel.Release, w.Kernel.Headers, err).
+		WithHint("chmod -R a+rX %s lets builds read them; BUILD_SANDBOX=no in /etc/dkms/%s.conf builds this module as root", w.Kernel.Headers, w.ID.Name)
+}
+
+// secrets are the files that a build does not see, whoever may read them: the
+// key pair in use, those that are used by default, and what framework.conf
+// names.
+func (w *work) secrets() []string {
+	list := []string{
+		filepath.Join(w.Tree.Dir(), "mok.key"), w.Host.Root.Path("/var/lib/shim-signed/mok/MOK.priv"),
+		filepath.Join(w.Kernel.Headers, "certs/signing_key.pem"), // where kernels that sign their own modules have it
+		w.Environment,
+	}
+	if w.Signer != nil {
+		list = append(list, w.Signer.Pair().KeyPath, w.Signer.Pair().CertPath)
+	}
+	return append(list, w.Confine.Hide...)
 }
 
 // outside is where a file that the commands know as path is to be found, with

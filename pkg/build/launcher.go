@@ -2,11 +2,15 @@ package build
 
 import (
 	"cmp"
+	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"dkms/pkg/exit"
+	"dkms/pkg/system"
 )
 
 // launcher has make start the compilers through the launcher of
@@ -31,35 +35,35 @@ func escapeBlanks(s string) string {
 	return strings.NewReplacer(`\`, `\\`, " ", `\ `, "$", "$$").Replace(s)
 }
 
-// cacheDir is the directory of the compiler cache for builds, where they have
-// the cache's own default not at hand. All users may write to it, but only
-// root and builds get there.
+// cacheDir is the directory of compiler caches for builds, where the admin has
+// given none.
 const cacheDir = "/var/cache/dkms/ccache"
 
-// openCache makes room for a compiler cache that the admin has given no place.
-// A confined build is let write to it.
-func (w *work) openCache() error {
+// openCache makes room for a compiler cache. Each module has one of its own:
+// whoever can write to a cache can change what is compiled through it. The
+// cache is root's, and belongs to the user of a confined build as long as the
+// build runs.
+func (w *work) openCache(ctx context.Context) error {
 	launcher := w.Framework.CompilerLauncher
 	if len(launcher) == 0 || filepath.Base(launcher[0]) != "ccache" {
 		return nil
 	}
-	w.cache = w.Host.Env["CCACHE_DIR"]
-	if w.cache != "" {
+	dir := filepath.Join(cmp.Or(w.Host.Env["CCACHE_DIR"], w.Host.Root.Path(cacheDir)), "dkms-"+w.ID.Name)
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	w.env["CCACHE_DIR"] = dir
+	if w.scratch.private == "" {
 		return nil
 	}
-	w.cache = w.Host.Root.Path(cacheDir)
-	if err := os.MkdirAll(filepath.Dir(w.cache), 0o700); err != nil {
+	w.cache = &system.Mount{From: dir, At: dir, Lent: true}
+	err := w.Run.Run(ctx, system.Cmd{Argv: []string{"true"}, Jail: &system.Jail{UID: w.scratch.user, Writable: []system.Mount{*w.cache}}})
+	if _, refused := errors.AsType[*system.JailError](err); !refused {
 		return err
 	}
-	// Whoever could write to the cache could write modules.
-	if err := os.Chmod(filepath.Dir(w.cache), 0o700); err != nil {
-		return err
-	}
-	if err := os.Mkdir(w.cache, 0o777); err == nil {
-		if err := os.Chmod(w.cache, 0o777); err != nil {
-			return err
-		}
-	}
-	w.env["CCACHE_DIR"], w.env["CCACHE_UMASK"] = w.cache, "000"
-	return nil
+	w.cache.Lent = false // the files have to change hands then
+	return own(dir, w.scratch.user)
 }

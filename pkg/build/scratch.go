@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"dkms/pkg/system"
 	"dkms/pkg/tree"
@@ -76,7 +77,11 @@ func (s *scratch) makePrivate() error {
 	if err := os.Mkdir(s.private, 0o700); err != nil {
 		return err
 	}
-	for _, dir := range []string{s.real, s.tmp()} {
+	dirs := []string{s.real}
+	for _, m := range s.common() {
+		dirs = append(dirs, m.From)
+	}
+	for _, dir := range dirs {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
 		}
@@ -86,8 +91,14 @@ func (s *scratch) makePrivate() error {
 
 func privateLog(private string) string { return filepath.Join(private, "make.log") }
 
-// tmp is the /tmp of a confined build.
-func (s *scratch) tmp() string { return filepath.Join(s.private, "tmp") }
+// common are the directories that everybody may write to, as a confined build
+// has them.
+func (s *scratch) common() (list []system.Mount) {
+	for _, at := range []string{"/tmp", "/var/tmp", "/dev/shm", "/run/lock"} {
+		list = append(list, system.Mount{From: filepath.Join(s.private, strings.ReplaceAll(at[1:], "/", "-")), At: at})
+	}
+	return list
+}
 
 // fill copies the sources, and what the administrator adds to their patches.
 func (s *scratch) fill(ctx context.Context, sources, patches string) error {
@@ -108,10 +119,12 @@ func (s *scratch) fill(ctx context.Context, sources, patches string) error {
 			return err
 		}
 	}
-	if err := own(s.real, s.user); err != nil {
-		return err
+	for _, m := range s.common() {
+		if err := own(m.From, s.user); err != nil {
+			return err
+		}
 	}
-	return own(s.tmp(), s.user)
+	return own(s.real, s.user)
 }
 
 // copyDir copies a directory that may be reached through links.

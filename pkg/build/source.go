@@ -18,8 +18,8 @@ import (
 )
 
 // SourceDigest is a digest of what a build is made from and of nothing else:
-// the sources, the administrator's files and patches for the module in
-// /etc/dkms, and --directive. Wherever those are the same it is the same, with
+// the sources, the administrator's files, patches and variables for the module
+// in /etc/dkms, --directive and --env. Wherever those are the same it is the same, with
 // whatever kernel, compiler, paths, owners and file modes: it tells whether two
 // machines mean the same by one name and version.
 func (b *Inputs) SourceDigest(j Job) (string, error) {
@@ -43,6 +43,9 @@ func (b *Inputs) SourceDigest(j Job) (string, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.Directives)) {
 		fmt.Fprintf(h, "directive %q %q\n", name, b.Directives[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(j.Conf.Env)) {
+		fmt.Fprintf(h, "env %q %q\n", name, j.Conf.Env[name])
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

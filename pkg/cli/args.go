@@ -1,90 +1,103 @@
 package cli
 
 import (
+	"reflect"
 	"strings"
 
 	"dkms/pkg/exit"
 )
 
-// option is a row of the table that turns every spelling that DKMS takes into
-// the one that is parsed.
-type option struct {
+// spelling is a row of the table of what DKMS 3.4.3 takes: every way to write
+// an option becomes the one that kong parses.
+type spelling struct {
 	// name is the canonical spelling, without dashes.
 	name string
-	// short is the one-letter spelling; it takes its value as the next word.
+	// short is the one-letter spelling; its value is the next word.
 	short string
 	// prefix makes every word that begins with --name one of this option,
-	// with its value behind = or as the next word, as the original has it.
+	// with its value behind = or as the next word.
 	prefix bool
 	// value says that the option has one.
 	value bool
 	// gone is an option of former times: it is accepted and does nothing.
 	gone bool
-	// help is what --help says of it.
-	help string
 }
 
-// options are tried from the top; the order is the original's, since prefixes
-// overlap.
-var options = []option{
-	{name: "module", short: "m", prefix: true, value: true, help: "Module, or MODULE/VERSION."},
-	{name: "modversion", short: "v", value: true, help: "Module version."},
-	{name: "kernelver", short: "k", prefix: true, value: true, help: "Kernel release, or RELEASE/ARCH (repeatable)."},
-	{name: "templatekernel", prefix: true, value: true, help: "Kernel whose modules match installs."},
-	{name: "conf", short: "c", value: true, help: "The dkms.conf to read."},
-	{name: "quiet", short: "q", help: "Say nothing but warnings and errors."},
-	{name: "version", short: "V", help: "Print the version."},
+// spellings are the options of DKMS 3.4.3. They are tried from the top; the
+// order is the original's, since prefixes overlap.
+var spellings = []spelling{
+	{name: "module", short: "m", prefix: true, value: true},
+	{name: "modversion", short: "v", value: true},
+	{name: "kernelver", short: "k", prefix: true, value: true},
+	{name: "templatekernel", prefix: true, value: true},
+	{name: "conf", short: "c", value: true},
+	{name: "quiet", short: "q"},
+	{name: "version", short: "V"},
 	{name: "no-initrd", gone: true},
 	{name: "no-clean-kernel", gone: true},
 	{name: "no-prepare-kernel", gone: true},
-	{name: "binaries-only", help: "mktarball: leave out the sources."},
-	{name: "source-only", help: "mktarball: leave out the builds."},
-	{name: "force", help: "Do it again, or over what stands in the way."},
-	{name: "force-version-override", help: "Install whatever version the kernel has."},
-	{name: "all", help: "Every kernel that the module is built for."},
-	{name: "verbose", help: "Say more."},
-	{name: "rpm_safe_upgrade", help: "Guard against rpm removing what it has just upgraded."},
-	{name: "dkmstree", prefix: true, value: true, help: "Directory of the dkms tree."},
-	{name: "sourcetree", prefix: true, value: true, help: "Directory of the module sources."},
-	{name: "installtree", prefix: true, value: true, help: "Directory of the kernels' modules."},
-	{name: "symlink-modules", help: "Install links into the dkms tree."},
-	{name: "config", prefix: true, value: true, help: "Kernel configuration file."},
-	{name: "archive", prefix: true, value: true, help: "Tarball to write or load."},
-	{name: "arch", short: "a", prefix: true, value: true, help: "Architecture (repeatable)."},
-	{name: "kernelsourcedir", prefix: true, value: true, help: "Kernel headers directory."},
-	{name: "directive", prefix: true, value: true, help: "Set a directive of every dkms.conf."},
-	{name: "no-depmod", help: "Leave depmod to the caller."},
-	{name: "modprobe-on-install", help: "Load what devices ask for after installing."},
-	{name: "debug", help: "Show every program that is started."},
-	{name: "jobs", short: "j", value: true, help: "Parallel jobs of make; 0 is without limit."},
-	{name: "dry-run", short: "n", help: "Show what would be done and why."},
-	{name: "json", help: "Print JSON: status, check, why, doctor, mok status, rehearse; events: autoinstall."},
-	{name: "fix", help: "doctor: do what is safe."},
-	{name: "headers", prefix: true, value: true, help: "rehearse: the same."},
-	{name: "password-file", prefix: true, value: true, help: "mok enroll: file with the password to confirm with."},
-	{name: "hash-file", prefix: true, value: true, help: "mok enroll: file with its hash, as mokutil makes it."},
-	{name: "format", prefix: true, value: true, help: "export: oci, a directory, or tar."},
-	{name: "busybox", prefix: true, value: true, help: "export: static busybox for the image, or none."},
-	{name: "certificate", prefix: true, value: true, help: "import: certificates that builds may be signed with."},
-	{name: "insecure", help: "import: from a registry without TLS, or with any certificate."},
-	{name: "help", short: "h", help: "Print this."},
+	{name: "binaries-only"},
+	{name: "source-only"},
+	{name: "force"},
+	{name: "force-version-override"},
+	{name: "all"},
+	{name: "verbose"},
+	{name: "rpm_safe_upgrade"},
+	{name: "dkmstree", prefix: true, value: true},
+	{name: "sourcetree", prefix: true, value: true},
+	{name: "installtree", prefix: true, value: true},
+	{name: "symlink-modules"},
+	{name: "config", prefix: true, value: true},
+	{name: "archive", prefix: true, value: true},
+	{name: "arch", short: "a", prefix: true, value: true},
+	{name: "kernelsourcedir", prefix: true, value: true},
+	{name: "directive", prefix: true, value: true},
+	{name: "no-depmod"},
+	{name: "modprobe-on-install"},
+	{name: "debug"},
+	{name: "jobs", short: "j", value: true},
+	{name: "help", short: "h"},
 }
 
-// match tells whether word is a spelling of o, and the value it carries.
-func (o option) match(word string) (value string, inline, ok bool) {
-	if o.short != "" && word == "-"+o.short {
+// isOriginal tells the options that DKMS 3.4.3 takes with every action.
+func isOriginal(name string) bool {
+	for _, s := range spellings {
+		if s.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// match tells whether word is a way to write s, and the value that word
+// carries.
+func (s spelling) match(word string) (value string, inline, ok bool) {
+	if s.short != "" && word == "-"+s.short {
 		return "", false, true
 	}
-	long := "--" + o.name
+	long := "--" + s.name
 	switch {
-	case !o.prefix:
+	case !s.prefix:
 		value, inline = strings.CutPrefix(word, long+"=")
-		return value, inline, word == long || inline && o.value
+		return value, inline, word == long || inline && s.value
 	case !strings.HasPrefix(word, long):
 		return "", false, false
 	}
 	_, value, inline = strings.Cut(word, "=")
 	return value, inline, true
+}
+
+// argument is an option in its canonical spelling.
+type argument struct {
+	name, value string
+	hasValue    bool
+}
+
+func (a argument) String() string {
+	if a.hasValue {
+		return "--" + a.name + "=" + a.value
+	}
+	return "--" + a.name
 }
 
 // clean is what the original makes of a value: blanks around it go, and
@@ -94,42 +107,76 @@ func clean(value string) string {
 	return strings.Trim(value, " \t")
 }
 
-// normalize rewrites words so that every option is --NAME or --NAME=VALUE in
-// its canonical spelling, and positional words come last. deprecated are the
-// options that were dropped. Spellings outside the table, such as -kRELEASE,
-// are as unknown as they are to the original.
-func normalize(words []string) (args, deprecated []string, err error) {
-	var positional []string
+// normalize parts the words of a command line into options and positional
+// words. deprecated are the options that were dropped. Spellings outside the
+// table, such as -kRELEASE, are as unknown as they are to the original.
+func normalize(words []string) (options []argument, positional, deprecated []string, err error) {
 	for i := 0; i < len(words); i++ {
 		word := words[i]
 		if !strings.HasPrefix(word, "-") || word == "-" {
 			positional = append(positional, word)
 			continue
 		}
-		o, value, inline := find(word)
+		s, value, inline := find(word)
 		switch {
-		case o == nil:
-			return nil, nil, exit.Errorf(exit.BadOption, "%s: unknown option", word).WithHint("dkms --help lists the options")
-		case o.gone:
+		case s == nil:
+			return options, nil, nil, exit.Errorf(exit.BadOption, "%s: unknown option", word).WithHint("dkms --help lists the options")
+		case s.gone:
 			deprecated = append(deprecated, word)
-		case !o.value:
-			args = append(args, "--"+o.name)
+		case !s.value:
+			options = append(options, argument{name: s.name})
 		default:
 			if !inline && i+1 < len(words) {
 				i++
 				value = words[i]
 			}
-			args = append(args, "--"+o.name+"="+clean(value))
+			options = append(options, argument{s.name, clean(value), true})
 		}
 	}
-	return append(append(args, "--"), positional...), deprecated, nil
+	return options, positional, deprecated, nil
 }
 
-func find(word string) (o *option, value string, inline bool) {
-	for i := range options {
-		if value, inline, ok := options[i].match(word); ok {
-			return &options[i], value, inline
+// find looks word up among the options of DKMS 3.4.3 and, behind them, among
+// those that the verbs add.
+func find(word string) (s *spelling, value string, inline bool) {
+	for i := range spellings {
+		if value, inline, ok := spellings[i].match(word); ok {
+			return &spellings[i], value, inline
+		}
+	}
+	for _, v := range verbs() {
+		for _, own := range optionsOf(v) {
+			if value, inline, ok := own.match(word); ok {
+				return &own, value, inline
+			}
 		}
 	}
 	return nil, "", false
+}
+
+// optionsOf lists the options that a verb declares beyond those of DKMS 3.4.3:
+// the fields with a name. It reads their tags, since kong's tables of all
+// verbs would cost every run.
+func optionsOf(v verb) []spelling {
+	var list []spelling
+	for _, field := range reflect.VisibleFields(reflect.TypeOf(v).Elem()) {
+		s := spelling{value: field.Type.Kind() != reflect.Bool}
+		positional := false
+		for item := range strings.SplitSeq(field.Tag.Get("kong"), ",") {
+			key, value, _ := strings.Cut(item, "=")
+			value = strings.Trim(value, "'")
+			switch key {
+			case "name":
+				s.name = value
+			case "short":
+				s.short = value
+			case "arg":
+				positional = true
+			}
+		}
+		if s.name != "" && !positional && !isOriginal(s.name) {
+			list = append(list, s)
+		}
+	}
+	return list
 }

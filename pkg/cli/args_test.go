@@ -2,25 +2,21 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/alecthomas/kong"
 
 	"dkms/pkg/exit"
 	"dkms/pkg/machine"
 	"dkms/pkg/system"
 )
 
-// spellings has what each option is called, and what becomes of it: words are
+// ways has what each option is called, and what becomes of it: words are
 // separated by a bar, since they may hold blanks.
-var spellings = []struct{ option, words, want string }{
+var ways = []struct{ option, words, want string }{
 	{"module", "-m|foo", "--module=foo"},
 	{"module", "--module|foo/1.0", "--module=foo/1.0"},
 	{"module", "--module=foo/1/2", "--module=foo/1/2"},
@@ -96,30 +92,49 @@ func wordsOf(s string) []string {
 	return strings.Split(s, "|")
 }
 
+// canonical is what becomes of words: options, the end of options, words.
+func canonical(words []string) ([]string, error) {
+	options, positional, _, err := normalize(words)
+	var list []string
+	for _, o := range options {
+		list = append(list, o.String())
+	}
+	return append(append(list, "--"), positional...), err
+}
+
 func TestSpellings(t *testing.T) {
 	seen := map[string]bool{}
-	for _, test := range spellings {
+	for _, test := range ways {
 		seen[test.option] = true
-		got, _, err := normalize(wordsOf(test.words))
+		got, err := canonical(wordsOf(test.words))
 		want := append(wordsOf(test.want), "--")
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("normalize(%q) = %q, %v; want %q", test.words, got, err, want)
 		}
 	}
-	for _, o := range options {
+	for _, o := range allOptions() {
 		if !seen[o.name] {
 			t.Errorf("there is no spelling of %s in the table", o.name)
 		}
 	}
 }
 
+// allOptions are those of DKMS 3.4.3 and of the verbs.
+func allOptions() []spelling {
+	list := slices.Clone(spellings)
+	for _, v := range verbs() {
+		list = append(list, optionsOf(v)...)
+	}
+	return list
+}
+
 // The spellings that the original does not know either.
 func TestUnknownSpellings(t *testing.T) {
 	for _, word := range []string{
 		"-kfoo", "-k=foo", "-m=x", "-mfoo", "-j4", "-j=4", "-v=1", "-a=x", "-qn", "-x", "--", "--forced", "--force=yes", "--all=1", "--quietly", "--verbose=1",
-		"--versions", "--kernel=x", "--no-clean", "--spec=x", "--media=x", "--symlink", "--rpm-safe-upgrade", "---", "-Q", "--Module=x",
+		"--versions", "--kernel=x", "--no-clean", "--spec=x", "--media=x", "--symlink", "--rpm-safe-upgrade", "---", "-Q", "--Module=x", "--json=1", "--fixed",
 	} {
-		_, _, err := normalize([]string{"status", word})
+		_, _, _, err := normalize([]string{"status", word})
 		if exit.Status(err) != exit.BadOption || err == nil || !strings.HasPrefix(err.Error(), word+": ") {
 			t.Errorf("normalize(%s) = %v; want status 2", word, err)
 		}
@@ -147,7 +162,7 @@ func TestValues(t *testing.T) {
 		{"status|-|", "--|status|-|"},
 	}
 	for _, test := range tests {
-		got, _, err := normalize(strings.Split(test.words, "|"))
+		got, err := canonical(strings.Split(test.words, "|"))
 		want := strings.Split(test.want, "|")
 		if !slices.Contains(want, "--") {
 			want = append(want, "--")
@@ -159,86 +174,100 @@ func TestValues(t *testing.T) {
 }
 
 func TestDeprecated(t *testing.T) {
-	_, deprecated, err := normalize([]string{"--no-initrd", "status", "--no-clean-kernel", "--no-prepare-kernel", "--no-initrd"})
+	_, _, deprecated, err := normalize([]string{"--no-initrd", "status", "--no-clean-kernel", "--no-prepare-kernel", "--no-initrd"})
 	want := []string{"--no-initrd", "--no-clean-kernel", "--no-prepare-kernel", "--no-initrd"}
 	if err != nil || !slices.Equal(deprecated, want) {
 		t.Errorf("deprecated are %q, %v; want %q", deprecated, err, want)
 	}
 }
 
-// parse takes words as [Main] does.
-func parse(t *testing.T, words ...string) (flags, error) {
-	t.Helper()
-	var f flags
-	parser, err := kong.New(&f, kong.Exit(func(int) { t.Error("the parser wants to exit") }))
+// parse takes words as [Main] does, and returns the verb with its options.
+func parse(words ...string) (*line, everyVerb, error) {
+	var options everyVerb
+	l, _, err := read(words)
 	if err != nil {
-		t.Fatal(err)
+		return l, options, err
 	}
-	args, _, err := normalize(words)
-	if err == nil && !slices.Contains(args, "--help") {
-		_, err = parser.Parse(args)
+	parser, err := l.tables(&options)
+	if err != nil {
+		return l, options, err
 	}
-	return f, err
+	if err := l.contradictions(); err != nil {
+		return l, options, err
+	}
+	_, err = l.parse(parser)
+	return l, options, err
 }
 
-// What the table makes, the parser knows, and does not change.
-func TestParserTakesTheTable(t *testing.T) {
-	for _, test := range spellings {
-		f, err := parse(t, wordsOf(test.words)...)
-		if err != nil {
-			t.Errorf("%s: %v", test.words, err)
+// Every verb takes every option of DKMS 3.4.3, and its own; kong's tables of
+// the verb have each of its own by the name that is in the table of spellings.
+func TestEveryVerbTakesTheTable(t *testing.T) {
+	for _, v := range verbs() {
+		a := v.about()
+		for _, test := range ways {
+			own := slices.ContainsFunc(optionsOf(v), func(s spelling) bool { return s.name == test.option })
+			switch {
+			case !isOriginal(test.option) && !own, test.option == "version", test.option == "help", test.option == "all":
+				continue
+			case test.option == "module" && !a.original:
+				continue
+			}
+			if _, _, err := parse(append(strings.Fields(a.name), wordsOf(test.words)...)...); err != nil && exit.Status(err) != exit.Usage {
+				t.Errorf("%s %s: %v", a.name, test.words, err)
+			}
 		}
-		changed := !reflect.ValueOf(f).IsZero()
-		if none := test.want == "" || test.option == "help"; changed == none {
-			t.Errorf("%s: flags are %+v", test.words, f)
+		l := &line{verb: v, about: a}
+		parser, err := l.tables(new(everyVerb))
+		if err != nil {
+			t.Fatalf("%s: %v", a.name, err)
+		}
+		for _, f := range parser.Model.Flags {
+			if !slices.ContainsFunc(append(spellings, optionsOf(v)...), func(s spelling) bool { return s.name == f.Name }) {
+				t.Errorf("%s: the option %s has no name tag", a.name, f.Name)
+			}
 		}
 	}
-	odd := []string{"a b", "a,b", "a;b", `a\,b`, `"a"`, "${x}", "%s", "-x", "--all", "@file", "a=b", "é", "'"}
-	for _, v := range odd {
-		f, err := parse(t, "-k", v, "--directive", v, "-a", v, "-v", v, "-c", v, "-j", v, "--config", v, "word", "-k", "second")
+}
+
+// kong does not change what the values are.
+func TestValuesReachTheVerb(t *testing.T) {
+	for _, v := range []string{"a b", "a,b", "a;b", `a\,b`, `"a"`, "${x}", "%s", "-x", "--all", "@file", "a=b", "é", "'"} {
+		l, o, err := parse("-k", v, "--directive", v, "-a", v, "-v", v, "-c", v, "-j", v, "--config", v, "install", "word", "-k", "second", "-a", "x")
 		if err != nil {
 			t.Errorf("the value %q: %v", v, err)
 			continue
 		}
-		if !slices.Equal(f.Kernelver, []string{v, "second"}) || !slices.Equal(f.Directive, []string{v}) || !slices.Equal(f.Arch, []string{v}) ||
-			f.Modversion != v || f.Conf != v || *f.Jobs != v || f.Config != v || !slices.Equal(f.Words, []string{"word"}) {
-			t.Errorf("the value %q became %+v", v, f)
+		i := l.verb.(*installVerb)
+		if !slices.Equal(i.Kernelver, []string{v, "second"}) || !slices.Equal(o.Directive, []string{v}) || !slices.Equal(i.Arch, []string{v, "x"}) ||
+			i.Modversion != v || i.Conf != v || *i.Jobs != v || o.Config != v || !slices.Equal(i.Words, []string{"word"}) {
+			t.Errorf("the value %q became %+v, %+v", v, i, o)
 		}
 	}
 }
 
-// What comes out is canonical options, the end of options and words.
+// What comes out is canonical options and words.
 func FuzzNormalize(f *testing.F) {
 	f.Add("-k", "6.1", "status")
 	f.Add("--kernelver=", "--", "-")
 	f.Add("--directive=A=b\nc", "\x00", "-m")
 	f.Fuzz(func(t *testing.T, a, b, c string) {
-		args, _, err := normalize([]string{a, b, c})
-		if err != nil {
-			if exit.Status(err) != exit.BadOption {
-				t.Errorf("normalize = %v", err)
-			}
-			return
+		options, _, _, err := normalize([]string{a, b, c})
+		if err != nil && exit.Status(err) != exit.BadOption {
+			t.Errorf("normalize = %v", err)
 		}
-		end := slices.Index(args, "--")
-		if end < 0 {
-			t.Fatalf("%q has no end of options", args)
-		}
-		for _, w := range args[:end] {
-			name, value, _ := strings.Cut(w, "=")
-			if !slices.ContainsFunc(options, func(o option) bool { return "--"+o.name == name }) || strings.Contains(value, "\n") {
-				t.Errorf("normalize(%q, %q, %q) = %q", a, b, c, args)
+		for _, o := range options {
+			if !slices.ContainsFunc(allOptions(), func(s spelling) bool { return s.name == o.name }) || strings.Contains(o.value, "\n") {
+				t.Errorf("normalize(%q, %q, %q) = %q", a, b, c, options)
 			}
 		}
 	})
 }
 
-// classified is what the words make of a request, with a working directory
-// that holds traps.
-func classified(t *testing.T, words ...string) (Request, string, error) {
+// trap is a working directory that holds files which words may be taken for.
+func trap(t *testing.T) system.Host {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{"src/dkms.conf", "src/sub/my-dkms.conf", "build/dkms.conf", "plain/Makefile", "foo", "foo.tar.gz", "foo.rpm"} {
+	for _, name := range []string{"src/dkms.conf", "src/sub/my-dkms.conf", "build/dkms.conf", "hello/dkms.conf", "plain/Makefile", "foo", "foo.tar.gz", "foo.rpm"} {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
@@ -247,12 +276,30 @@ func classified(t *testing.T, words ...string) (Request, string, error) {
 			t.Fatal(err)
 		}
 	}
-	f, err := parse(t, words...)
+	return system.Host{Dir: dir}
+}
+
+// classified is what a verb makes of words.
+func classified(t *testing.T, words ...string) (l *line, s source, dir string, err error) {
+	t.Helper()
+	h := trap(t)
+	l, _, err = parse(words...)
 	if err != nil {
-		t.Fatal(err)
+		return l, s, h.Dir, err
 	}
-	req, err := f.request(system.Host{Dir: dir}, nil)
-	return req, dir, err
+	switch v := l.verb.(type) {
+	case interface {
+		find(system.Host) (source, error)
+	}:
+		s, err = v.find(h)
+	case interface{ id() (id, error) }:
+		s.id, err = v.id()
+	case *lintVerb:
+		s, err = v.what(h)
+	case *ldtarballVerb:
+		s.archive = v.file()
+	}
+	return l, s, h.Dir, err
 }
 
 func TestClassify(t *testing.T) {
@@ -276,22 +323,31 @@ func TestClassify(t *testing.T) {
 		{words: "add|foo.tar.gz", verb: "add", archive: "foo.tar.gz"},
 		{words: "install|./foo", verb: "install", archive: "./foo"},
 		{words: "install|foo.rpm", verb: "install", archive: "foo.rpm"},
-		{words: "ldtarball|none.tar.gz", verb: "ldtarball", name: "none.tar.gz"},
+		{words: "ldtarball|none.tar.gz", verb: "ldtarball", archive: "none.tar.gz"},
 		{words: "kernel_prerm|-k|6.1", verb: "kernel_prerm"},
 		// Modules with the names of actions.
 		{words: "add|check|-v|1.0", verb: "add", name: "check", version: "1.0"},
 		{words: "check|add|-v|1.0", verb: "add", name: "check", version: "1.0"},
+		{words: "add|help|-v|1.0", verb: "add", name: "help", version: "1.0"},
 		{words: "remove|log/1.0", verb: "remove", name: "log", version: "1.0"},
 		{words: "status|mok", verb: "status", name: "mok"},
 		{words: "why|doctor", verb: "why", name: "doctor"},
 		{words: "log|log", verb: "log", name: "log"},
 		{words: "mok|add|-v|1.0", verb: "add", name: "mok", version: "1.0"},
-		{words: "mok|status", verb: "mok"},
+		{words: "mok", verb: "mok status"},
+		{words: "mok|status", verb: "mok status"},
+		{words: "mok|-k|6.1|enroll", verb: "mok enroll"},
 		{words: "why|-m|status", verb: "why", name: "status"},
 		{words: "status|/nonexistent", verb: "status", version: "nonexistent"},
+		// Modules with the names of source directories, of verbs that take none.
+		{words: "sign|hello", verb: "sign", name: "hello"},
+		{words: "status|hello", verb: "status", name: "hello"},
+		{words: "remove|hello/1.0", verb: "remove", name: "hello", version: "1.0"},
+		{words: "lint|src", verb: "lint", source: "/src"},
+		{words: "lint|foo/1.0", verb: "lint", name: "foo", version: "1.0"},
 	}
 	for _, test := range tests {
-		req, dir, err := classified(t, wordsOf(test.words)...)
+		l, s, dir, err := classified(t, wordsOf(test.words)...)
 		if err != nil {
 			t.Errorf("%s: %v", test.words, err)
 			continue
@@ -299,8 +355,8 @@ func TestClassify(t *testing.T) {
 		if test.source != "" {
 			test.source = dir + test.source
 		}
-		if string(req.Verb) != test.verb || req.Name != test.name || req.Version != test.version || req.Source != test.source || req.Archive != test.archive {
-			t.Errorf("%s: verb %q, module %q/%q, source %q, archive %q; want %+v", test.words, req.Verb, req.Name, req.Version, req.Source, req.Archive, test)
+		if l.about.name != test.verb || s.name != test.name || s.version != test.version || s.dir != test.source || s.archive != test.archive {
+			t.Errorf("%s: verb %q, %+v; want %+v", test.words, l.about.name, s, test)
 		}
 	}
 }
@@ -316,76 +372,125 @@ func TestClassifyRefuses(t *testing.T) {
 		"add|build|check":  exit.TwoActions,
 		"check|-m|foo|add": exit.TwoActions,
 		"mok|frob":         exit.Usage,
+		"mok|status|frob":  exit.Usage,
 		"add|./plain":      exit.Usage,
 		"build|/none":      exit.Usage,
 		"lint|./plain":     exit.NoConfInDir,
 		"lint|..":          exit.NoConfInDir,
-		"ldtarball|./none": exit.NoSource,
+		"why|a|b":          exit.Usage,
+		// Words of verbs that take none.
+		"autoinstall|foo":  exit.Usage,
+		"check|nosuch":     exit.Usage,
+		"check|-m|nosuch":  exit.Usage,
+		"doctor|foo":       exit.Usage,
+		"kernel_prerm|foo": exit.Usage,
+		// Options of other verbs.
+		"check|--fix":                          exit.BadOption,
+		"build|foo/1.0|--json":                 exit.BadOption,
+		"mok|enroll|--json":                    exit.BadOption,
+		"install|foo|--headers=/h":             exit.BadOption,
+		"install|foo/1.0|--all":                exit.AllBanned,
+		"check|--all":                          exit.AllBanned,
+		"install|foo/1.0|--all|-k|1":           exit.BadOption,
+		"remove|foo/1.0|--all|-a|x":            exit.ArchWithAll,
+		"status|--binaries-only|--source-only": exit.OnlyConflict,
+		"build|foo/1.0|-a|x|-a|y":              exit.Usage,
+		"build|foo/1.0|-k":                     exit.EmptyTarget,
 	} {
-		if _, _, err := classified(t, wordsOf(words)...); exit.Status(err) != want || err == nil {
+		if _, _, _, err := classified(t, wordsOf(words)...); exit.Status(err) != want || err == nil {
 			t.Errorf("%q: %v; want status %d", words, err, want)
 		}
 	}
 }
 
-// The help has every option that does something, and says something of each.
-func TestHelp(t *testing.T) {
-	var out bytes.Buffer
-	if got := Main(context.Background(), system.Host{}, Streams{Out: &out}, []string{"--help"}); got != 0 {
-		t.Errorf("--help: status %d", got)
-	}
-	for _, o := range options {
-		if first, _, _ := strings.Cut(o.help, " "); !o.gone && (first == "" || !regexp.MustCompile(` --`+o.name+`(=\S+)? +`+first).MatchString(out.String())) {
-			t.Errorf("--help does not say what --%s is", o.name)
-		}
+// The verbs that an option belongs to are named.
+func TestOptionsNameTheirVerbs(t *testing.T) {
+	_, _, err := parse("check", "--fix")
+	if exit.Hint(err) != "--fix belongs to doctor" {
+		t.Errorf("check --fix: hint %q", exit.Hint(err))
 	}
 }
 
-// Every action of the table is one, and nothing else.
+// The actions of the original are verbs, and nothing else of this kind.
 func TestActions(t *testing.T) {
 	for _, a := range []string{
 		"add", "remove", "build", "unbuild", "install", "uninstall", "autoinstall", "match", "mktarball", "ldtarball", "status", "generate_mok",
 		"kernel_preinst", "kernel_postinst", "kernel_prerm",
 	} {
-		if !isAction(a) {
+		if v := verbOf(a); v == nil || !v.about().original {
 			t.Errorf("%s is no action", a)
-		}
-		if !strings.Contains(description(), "\n  "+a+" ") {
-			t.Errorf("the help does not have %s", a)
 		}
 	}
 	for _, a := range []string{"", "Add", "mkdeb", "mkrpm", "kernel", "instal", "add "} {
-		if isAction(a) {
+		if verbOf(a) != nil {
 			t.Errorf("%q is an action", a)
 		}
 	}
 }
 
+// Each verb has a help of its own, with its options, and examples that are
+// right.
+func TestHelp(t *testing.T) {
+	for _, v := range verbs() {
+		a := v.about()
+		for _, words := range [][]string{append([]string{"help"}, strings.Fields(a.name)...), append(strings.Fields(a.name), "--help")} {
+			var out bytes.Buffer
+			if got := Main(system.Process{Args: words, Out: &out}); got != 0 {
+				t.Errorf("%s: status %d", words, got)
+			}
+			text := out.String()
+			for _, want := range []string{"Usage: dkms " + a.name, a.help, "\n  dkms " + a.examples[0] + "\n", "\n  dkms " + a.examples[1] + "\n", "--verbose"} {
+				if !strings.Contains(text, want) {
+					t.Errorf("dkms %s does not say %q:\n%s", words, want, text)
+				}
+			}
+			for _, o := range optionsOf(v) {
+				if !strings.Contains(text, " --"+o.name) && !hidden(v, o.name) {
+					t.Errorf("dkms %s does not have --%s", words, o.name)
+				}
+			}
+		}
+		for _, example := range a.examples {
+			if l, _, err := parse(strings.Fields(example)...); err != nil || l.about.name != a.name {
+				t.Errorf("dkms %s: %s, %v", example, l.about.name, err)
+			}
+		}
+	}
+}
+
+// hidden tells the options that mean nothing to a verb and are not shown.
+func hidden(v verb, option string) bool {
+	for _, f := range reflect.VisibleFields(reflect.TypeOf(v).Elem()) {
+		if tag := f.Tag.Get("kong"); strings.Contains(tag, "hidden") && strings.Contains(tag, "name='"+option+"'") {
+			return true
+		}
+	}
+	return false
+}
+
 func TestSettings(t *testing.T) {
-	for jobs, want := range map[string]int{"0": 0, "4": 4, " 8 ": 8} {
-		f, err := parse(t, "build", "-j", jobs)
+	settings := func(words ...string) (machine.Settings, error) {
+		l, o, err := parse(words...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s, err := f.settings(); err != nil || s.Jobs == nil || *s.Jobs != want {
-			t.Errorf("-j %q: %v, %v; want %d", jobs, s.Jobs, err, want)
+		i := l.verb.(*installVerb)
+		c := call{options: o}
+		return c.settings(i.jobs, i.SymlinkModules)
+	}
+	for words, want := range map[string]int{"0": 0, "4": 4, " 8 ": 8} {
+		if s, err := settings("install", "-j", words); err != nil || s.Jobs == nil || *s.Jobs != want {
+			t.Errorf("-j %q: %v, %v; want %d", words, s.Jobs, err, want)
 		}
 	}
-	for _, jobs := range []string{"-1", "many", "1.5", "99999999999999999999"} {
-		f, err := parse(t, "build", "-j", jobs)
-		if err != nil {
-			t.Fatal(err)
+	for _, words := range []string{"-1", "many", "1.5", "99999999999999999999"} {
+		if _, err := settings("install", "-j", words); exit.Status(err) != exit.Usage || err == nil {
+			t.Errorf("-j %q: %v; want status 1", words, err)
 		}
-		if _, err := f.settings(); exit.Status(err) != exit.Usage || err == nil {
-			t.Errorf("-j %q: %v; want status 1", jobs, err)
-		}
-	}
-	f, err := parse(t, "build", "--dkmstree=/d", "--sourcetree=/s", "--installtree=/i", "--kernelsourcedir=/h", "--config=/c", "--directive=A=1", "--directive=B=2", "--symlink-modules")
-	if err != nil {
-		t.Fatal(err)
 	}
 	want := machine.Settings{State: "/d", Source: "/s", Install: "/i", Headers: "/h", Config: "/c", Directives: []string{"A=1", "B=2"}, Symlink: true}
-	if got, err := f.settings(); err != nil || !reflect.DeepEqual(got, want) {
+	got, err := settings("install", "--dkmstree=/d", "--sourcetree=/s", "--installtree=/i", "--kernelsourcedir=/h", "--config=/c", "--directive=A=1", "--directive=B=2", "--symlink-modules")
+	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("settings = %+v, %v; want %+v", got, err, want)
 	}
 }
@@ -400,18 +505,22 @@ func TestMainAlone(t *testing.T) {
 		{"--version", 0, "dkms-3.4.3\n", ""},
 		{"-V|build|foo", 0, "dkms-3.4.3\n", ""},
 		{"--help", 0, "Usage: dkms", ""},
-		{"status|-h", 0, "Usage: dkms", ""},
+		{"help", 0, "Usage: dkms", ""},
+		{"status|-h", 0, "Usage: dkms status", ""},
 		{"--bogus", 2, "", "dkms: --bogus: unknown option\ndkms: hint: "},
-		{"", 1, "", "dkms: no action was given\ndkms: hint: "},
+		{"", 1, "Build, sign and install", "dkms: no action was given\ndkms: hint: "},
+		{"-m|foo", 1, "", "dkms: no action was given\ndkms: hint: "},
 		{"add|build", 4, "", "dkms: two actions were given: add and build\n"},
 		{"frob", 1, "", "dkms: frob: not an action\ndkms: hint: dkms --help "},
+		{"help|frob", 1, "", "dkms: frob: not an action\ndkms: hint: dkms --help "},
 		{"foo/1.0", 1, "", "dkms: foo/1.0: not an action\ndkms: hint: dkms --help "},
 		{"isntall|foo", 1, "", "dkms: isntall: not an action\ndkms: hint: dkms install, perhaps; "},
 		{"stat", 1, "", "dkms: stat: not an action\ndkms: hint: dkms status, perhaps; "},
+		{"check|nosuch", 1, "", "dkms: nosuch: check takes no module\ndkms: hint: dkms why nosuch\n"},
 	}
 	for _, test := range tests {
 		var out, err bytes.Buffer
-		got := Main(context.Background(), system.Host{Root: system.Root{Dir: t.TempDir()}}, Streams{Out: &out, Err: &err}, wordsOf(test.words))
+		got := Main(system.Process{Host: system.Host{Root: system.Root{Dir: t.TempDir()}}, Args: wordsOf(test.words), Out: &out, Err: &err})
 		if got != test.status || !strings.HasPrefix(out.String(), test.stdout) || !strings.HasPrefix(err.String(), test.stderr) ||
 			(test.stdout == "") != (out.Len() == 0) || (test.stderr == "") != (err.Len() == 0) {
 			t.Errorf("%q: status %d, stdout %.80q, stderr %q; want %d, %q, %q", test.words, got, out.String(), err.String(), test.status, test.stdout, test.stderr)

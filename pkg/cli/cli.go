@@ -1,188 +1,155 @@
-// Package cli is the command line of dkms: it reads the words, turns them
-// into one request to the engine and its answer into an exit status.
+// Package cli is the command line of dkms: it rewrites the words into one
+// verb with its options, and runs that.
 //
-// It guarantees that every spelling that DKMS 3.4.3 takes means the same here.
+// It guarantees that every spelling that DKMS 3.4.3 takes means the same here,
+// and that a word or an option which means nothing to the verb is not
+// overlooked.
 package cli
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/alecthomas/kong"
 
 	"dkms/pkg/build"
 	"dkms/pkg/exit"
-	"dkms/pkg/machine"
 	"dkms/pkg/report"
 	"dkms/pkg/system"
 )
 
-// flags is the command line after [normalize].
-type flags struct {
-	Words []string `arg:"" optional:"" name:"word"`
-
-	Module     []string `short:"m" sep:"none"`
-	Modversion string   `short:"v" placeholder:"VERSION"`
-	Kernelver  []string `short:"k" placeholder:"RELEASE" sep:"none"`
-	Arch       []string `short:"a" sep:"none"`
-	All        bool
-	Force      bool
-	DryRun     bool    `short:"n"`
-	Jobs       *string `short:"j" placeholder:"N"`
-	Verbose    bool
-	Quiet      bool `short:"q"`
-	JSON       bool `name:"json"`
-	Fix        bool
-	Version    bool `short:"V"`
-	Debug      bool
-
-	ForceVersionOverride bool
-	NoDepmod             bool
-	ModprobeOnInstall    bool
-	SymlinkModules       bool
-	Conf                 string   `short:"c" placeholder:"FILE"`
-	Config               string   `placeholder:"FILE"`
-	Kernelsourcedir      string   `placeholder:"DIR"`
-	Headers              string   `placeholder:"DIR"`
-	Dkmstree             string   `placeholder:"DIR"`
-	Sourcetree           string   `placeholder:"DIR"`
-	Installtree          string   `placeholder:"DIR"`
-	Directive            []string `placeholder:"NAME=VALUE" sep:"none"`
-	Archive              string   `placeholder:"FILE"`
-	Templatekernel       string   `placeholder:"RELEASE"`
-	PasswordFile         string   `placeholder:"FILE"`
-	HashFile             string   `placeholder:"FILE"`
-	BinariesOnly         bool
-	SourceOnly           bool
-	Format               string `placeholder:"FORMAT"`
-	Busybox              string `placeholder:"FILE"`
-	Certificate          string `placeholder:"FILE"`
-	Insecure             bool
-	RpmSafeUpgrade       bool `name:"rpm_safe_upgrade"`
+// Main runs dkms in a process and returns its exit status.
+func Main(p system.Process) int {
+	ctx, stop := p.Begin()
+	defer stop()
+	return int(system.Status(ctx, runWords(ctx, p)))
 }
 
-// Streams are what the program reads and where it writes.
-type Streams struct {
-	In       io.Reader
-	Out, Err io.Writer
-	// ErrFile is Err where that is a file, for the journal.
-	ErrFile *os.File
+// runWords does what the words of the command line say.
+func runWords(ctx context.Context, p system.Process) exit.Code {
+	if len(p.Args) == 0 {
+		overview(p.Out)
+	}
+	l, deprecated, err := read(p.Args)
+	if l.wants("version") && err == nil {
+		fmt.Fprintln(p.Out, build.Release)
+		return exit.OK
+	}
+	if l.help && l.verb == nil && err == nil {
+		usage(p.Out)
+		return exit.OK
+	}
+	c := &call{ctx: ctx, process: p, host: p.Host, verb: l.about.name}
+	c.report = c.reporter(l)
+	defer c.report.Close()
+	if err == nil {
+		for _, d := range deprecated {
+			c.report.Warnf("%s does nothing any more", d)
+		}
+		err = c.carryOut(l)
+	}
+	if code, ok := errors.AsType[reported](err); ok {
+		return exit.Code(code)
+	}
+	if err != nil {
+		c.report.Error(err)
+	}
+	return exit.Status(err)
 }
 
-// Main runs dkms with the words of the command line and returns its exit
-// status.
-func Main(ctx context.Context, h system.Host, s Streams, words []string) int {
-	var f flags
-	parser, err := kong.New(&f, kong.Name("dkms"),
-		kong.Writers(s.Out, s.Err), kong.Exit(func(int) {}), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+// read rewrites the words of a command line. The line is never nil, since the
+// reporter is made by its options even if something is wrong with it.
+func read(words []string) (l *line, deprecated []string, err error) {
+	options, positional, deprecated, err := normalize(words)
 	if err != nil {
-		fmt.Fprintf(s.Err, "dkms: %v\n", err)
-		return int(exit.Usage)
+		return &line{options: options}, nil, err
 	}
-	args, deprecated, err := normalize(words)
-	switch {
-	case err != nil:
-	case slices.Contains(args, "--help"):
-		usage(parser, s.Out)
-		return 0
-	default:
-		_, err = parser.Parse(args)
+	l = &line{options: options}
+	if !l.wants("version") {
+		l, err = rewrite(options, positional)
 	}
-	r := f.reporter(h, s)
-	defer r.Close()
+	return l, deprecated, err
+}
+
+// wants tells whether the line has an option.
+func (l *line) wants(option string) bool {
+	return slices.ContainsFunc(l.options, func(o argument) bool { return o.name == option })
+}
+
+// carryOut parses the line, and runs its verb.
+func (c *call) carryOut(l *line) error {
+	parser, err := l.tables(&c.options)
 	if err != nil {
-		r.Error(err)
-		return int(exit.BadOption)
+		return err
 	}
-	if f.Version {
-		fmt.Fprintln(s.Out, build.Release)
-		return 0
+	if l.help {
+		return helpOn(c.process.Out, parser, l, &c.options)
 	}
-	for _, d := range deprecated {
-		r.Warnf("%s does nothing any more", d)
+	if err := l.contradictions(); err != nil {
+		return err
 	}
-	return int(f.run(ctx, h, s, r))
+	k, err := l.parse(parser)
+	if err != nil {
+		return err
+	}
+	if r, ok := l.verb.(interface{ needsRoot() bool }); ok && r.needsRoot() {
+		if err := c.root(); err != nil {
+			return err
+		}
+	}
+	return k.Run(c)
+}
+
+// tables makes kong's tables of one verb; those of all would cost every run.
+func (l *line) tables(options *everyVerb) (*kong.Kong, error) {
+	return kong.New(l.verb, kong.Name("dkms "+l.about.name), kong.Exit(func(int) {}), kong.NoDefaultHelp(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.Embed(options))
+}
+
+// parse gives kong what the verb takes, and refuses the rest.
+func (l *line) parse(parser *kong.Kong) (*kong.Context, error) {
+	node := parser.Model
+	args, err := l.applicable(func(option string) bool {
+		return slices.ContainsFunc(node.Flags, func(f *kong.Flag) bool { return f.Name == option })
+	})
+	if err != nil {
+		return nil, err
+	}
+	switch n := len(node.Positional); {
+	case len(l.words) <= n:
+	case n == 0:
+		return nil, l.tooMany(l.words[0])
+	case !node.Positional[n-1].IsCumulative():
+		return nil, oneModule(l.words[n], l.words[n-1])
+	}
+	k, err := parser.Parse(slices.Concat(args, []string{"--"}, l.words))
+	if err != nil {
+		return nil, &exit.Error{Code: exit.BadOption, Err: err}
+	}
+	return k, nil
 }
 
 // reporter sends events to the journal under systemd and to standard error
-// everywhere else; with --json, those of autoinstall go to standard output too.
-func (f *flags) reporter(h system.Host, s Streams) *report.Reporter {
-	out, sinks := s.Out, []report.Sink{}
-	if f.JSON && slices.ContainsFunc(f.Words, reportsEvents) {
-		lines := &report.JSONLines{W: s.Out, Now: time.Now, Verbose: f.Verbose}
+// everywhere else; with --json, those of some verbs go to standard output too.
+func (c *call) reporter(l *line) *report.Reporter {
+	p := c.process
+	errFile := p.ErrFile()
+	out, sinks := p.Out, []report.Sink{}
+	if l.wants("json") && l.about.events {
+		lines := &report.JSONLines{W: p.Out, Now: time.Now, Verbose: l.wants("verbose")}
 		out, sinks = lines, append(sinks, lines)
 	}
-	lines := report.Lines{W: s.Err, Quiet: f.Quiet, Verbose: f.Verbose}
+	lines := report.Lines{W: p.Err, Quiet: l.wants("quiet"), Verbose: l.wants("verbose")}
 	switch {
-	case report.UnderJournal(h.Env, s.ErrFile):
-		sinks = append(sinks, &report.Journal{Verbose: f.Verbose, Otherwise: lines}, &report.Notify{})
-	case !f.Quiet && !f.Debug && report.Terminal(h.Env, s.ErrFile):
-		sinks = append(sinks, &report.Live{Lines: lines, Now: time.Now, Size: func() (int, int) { return report.Size(s.ErrFile) }})
+	case report.UnderJournal(p.Host.Env, errFile):
+		sinks = append(sinks, &report.Journal{Verbose: lines.Verbose, Otherwise: lines}, &report.Notify{})
+	case !lines.Quiet && !l.wants("debug") && report.Terminal(p.Host.Env, errFile):
+		sinks = append(sinks, &report.Live{Lines: lines, Now: time.Now, Size: func() (int, int) { return report.Size(errFile) }})
 	default:
 		sinks = append(sinks, &lines)
 	}
 	return report.New(out, sinks...)
-}
-
-func (f *flags) run(ctx context.Context, h system.Host, s Streams, r *report.Reporter) exit.Code {
-	req, err := f.request(h, s.In)
-	req.Prompt = s.Err
-	if err != nil {
-		r.Error(err)
-		return exit.Status(err)
-	}
-	settings, err := f.settings()
-	if err != nil {
-		r.Error(err)
-		return exit.Status(err)
-	}
-	run := system.NewRunner(h)
-	if f.Debug {
-		run.Trace = report.Clean(s.Err)
-	}
-	m, err := machine.New(ctx, h, run, r, settings)
-	if err != nil {
-		r.Error(err)
-		return exit.Status(err)
-	}
-	if m.Framework.Verbose {
-		r.Verbose()
-	}
-	if req.Verb != Autoinstall {
-		ctx.Done()
-	}
-	code, err := do(ctx, m, req)
-	if err != nil {
-		r.Error(err)
-		return exit.Status(err)
-	}
-	return code
-}
-
-func (f *flags) settings() (machine.Settings, error) {
-	s := machine.Settings{
-		State: f.Dkmstree, Source: f.Sourcetree, Install: f.Installtree,
-		Headers: f.Kernelsourcedir, Config: f.Config, Directives: f.Directive, Symlink: f.SymlinkModules,
-	}
-	if f.Headers != "" {
-		s.Headers = f.Headers
-	}
-	if f.Jobs == nil || *f.Jobs == "" {
-		return s, nil
-	}
-	n, err := strconv.Atoi(*f.Jobs)
-	if err == nil && n < 0 {
-		err = errors.New("negative")
-	}
-	if err != nil {
-		return s, exit.Errorf(exit.Usage, "-j %s: not a number of jobs", *f.Jobs)
-	}
-	s.Jobs = &n
-	return s, nil
 }

@@ -1,38 +1,76 @@
 package cli
 
 import (
+	"fmt"
 	"io"
-	"slices"
+	"reflect"
 	"strings"
 
 	"github.com/alecthomas/kong"
 )
 
-// usage prints what --help says. It is given to the parser here and not in the
-// grammar, where every run would pay for it: kong looks through each text for
-// variables.
-func usage(parser *kong.Kong, w io.Writer) {
-	parser.Stdout = w
-	parser.Model.Help = description()
-	for _, p := range parser.Model.Positional {
-		p.Help = "Action, module, module/version, source directory, dkms.conf or archive."
-	}
-	for _, f := range parser.Model.Flags {
-		if i := slices.IndexFunc(options, func(o option) bool { return o.name == f.Name }); i >= 0 {
-			f.Help = options[i].help
+const description = "Build, sign and install out-of-tree kernel modules.\n"
+
+// usage lists all verbs, for dkms --help.
+func usage(w io.Writer) {
+	fmt.Fprintf(w, "Usage: dkms VERB [option ...] [module/version | directory | archive]\n\n%s\nVerbs:\n", description)
+	list(w, func(about) bool { return true })
+	fmt.Fprint(w, "\ndkms help VERB has its options and examples; dkms(8) has everything.\n")
+}
+
+// overview lists the verbs that everybody needs, for dkms without a word.
+func overview(w io.Writer) {
+	fmt.Fprintf(w, "%s\n", description)
+	list(w, func(a about) bool { return a.everyday })
+	fmt.Fprint(w, "\ndkms --help lists all verbs, dkms help VERB has its options and examples.\n")
+}
+
+func list(w io.Writer, wanted func(about) bool) {
+	for _, v := range verbs() {
+		if a := v.about(); wanted(a) && !a.hidden {
+			fmt.Fprintf(w, "  %-16s %s\n", a.name, a.help)
 		}
-	}
-	if k, err := kong.Trace(parser, nil); err == nil {
-		k.PrintUsage(false)
 	}
 }
 
-// description has the actions.
-func description() string {
-	var b strings.Builder
-	b.WriteString("Build, sign and install out-of-tree kernel modules.\n\nActions:\n")
-	for _, a := range actions {
-		b.WriteString("  " + string(a.verb) + strings.Repeat(" ", 17-len(a.verb)) + a.help + "\n")
+// helpOn prints what one verb does, its options and its examples.
+func helpOn(w io.Writer, parser *kong.Kong, l *line, options *everyVerb) error {
+	a := l.about
+	parser.Stdout = w
+	parser.Model.Help = a.help
+	for _, f := range parser.Model.Flags {
+		explain(f.Value, options, l.verb)
 	}
-	return b.String()
+	for _, word := range parser.Model.Positional {
+		explain(word, l.verb)
+	}
+	trace, err := kong.Trace(parser, nil)
+	if err != nil {
+		return err
+	}
+	if err := trace.PrintUsage(false); err != nil {
+		return err
+	}
+	if a.needs != "" {
+		fmt.Fprintf(w, "\nNeeds %s.\n", a.needs)
+	}
+	fmt.Fprint(w, "\nExamples:\n")
+	for _, e := range a.examples {
+		fmt.Fprintln(w, "  "+strings.TrimSpace("dkms "+e))
+	}
+	return nil
+}
+
+// explain gives kong the help of an option or a word, from the tag of its field
+// in one of the structures. That is not in kong's own tag, where every run
+// would pay for it: kong takes each text apart, and looks for variables in it.
+func explain(value *kong.Value, structures ...any) {
+	for _, s := range structures {
+		v := reflect.ValueOf(s).Elem()
+		for _, field := range reflect.VisibleFields(v.Type()) {
+			if !field.Anonymous && v.FieldByIndex(field.Index).Addr().Interface() == value.Target.Addr().Interface() {
+				value.Help = field.Tag.Get("help")
+			}
+		}
+	}
 }

@@ -1,100 +1,111 @@
 package cli
 
 import (
-	"io"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"dkms/pkg/exit"
-	"dkms/pkg/system"
 )
 
-// actions are the action words, with what the help says of them.
-var actions = []struct {
-	verb Verb
-	help string
-}{
-	{Add, "register the sources of a module"},
-	{Build, "build a module for a kernel"},
-	{Install, "install it, building it first where needed"},
-	{Uninstall, "take it out of the kernel again"},
-	{Unbuild, "uninstall it and delete the build"},
-	{Remove, "unbuild it and forget it"},
-	{Autoinstall, "install everything that is missing"},
-	{Status, "list modules, builds and installations"},
-	{Check, "is it safe to boot: are all modules of a kernel ready"},
-	{Why, "why a module is, or is not, installed for a kernel"},
-	{Log, "print the log of the last build of a module"},
-	{Doctor, "look for what is wrong, and say what cures it"},
-	{Rehearse, "would every module build for a kernel; changes nothing"},
-	{Lint, "judge a source directory, for authors of modules"},
-	{Match, "install for a kernel what another has"},
-	{Mktarball, "write sources and builds into an archive"},
-	{Ldtarball, "load such an archive, or one of sources"},
-	{Export, "write builds for a kernel as an OCI image"},
-	{Import, "take the builds of such an image, and install them"},
-	{GenerateMOK, "make the key that signs modules"},
-	{MOK, "status: is that key trusted here; enroll: have it trusted"},
-	{Sign, "sign what is built with the key in use now"},
-	{KernelPreinst, "drop builds before a kernel is replaced"},
-	{KernelPostinst, "autoinstall for a kernel just installed"},
-	{KernelPrerm, "drop builds before a kernel is removed"},
+// line is a command line that is rewritten from the old spellings: one verb,
+// its options, and the words that are left for it.
+type line struct {
+	verb    verb
+	about   about
+	options []argument
+	words   []string
+	// named says that the line has a module, or a word that may be one.
+	named bool
+	// open is the first word of a verb of two, as long as the second may come.
+	open string
+	// help says that somebody asked for it.
+	help bool
 }
 
-func isAction(word string) bool {
-	return slices.ContainsFunc(actions, func(a struct {
-		verb Verb
-		help string
-	}) bool {
-		return string(a.verb) == word
-	})
-}
-
-// isClassic tells the actions of the original. A word that is an action only
-// here is a module beside one of them, as it is there.
-func isClassic(word string) bool {
-	switch Verb(word) {
-	case Add, Build, Install, Uninstall, Unbuild, Remove, Autoinstall, Status,
-		Match, Mktarball, Ldtarball, GenerateMOK, KernelPreinst, KernelPostinst, KernelPrerm:
-		return true
+// rewrite finds the verb among the positional words. It may stand anywhere,
+// and a module may be called like a verb.
+func rewrite(options []argument, positional []string) (*line, error) {
+	l := &line{options: options}
+	l.named = slices.ContainsFunc(options, func(o argument) bool { return o.name == "module" })
+	l.help = slices.ContainsFunc(options, func(o argument) bool { return o.name == "help" })
+	if len(positional) > 0 && positional[0] == "help" {
+		l.help, positional = true, positional[1:]
 	}
-	return false
-}
-
-// reportsEvents tells the actions that print their events with --json.
-func reportsEvents(word string) bool {
-	return word == string(Autoinstall) || word == string(KernelPostinst) || word == string(Import)
-}
-
-// request sorts the positional words as the original does: actions, source
-// directories, archives, the module.
-func (f *flags) request(h system.Host, in io.Reader) (Request, error) {
-	req := Request{
-		Kernels: f.Kernelver, Arches: f.Arch, Conf: f.Conf, All: f.All, Force: f.Force,
-		ForceVersion: f.ForceVersionOverride, NoDepmod: f.NoDepmod, DryRun: f.DryRun, JSON: f.JSON, Quiet: f.Quiet, Fix: f.Fix,
-		Template: f.Templatekernel, Modprobe: f.ModprobeOnInstall, SafeUpgrade: f.RpmSafeUpgrade,
-		PasswordFile: f.PasswordFile, HashFile: f.HashFile, Archive: f.Archive, Input: in, BinariesOnly: f.BinariesOnly, SourceOnly: f.SourceOnly,
-		Format: f.Format, Busybox: f.Busybox, Certificate: f.Certificate, Insecure: f.Insecure,
-	}
-	if !slices.ContainsFunc(f.Words, isAction) {
-		return req, noAction(f.Words)
-	}
-	for _, m := range f.Module {
-		setModule(&req, m)
-	}
-	if f.Modversion != "" {
-		req.Version = f.Modversion
-	}
-	for _, word := range f.Words {
-		if err := classify(h, &req, word); err != nil {
-			return req, err
+	for _, word := range positional {
+		if err := l.add(word); err != nil {
+			return l, err
 		}
 	}
-	if req.Verb == MOK && req.Action == "" {
-		req.Action = "status"
+	if l.verb == nil && (!l.help || len(positional) > 0) {
+		return l, noAction(positional)
 	}
-	return req, f.lostPath(h, &req)
+	return l, nil
+}
+
+// add takes in one positional word.
+func (l *line) add(word string) error {
+	first := l.open
+	l.open = ""
+	if first != "" {
+		if v := verbOf(first + " " + word); v != nil {
+			l.call(v)
+			return nil
+		}
+	}
+	v := verbOf(word)
+	switch {
+	case v != nil && l.verb == nil:
+		l.call(v)
+		if l.about.name != word {
+			l.open = word
+		}
+	case first != "" && (v == nil || !v.about().original):
+		return exit.Errorf(exit.Usage, "%s %s: unknown", first, word).WithHint("%s", secondWords(first))
+	case v == nil:
+		l.words = append(l.words, word)
+		l.named = true
+	case l.named, l.about.original && v.about().original:
+		return exit.Errorf(exit.TwoActions, "two actions were given: %s and %s", l.about.name, word).
+			WithHint("a module of that name is given as -m %s", word)
+	case v.about().original:
+		// As in the original, which knows no action of the first name.
+		name, _, _ := strings.Cut(l.about.name, " ")
+		l.module(name)
+		l.call(v)
+	default:
+		l.module(word)
+	}
+	return nil
+}
+
+func (l *line) call(v verb) { l.verb, l.about = v, v.about() }
+
+// module names a module that is called like a verb.
+func (l *line) module(name string) {
+	l.options = append(l.options, argument{"module", name, true})
+	l.named = true
+}
+
+// verbOf is the verb of that name or, for the first of two words, the first
+// verb that begins with it.
+func verbOf(name string) verb {
+	for _, v := range verbs() {
+		if own := v.about().name; own == name || strings.HasPrefix(own, name+" ") {
+			return v
+		}
+	}
+	return nil
+}
+
+// secondWords lists the verbs that begin with a word.
+func secondWords(first string) string {
+	var list []string
+	for _, v := range verbs() {
+		if name := v.about().name; strings.HasPrefix(name, first+" ") {
+			list = append(list, "dkms "+name)
+		}
+	}
+	return strings.Join(list, ", or ")
 }
 
 // noAction says that no word is an action.
@@ -104,9 +115,9 @@ func noAction(words []string) error {
 		return exit.Errorf(exit.Usage, "no action was given").WithHint(list)
 	}
 	err := exit.Errorf(exit.Usage, "%s: not an action", words[0]).WithHint(list)
-	for _, a := range actions {
-		if verb := string(a.verb); strings.HasPrefix(verb, words[0]) || misspelt(words[0], verb) {
-			return err.WithHint("dkms %s, perhaps; %s", verb, list)
+	for _, v := range verbs() {
+		if name := v.about().name; !v.about().hidden && (strings.HasPrefix(name, words[0]) || misspelt(words[0], name)) {
+			return err.WithHint("dkms %s, perhaps; %s", name, list)
 		}
 	}
 	return err
@@ -126,84 +137,59 @@ func misspelt(a, b string) bool {
 	return false
 }
 
-// lostPath refuses a path that led nowhere, which would be taken for a module.
-func (f *flags) lostPath(h system.Host, req *Request) error {
-	code := exit.Usage
-	switch req.Verb {
-	case Add, Build, Install:
-	case Lint:
-		code = exit.NoConfInDir
-	case Ldtarball:
-		code = exit.NoSource
-	default:
-		return nil
+// contradictions refuses what no verb can do anything with, in the order and
+// with the statuses of DKMS 3.4.3.
+func (l *line) contradictions() error {
+	n := map[string]int{}
+	empty := false
+	for _, o := range l.options {
+		n[o.name]++
+		empty = empty || (o.name == "kernelver" || o.name == "arch") && o.value == ""
 	}
-	at := slices.IndexFunc(f.Words, isPath)
 	switch {
-	case at < 0 || req.Source != "" || req.Archive != "":
-		return nil
-	case !system.IsDir(h.Abs(f.Words[at])):
-		return exit.Errorf(code, "%s: no such file or directory", f.Words[at])
-	}
-	return exit.Errorf(code, "%s: holds no dkms.conf", f.Words[at])
-}
-
-// isPath tells words that cannot be meant as a module.
-func isPath(word string) bool {
-	first, _, _ := strings.Cut(word, "/")
-	return strings.HasPrefix(word, "/") || first == "." || first == ".."
-}
-
-func setModule(req *Request, word string) {
-	name, version, ok := strings.Cut(word, "/")
-	req.Name = name
-	if ok {
-		req.Version = version
-	}
-}
-
-func classify(h system.Host, req *Request, word string) error {
-	path := h.Abs(word)
-	switch {
-	case isClassic(word) && req.Name == "" && req.Verb != "" && !isClassic(string(req.Verb)) && !(req.Verb == MOK && word == "status"):
-		// As in the original, which knows no action of the first name.
-		setModule(req, string(req.Verb))
-		req.Verb = Verb(word)
-	case req.Verb == MOK && req.Action == "":
-		if word != "status" && word != "enroll" {
-			return exit.Errorf(exit.Usage, "mok %s: unknown", word).WithHint("dkms mok status, or dkms mok enroll")
-		}
-		req.Action = word
-	case isAction(word) && !isClassic(word) && req.Verb != "" && req.Name == "":
-		setModule(req, word)
-	case isAction(word) && req.Verb != "":
-		return exit.Errorf(exit.TwoActions, "two actions were given: %s and %s", req.Verb, word).
-			WithHint("a module of that name is given as -m %s", word)
-	case isAction(word):
-		req.Verb = Verb(word)
-	case req.Archive == "" && (req.Verb == Import || strings.HasPrefix(word, "docker://")):
-		req.Archive = word
-	case req.Verb == Export && req.Name != "":
-		req.Others = append(req.Others, word)
-	case strings.HasSuffix(word, "dkms.conf") && system.IsFile(path):
-		req.Source = filepath.Dir(path)
-	case system.IsFile(filepath.Join(path, "dkms.conf")):
-		req.Source = path
-	case word == "-" || isArchive(word) && system.IsFile(path):
-		req.Archive = word
-	case req.Name == "":
-		setModule(req, word)
-	default:
-		return exit.Errorf(exit.Usage, "%s: one module at a time", word).
-			WithHint("%s was already named", req.Name)
+	case n["binaries-only"] > 0 && n["source-only"] > 0:
+		return exit.Errorf(exit.OnlyConflict, "--binaries-only and --source-only exclude each other")
+	case n["arch"] > 1 && n["arch"] != n["kernelver"]:
+		return exit.Errorf(exit.Usage, "%d architectures were given for %d kernels", n["arch"], n["kernelver"]).
+			WithHint("-a is given once, or once for every -k")
+	case n["kernelver"] > 0 && n["all"] > 0:
+		return exit.Errorf(exit.BadOption, "-k and --all exclude each other").
+			WithHint("-k names kernels, --all means every kernel that the module is built for")
+	case n["arch"] > 0 && n["all"] > 0:
+		return exit.Errorf(exit.ArchWithAll, "-a and --all exclude each other").
+			WithHint("--all means every kernel and architecture that the module is built for")
+	case empty && l.about.name != "status":
+		return exit.Errorf(exit.EmptyTarget, "an empty kernel release or architecture was given").
+			WithHint("-k RELEASE or -k RELEASE/ARCH, as in /lib/modules")
 	}
 	return nil
 }
 
-// isArchive tells words that can only be meant as a file. The original takes
-// any file for an archive, also one that happens to be called like a module.
-func isArchive(word string) bool {
-	ext := filepath.Ext(word)
-	return strings.HasPrefix(word, "/") || strings.HasPrefix(word, "./") || strings.Contains(word, ".tar.") ||
-		slices.Contains([]string{".tar", ".tgz", ".txz", ".tbz2", ".tzst", ".rpm"}, ext)
+// applicable drops the options of DKMS 3.4.3 that mean nothing to the verb, as
+// that takes each with every action, and refuses ours. takes tells what the
+// verb declares.
+func (l *line) applicable(takes func(option string) bool) ([]string, error) {
+	var args []string
+	for _, o := range l.options {
+		switch {
+		case takes(o.name):
+			args = append(args, o.String())
+		case o.name == "all":
+			return nil, exit.Errorf(exit.AllBanned, "%s does not take --all", l.about.name).WithHint("-k RELEASE names a kernel")
+		case o.name == "module" && !l.about.original:
+			return nil, l.tooMany(o.value)
+		case !isOriginal(o.name):
+			return nil, exit.Errorf(exit.BadOption, "%s does not take --%s", l.about.name, o.name).
+				WithHint("--%s belongs to %s", o.name, strings.Join(belongsTo(o.name), ", "))
+		}
+	}
+	return args, nil
+}
+
+// tooMany refuses a word that the verb has no use for.
+func (l *line) tooMany(word string) error {
+	if l.about.instead != "" {
+		return exit.Errorf(exit.Usage, "%s: %s takes no module", word, l.about.name).WithHint("dkms %s %s", l.about.instead, word)
+	}
+	return exit.Errorf(exit.Usage, "%s: %s takes no further word", word, l.about.name).WithHint("dkms help %s", l.about.name)
 }

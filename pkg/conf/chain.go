@@ -2,7 +2,9 @@ package conf
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -33,9 +35,13 @@ var moduleNames = []string{
 	"STRIP", "AUTOINSTALL", "NO_WEAK_MODULES",
 	"OBSOLETE_BY", "CLEAN", "REMAKE_INITRD", "MODULES_CONF", "MODULES_CONF_OBSOLETES",
 	"MODULES_CONF_ALIAS_TYPE", "MODULES_CONF_OBSOLETE_ONLY",
-	"BUILD_SANDBOX",
+	"BUILD_SANDBOX", "BUILD_ENV", "BUILD_OPTIONAL",
 	"strip",
 }
+
+// adminNames are the directives that count only where the administrator sets
+// them: in /etc/dkms, or with --directive.
+var adminNames = []string{"BUILD_SANDBOX", "BUILD_ENV", "BUILD_OPTIONAL"}
 
 // deprecatedNames are the directives whose use is noted.
 var deprecatedNames = []string{
@@ -52,6 +58,7 @@ type chain struct {
 	started, looked bool
 	files           []string
 	deprecated      []string
+	unheeded        []string
 	noted           []string
 	err             error
 }
@@ -63,6 +70,7 @@ func (c *chain) next(v values) (source, bool) {
 	}
 	if c.started && !c.looked {
 		c.looked = true
+		c.disregard(v)
 		c.todo, c.err = c.overrides(v)
 	}
 	c.started = true
@@ -73,6 +81,18 @@ func (c *chain) next(v values) (source, bool) {
 	c.todo = c.todo[1:]
 	c.files = append(c.files, src.path)
 	return src, true
+}
+
+// disregard drops what the package has set of the administrator's.
+func (c *chain) disregard(v values) {
+	for _, name := range adminNames {
+		if v[name] == nil {
+			continue
+		}
+		delete(v, name)
+		c.unheeded = append(c.unheeded, fmt.Sprintf("%s: %s has no effect here: it counts in %s",
+			c.files[0], name, filepath.Join(c.etc, cmp.Or(c.ref.Name, v.scalar("PACKAGE_NAME"), "NAME")+".conf")))
+	}
 }
 
 // note remembers the deprecated directives that the last file brought.
@@ -179,7 +199,8 @@ func cause(err error) error {
 	return err
 }
 
-// moduleVars are the variables that a dkms.conf may use.
+// moduleVars are the variables that a dkms.conf may use; dist/man/dkms.conf.5
+// lists them.
 func (r *Reader) moduleVars(ref Ref) map[string]string {
 	vars := r.baseVars(ref.Target.Release)
 	for name, value := range r.Host.Env {
@@ -220,6 +241,7 @@ func (r *Reader) baseVars(release string) map[string]string {
 		"verbose":              flag(r.Verbose || fw.Verbose),
 		"force":                flag(r.Force),
 		"symlink_modules":      flag(fw.SymlinkModules),
+		"modprobe_on_install":  flag(fw.ModprobeOnInstall),
 	}
 }
 

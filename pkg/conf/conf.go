@@ -13,6 +13,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,11 +47,16 @@ type Reader struct {
 	Framework *Framework
 	// Directives are the NAME=VALUE of --directive.
 	Directives []string
+	// Env are the variables of --env, see [ParseEnv]; configurations find
+	// them exported.
+	Env map[string]string
 	// Distribution is shown to configurations.
 	Distribution   string
 	Force, Verbose bool
 	// Limit is how long one configuration may take; 0 is 30 seconds.
 	Limit time.Duration
+
+	told map[string]bool // what Fresh has returned
 }
 
 // Target is the kernel that a conf is evaluated for.
@@ -109,6 +115,28 @@ func (r *Reader) Modules(ctx context.Context, refs []Ref) []Result {
 	return results
 }
 
+// Fresh returns the warnings of m that it has not returned before, for this or
+// another reading of the same version: one run reads a dkms.conf in several
+// places and for several kernels. It is for one goroutine.
+func (r *Reader) Fresh(m *Module) []string {
+	if r.told == nil {
+		r.told = map[string]bool{}
+	}
+	var list []string
+	for _, w := range m.Warnings {
+		text := w
+		for _, file := range m.Files {
+			text = strings.ReplaceAll(text, filepath.Dir(file)+"/", "")
+		}
+		key := m.Name + "/" + m.Version + " " + text
+		if !r.told[key] {
+			list = append(list, w)
+		}
+		r.told[key] = true
+	}
+	return list
+}
+
 // shell evaluates names, in files that may look at dirs, too.
 func (r *Reader) shell(names []string, dirs ...string) *shell {
 	limit := r.Limit
@@ -125,20 +153,39 @@ func (r *Reader) shell(names []string, dirs ...string) *shell {
 	return sh
 }
 
-// module reads one conf. The files of the chain are looked up while it is
-// evaluated, since the base file may have to say what the module is called.
+// module reads one conf, and once more if the administrator's files for it
+// have variables for it: those are known only when everything is read.
 func (r *Reader) module(ctx context.Context, sh *shell, ref Ref) (*Module, error) {
+	b, err := r.builder(ctx, sh, ref, r.Env)
+	if err != nil {
+		return nil, err
+	}
+	env := b.env(r.Env)
+	if !maps.Equal(env, r.Env) {
+		if b, err = r.builder(ctx, sh, ref, env); err != nil {
+			return nil, err
+		}
+		env = b.env(r.Env)
+	}
+	b.m.Env = env
+	return b.module()
+}
+
+// builder evaluates the files of one conf. They are looked up meanwhile, since
+// the base file may have to say what the module is called.
+func (r *Reader) builder(ctx context.Context, sh *shell, ref Ref, env map[string]string) (*builder, error) {
 	base := source{path: r.Host.Abs(ref.File)}
 	var err error
 	if base.text, err = readText(base.path); err != nil {
 		return nil, err
 	}
 	c := chain{etc: r.Host.Root.Path("/etc/dkms"), ref: ref, todo: []source{base}}
-	ev, err := sh.read(ctx, r.moduleVars(ref), c.next)
+	ev, err := sh.read(ctx, r.moduleVars(ref), env, c.next)
 	if err := cmp.Or(c.err, err); err != nil {
 		return nil, err
 	}
-	b := builder{file: base.path, tree: r.Host.Root.StateTree(), values: ev.values, m: &Module{File: base.path, Files: c.files, Deprecated: c.deprecated}}
+	m := &Module{File: base.path, Files: c.files, Deprecated: c.deprecated, Warnings: c.unheeded}
+	b := &builder{file: base.path, tree: r.Host.Root.StateTree(), values: ev.values, notes: ev.notes, m: m}
 	b.direct(r.Directives)
-	return b.module(ev.notes)
+	return b, nil
 }

@@ -13,18 +13,34 @@ import (
 // matches s. An expression that bash cannot use matches nothing, as there.
 func matchERE(expr, s string) bool {
 	re, err := compileERE(expr)
-	return err == nil && re.MatchString(s)
+	return err == nil && re.matches(s)
+}
+
+// ere is an extended regular expression of the C library in the C locale,
+// where every byte is a character.
+type ere struct{ re *regexp.Regexp }
+
+func (e ere) matches(s string) bool { return e.re.MatchString(characters(s)) }
+
+// characters makes a character of every byte, whatever the bytes are.
+func characters(s string) string {
+	runes := make([]rune, len(s))
+	for i := range len(s) {
+		runes[i] = rune(s[i])
+	}
+	return string(runes)
 }
 
 // compileERE translates an extended regular expression as the C library reads
 // it, GNU escapes included, to Go's syntax. Only whether a string matches is
 // the same in both, not where. Back-references are not supported.
-func compileERE(expr string) (*regexp.Regexp, error) {
+func compileERE(expr string) (ere, error) {
 	t := translator{in: expr}
 	if err := t.run(); err != nil {
-		return nil, err
+		return ere{}, err
 	}
-	return regexp.Compile("(?s)" + t.out)
+	re, err := regexp.Compile("(?s)" + t.out)
+	return ere{re}, err
 }
 
 // translator turns an expression piece by piece into out. atom is where in out
@@ -98,14 +114,10 @@ func (t *translator) add(s string) {
 	t.out += s
 }
 
-// literal takes the character at pos, however many bytes it has.
+// literal takes the byte at pos.
 func (t *translator) literal() {
-	for _, r := range t.in[t.pos:] {
-		n := len(string(r))
-		t.add(regexp.QuoteMeta(string(r)))
-		t.pos = min(t.pos+n, len(t.in))
-		return
-	}
+	t.add(regexp.QuoteMeta(string(rune(t.in[t.pos]))))
+	t.pos++
 }
 
 func (t *translator) repeat(op string) error {
@@ -129,28 +141,46 @@ func (t *translator) interval() error {
 	if low == "" && ranged {
 		low = "0"
 	}
-	if !number(low) || high != "" && !number(high) {
+	least, ok := number(low)
+	most, bounded := number(high)
+	if !ok || high != "" && (!bounded || most < least) {
 		return fmt.Errorf("invalid interval {%s}", text)
 	}
-	low, high = noZeros(low), noZeros(high)
-	if ranged {
-		low += ","
-	}
-	return t.repeat("{" + low + high + "}")
+	return t.count(least, most, ranged, bounded)
 }
 
-// noZeros takes the zeros off the front of a number, which Go's syntax does
-// not have there.
-func noZeros(s string) string {
-	if s == "" {
-		return ""
+// count repeats the last piece. Go's syntax counts to a thousand only, so that
+// more is several repetitions one behind the other.
+func (t *translator) count(least, most int, ranged, bounded bool) error {
+	if t.atom < 0 {
+		return errRepeat
 	}
-	return strings.TrimLeft(s[:len(s)-1], "0") + s[len(s)-1:]
+	atom := "(?:" + t.out[t.atom:] + ")"
+	counted := times(atom, least, "")
+	switch {
+	case bounded:
+		counted += times(atom, most-least, "0,")
+	case ranged:
+		counted += atom + "*"
+	}
+	t.out = t.out[:t.atom] + "(?:" + counted + ")"
+	return nil
 }
 
-func number(s string) bool {
+// times is n repetitions of atom, each of which may be missing where least is
+// "0,".
+func times(atom string, n int, least string) string {
+	var b strings.Builder
+	for ; n > 0; n -= 1000 {
+		fmt.Fprintf(&b, "%s{%s%d}", atom, least, min(n, 1000))
+	}
+	return b.String()
+}
+
+// number is a count as the C library takes it.
+func number(s string) (int, bool) {
 	n, err := strconv.ParseUint(s, 10, 16)
-	return err == nil && n <= 32767
+	return int(n), err == nil && n <= 32767
 }
 
 // escapes are those that stand for more than the character itself.
@@ -266,11 +296,11 @@ func (t *translator) endpoint() (rune, error) {
 		t.pos += 5
 		return rune(name[0]), nil
 	}
-	for _, r := range rest {
-		t.pos = min(t.pos+len(string(r)), len(t.in))
-		return r, nil
+	if rest == "" {
+		return 0, errBracket
 	}
-	return 0, errBracket
+	t.pos++
+	return rune(rest[0]), nil
 }
 
 func escapeRune(r rune) string { return fmt.Sprintf(`\x{%x}`, r) }

@@ -87,7 +87,7 @@ __dkms_assign() {
 # VER and override_dest_module_location are functions of DKMS that
 # configurations call. VER makes versions comparable as text.
 VER() {
-    builtin local IFS=$' \t\n' rest=$1 key=
+    builtin local rest="$1" key=
     while [[ $rest =~ ^([^0-9]*)([0-9]+)(.*)$ ]]; do
         key+=${BASH_REMATCH[1]}
         rest=${BASH_REMATCH[3]}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,15 +69,16 @@ type query struct {
 	evaluation
 	shell    *shell
 	vars     map[string]string
+	env      map[string]string
 	deadline time.Time // set when bash is first needed
 }
 
 // read evaluates the files that next gives, each on top of what the ones
-// before it have set, until it gives none. vars are set before. The error
-// names the file that could not be evaluated to its end; other evaluations
-// are not affected by it.
-func (s *shell) read(ctx context.Context, vars map[string]string, next func(values) (source, bool)) (*evaluation, error) {
-	q := query{evaluation: evaluation{values: values{}}, shell: s, vars: vars}
+// before it have set, until it gives none. vars are set before, and env is in
+// the environment. The error names the file that could not be evaluated to its
+// end; other evaluations are not affected by it.
+func (s *shell) read(ctx context.Context, vars, env map[string]string, next func(values) (source, bool)) (*evaluation, error) {
+	q := query{evaluation: evaluation{values: values{}}, shell: s, vars: vars, env: env}
 	for {
 		src, ok := next(q.values)
 		if !ok {
@@ -95,14 +97,18 @@ func (q *query) explain(ctx context.Context, path string, err error) error {
 	case errors.Is(err, errLate):
 		return exit.Errorf(exit.BadConf, "%s: not evaluated within %s", path, q.shell.limit)
 	case errors.Is(err, errTooMuch) || errors.Is(err, errEnded):
-		return exit.Errorf(exit.BadConf, "%s: %w", path, err)
+		var said []string
+		for _, n := range q.notes {
+			said = append(said, n.String())
+		}
+		return badConf(append(said, path+": "+err.Error()))
 	}
 	return exit.Errorf(exit.Usage, "evaluating %s: %w", path, err)
 }
 
 // file evaluates one file twice, without bash where it is plain enough.
 func (q *query) file(ctx context.Context, src source) error {
-	if v, ok := plain(src.text, q.shell.names, q.vars, q.values); ok {
+	if v, ok := plain(src.text, q.shell.names, q.known(), q.values); ok {
 		q.values = v
 		return nil
 	}
@@ -148,6 +154,16 @@ func (q *query) take(list []row) {
 	}
 }
 
+// known are the variables that a file finds.
+func (q *query) known() map[string]string {
+	if len(q.env) == 0 {
+		return q.vars
+	}
+	all := maps.Clone(q.env)
+	maps.Copy(all, q.vars)
+	return all
+}
+
 // bash runs one evaluation within what is left of the time.
 func (q *query) bash(ctx context.Context, op string, src source) (outcome, error) {
 	if q.deadline.IsZero() {
@@ -155,7 +171,7 @@ func (q *query) bash(ctx context.Context, op string, src source) (outcome, error
 	}
 	ctx, cancel := context.WithDeadlineCause(ctx, q.deadline, errLate)
 	defer cancel()
-	return q.shell.evaluate(ctx, job{op: op, vars: q.vars, values: q.values, src: src})
+	return q.shell.evaluate(ctx, job{op: op, vars: q.vars, env: q.env, values: q.values, src: src})
 }
 
 // settled tells whether a second evaluation changes nothing: between double
@@ -239,8 +255,8 @@ func directiveLine(text string) (owner, line string) {
 	return "DKMS_DIRECTIVE " + name, name + "=" + quote(value) + "\n"
 }
 
-// listen keeps what was said about src; owners are the elements that the
-// lines of the second evaluation assign.
+// listen keeps what was said about src, each thing once; owners are the
+// elements that the lines of the second evaluation assign.
 func (q *query) listen(src source, owners []string, data []byte) {
 	for line := range strings.Lines(string(data)) {
 		line = printable(strings.TrimRight(line, "\r\n"))
@@ -251,7 +267,9 @@ func (q *query) listen(src source, owners []string, data []byte) {
 		if !ok {
 			n = sourceNote(src, line)
 		}
-		q.notes = append(q.notes, n)
+		if !slices.Contains(q.notes, n) {
+			q.notes = append(q.notes, n)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package conf
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -142,8 +143,13 @@ func (r *Reader) Signing(ctx context.Context, release string) (*Framework, error
 	return fw, nil
 }
 
-// PostTransaction is the command to run after a transaction for a kernel.
+// PostTransaction is the command to run after a transaction for a kernel. It
+// may have the name of the kernel in it, which must not be more than a name to
+// the shell that runs it.
 func (r *Reader) PostTransaction(ctx context.Context, release string) (string, error) {
+	if !isAll(release, isLiteral) {
+		return "", exit.Errorf(exit.Usage, "kernel %s: a name with characters of the shell", release)
+	}
 	f, err := r.options(ctx, []string{"post_transaction"}, release, true)
 	if err != nil {
 		return "", err
@@ -210,7 +216,7 @@ func (o *options) literal(src source, names []string, exact bool) bool {
 func (r *Reader) evaluated(ctx context.Context, o *options, sources []source, names []string, release string) error {
 	vars := r.frameworkVars(release)
 	todo := sources
-	ev, err := r.shell(names).read(ctx, vars, func(v values) (source, bool) {
+	ev, err := r.shell(names).read(ctx, vars, nil, func(v values) (source, bool) {
 		if len(o.files) > 0 {
 			o.note(v, vars)
 		}
@@ -241,7 +247,7 @@ func (r *Reader) frameworkVars(release string) map[string]string {
 	vars["tmp_location"] = d.TmpLocation
 	vars["parallel_jobs"] = r.Host.Env["parallel_jobs"]
 	vars["verbose"] = ""
-	vars["symlink_modules"] = ""
+	vars["symlink_modules"], vars["modprobe_on_install"] = "", ""
 	vars["compress_gzip_opts"] = d.CompressGzip
 	vars["compress_xz_opts"] = d.CompressXZ
 	vars["compress_zstd_opts"] = d.CompressZstd
@@ -283,10 +289,17 @@ func (o *options) listen(notes []note) error {
 func (r *Reader) frameworkFiles() (list []source, skipped []string, err error) {
 	etc := r.Host.Root.Path("/etc/dkms")
 	paths := []string{filepath.Join(etc, "framework.conf")}
-	entries, _ := os.ReadDir(filepath.Join(etc, "framework.conf.d")) // sorted by name
+	dir := filepath.Join(etc, "framework.conf.d")
+	entries, err := os.ReadDir(dir) // sorted by name
+	switch {
+	case errors.Is(err, fs.ErrPermission) && r.Host.UID != 0:
+		skipped = append(skipped, fmt.Sprintf("%s: %v", dir, cause(err)))
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return nil, nil, exit.Errorf(exit.NoConf, "%s: %w", dir, cause(err))
+	}
 	for _, e := range entries {
 		if strings.HasSuffix(e.Name(), ".conf") && !strings.HasPrefix(e.Name(), ".") {
-			paths = append(paths, filepath.Join(etc, "framework.conf.d", e.Name()))
+			paths = append(paths, filepath.Join(dir, e.Name()))
 		}
 	}
 	for _, path := range paths {
@@ -335,7 +348,7 @@ func (r *Reader) framework(o *options) (*Framework, error) {
 	} {
 		*field = o.values[name] != ""
 	}
-	fw.ContinueOnError = o.values["continue_on_error"] == "true"
+	fw.ContinueOnError = o.values["continue_on_error"] == "" || o.values["continue_on_error"] == "true"
 	for name, field := range map[string]*[]string{
 		"build_sandbox_allow": &fw.SandboxAllow, "compiler_launcher": &fw.CompilerLauncher,
 	} {
@@ -365,11 +378,11 @@ func (r *Reader) check(fw *Framework, o *options) error {
 			}
 			fw.ParallelJobs = value
 		case "build_time_limit":
-			minutes, err := strconv.Atoi(value)
-			if err != nil || minutes < 0 {
-				problems = append(problems, fw.Where(name)+": build_time_limit="+value+" is not a number of minutes")
+			limit, ok := duration(value, time.Minute)
+			if !ok {
+				problems = append(problems, fw.Where(name)+": build_time_limit="+value+" is not a number of minutes up to a year")
 			}
-			fw.BuildTimeLimit = time.Duration(minutes) * time.Minute
+			fw.BuildTimeLimit = limit
 		case "build_sandbox":
 			if !slices.Contains([]string{"yes", "no", "require"}, value) {
 				problems = append(problems, fw.Where(name)+": build_sandbox="+value+" is none of yes, no and require")
@@ -385,11 +398,11 @@ func (r *Reader) check(fw *Framework, o *options) error {
 				problems = append(problems, fw.Where(name)+": build_priority="+value+" is neither normal nor idle")
 			}
 		case "prebuilt_timeout":
-			seconds, err := strconv.Atoi(value)
-			if err != nil || seconds <= 0 {
-				problems = append(problems, fw.Where(name)+": prebuilt_timeout="+value+" is not a number of seconds")
+			timeout, ok := duration(value, time.Second)
+			if !ok || timeout == 0 {
+				problems = append(problems, fw.Where(name)+": prebuilt_timeout="+value+" is not a number of seconds from 1 up to a year")
 			}
-			fw.PrebuiltTimeout = time.Duration(seconds) * time.Second
+			fw.PrebuiltTimeout = timeout
 		case "prebuilt_source":
 			if !filepath.IsAbs(value) && !isRepository(value) {
 				problems = append(problems, fw.Where(name)+": prebuilt_source="+value+" is neither docker://REGISTRY/REPOSITORY nor an absolute path")
@@ -412,6 +425,17 @@ func (r *Reader) check(fw *Framework, o *options) error {
 		return badConf(problems)
 	}
 	return nil
+}
+
+// duration is a number of units, none of which is more than a year: what is
+// longer means something else, and might not even be a number of nanoseconds.
+func duration(value string, unit time.Duration) (time.Duration, bool) {
+	const year = 366 * 24 * time.Hour
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 0 || n > int(year/unit) {
+		return 0, false
+	}
+	return time.Duration(n) * unit, true
 }
 
 // isRepository tells the name of a repository in a registry, without a tag.

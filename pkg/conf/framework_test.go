@@ -30,7 +30,7 @@ func TestFrameworkDefaults(t *testing.T) {
 	root := r.Host.Root
 	want := &Framework{
 		SourceTree: root.SourceTree(), DKMSTree: root.StateTree(), InstallTree: root.InstallTree(), TmpLocation: "/tmp",
-		CompressXZ: "--check=crc32 --lzma2=dict=1MiB", CompressZstd: "-q --rm -T0", TrySign: "not_in_chroot", BuildTimeLimit: 30 * time.Minute, PrebuiltTimeout: 30 * time.Second,
+		CompressXZ: "--check=crc32 --lzma2=dict=1MiB", CompressZstd: "-q --rm -T0", TrySign: "not_in_chroot", ContinueOnError: true, BuildTimeLimit: 30 * time.Minute, PrebuiltTimeout: 30 * time.Second,
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("ReadFramework() = %+v, %v; want %+v", got, err, want)
@@ -193,6 +193,9 @@ func TestFrameworkErrors(t *testing.T) {
 		{"prebuilt_certificate=here\n", "framework.conf.d/0.conf:1: prebuilt_certificate=here is not an absolute path"},
 		{"prebuilt_timeout=0\n", "framework.conf.d/0.conf:1: prebuilt_timeout=0 is not a number of seconds"},
 		{"prebuilt_timeout=1m\n", "framework.conf.d/0.conf:1: prebuilt_timeout=1m is not a number of seconds"},
+		{"prebuilt_timeout=9223372037\n", "framework.conf.d/0.conf:1: prebuilt_timeout=9223372037 is not a number of seconds"},
+		{"build_time_limit=153722868\n", "framework.conf.d/0.conf:1: build_time_limit=153722868 is not a number of minutes"},
+		{"build_time_limit=307445735\n", "framework.conf.d/0.conf:1: build_time_limit=307445735 is not a number of minutes"},
 		{"hook_errors=loud\n", "framework.conf.d/0.conf:1: hook_errors=loud is neither empty nor fail"},
 		{"hook_errors=$(echo loud)\n", "framework.conf.d/0.conf:1: hook_errors=loud is neither empty nor fail"},
 		{"verbose=1\n\x00", "framework.conf.d/0.conf:2: not a text file"},
@@ -203,6 +206,27 @@ func TestFrameworkErrors(t *testing.T) {
 		if fw != nil || exit.Status(err) != exit.BadConf || !strings.Contains(err.Error(), "/etc/dkms/"+test.want) {
 			t.Errorf("ReadFramework(%q) = %v; want %q and status %d", test.text, err, test.want, exit.BadConf)
 		}
+	}
+}
+
+// TestFrameworkUnreadable has something else in the place of the directory.
+func TestFrameworkUnreadable(t *testing.T) {
+	r := newReader(t)
+	path := write(t, r.Host.Root.Path("/etc/dkms/framework.conf.d"), "verbose=1\n")
+	if _, err := r.ReadFramework(t.Context()); exit.Status(err) != exit.NoConf || !strings.Contains(err.Error(), path+": not a directory") {
+		t.Errorf("ReadFramework() = %v; want that %s is no directory", err, path)
+	}
+}
+
+// TestPostTransaction has a kernel whose name a shell takes for more.
+func TestPostTransaction(t *testing.T) {
+	r := newReader(t)
+	framework(t, r, "post_transaction=\"echo \\$kernelver\"\n")
+	if got, err := r.PostTransaction(t.Context(), "6.1+x"); err != nil || got != "echo 6.1+x" {
+		t.Errorf("PostTransaction = %q, %v", got, err)
+	}
+	if got, err := r.PostTransaction(t.Context(), "6.1;id"); err == nil {
+		t.Errorf("PostTransaction = %q; want an error", got)
 	}
 }
 
@@ -278,7 +302,7 @@ func FuzzLiterals(f *testing.F) {
 		}
 		r := newReader(t)
 		// The first line leaves it to bash.
-		ev, err := r.shell(names).read(t.Context(), nil, once("/nowhere/conf", ":\n"+text))
+		ev, err := r.shell(names).read(t.Context(), nil, nil, once("/nowhere/conf", ":\n"+text))
 		if err != nil {
 			t.Fatal(err)
 		}

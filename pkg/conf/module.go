@@ -27,19 +27,27 @@ type Module struct {
 	BuildDepends                                    []string
 	BuildDependsRebuild, Autoinstall, NoWeakModules bool
 
-	// NoSandbox is BUILD_SANDBOX=no: the module cannot be built in isolation.
+	// NoSandbox is the administrator's BUILD_SANDBOX=no: the module cannot be
+	// built in isolation. What a package says of itself does not count.
 	NoSandbox bool
+	// Env are the variables that the administrator sets for the build and the
+	// scripts, with BUILD_ENV and --env; the configuration has seen them.
+	Env map[string]string
 
 	// The hooks are a script with its arguments.
 	PostAdd, PreBuild, PostBuild, PreInstall, PostInstall, PostRemove string
 
 	Exclusive  Exclusive
 	ObsoleteBy string
-	// Deprecated are notes on deprecated directives, each once.
+	// Deprecated are notes on deprecated directives, each once. They are for
+	// those who write the file.
 	Deprecated []string
 	// Warnings are for those who prepare a module: a conf without records,
 	// and what bash said while it read the files.
 	Warnings []string
+	// Broken are those of the warnings that are about text which bash could
+	// not parse. What stands behind it does not count.
+	Broken []string
 }
 
 // Record is one module file of a package.
@@ -52,6 +60,9 @@ type Record struct {
 	// DestLocation is as the conf has it; see [Record.Destination].
 	DestLocation string
 	Strip        bool
+	// Optional is the administrator's BUILD_OPTIONAL: the package is whole
+	// without this module.
+	Optional bool
 }
 
 // maxRecords bounds the highest index. The largest packages known have some
@@ -63,6 +74,7 @@ type builder struct {
 	file     string
 	tree     string // the dkms tree
 	values   values
+	notes    []note
 	m        *Module
 	problems []string
 }
@@ -88,18 +100,28 @@ func (b *builder) direct(directives []string) {
 
 // module returns the finished module, or every problem of it. What bash said
 // comes first among the problems, since it tends to be their cause.
-func (b *builder) module(notes []note) (*Module, error) {
+//
+// Behind a syntax error bash leaves out the rest of a file. As with the
+// original, a configuration that is complete without the rest is valid.
+func (b *builder) module() (*Module, error) {
 	b.scalars()
+	b.hooks()
 	b.records()
 	b.arrays()
 	b.patterns()
-	said := make([]string, len(notes))
-	lost := false // bash leaves out everything behind a syntax error
-	for i, n := range notes {
-		said[i] = n.String()
-		lost = lost || n.broken
+	var said []string
+	for _, n := range b.notes {
+		text := n.String()
+		if n.broken {
+			text += "; the rest of the file is left out"
+			b.m.Broken = append(b.m.Broken, text)
+		}
+		said = append(said, text)
 	}
-	if len(b.problems) > 0 || lost {
+	if len(b.m.Broken) > 0 && len(b.m.Records) == 0 {
+		b.problem("no modules are specified before the syntax error")
+	}
+	if len(b.problems) > 0 {
 		return nil, badConf(append(said, b.problems...))
 	}
 	b.m.Warnings = append(b.m.Warnings, said...)
@@ -124,6 +146,32 @@ func (b *builder) scalars() {
 	m.PostInstall = v.scalar("POST_INSTALL")
 	m.PostRemove = v.scalar("POST_REMOVE")
 	m.ObsoleteBy = v.scalar("OBSOLETE_BY")
+}
+
+// hooks refuses scripts that lead out of the directory that they are run in;
+// a name that begins with a slash is one in it, too.
+func (b *builder) hooks() {
+	for _, h := range []struct{ name, line, dir string }{
+		{"POST_ADD", b.m.PostAdd, "source"}, {"PRE_BUILD", b.m.PreBuild, "build"}, {"POST_BUILD", b.m.PostBuild, "build"},
+		{"PRE_INSTALL", b.m.PreInstall, "source"}, {"POST_INSTALL", b.m.PostInstall, "source"}, {"POST_REMOVE", b.m.PostRemove, "source"},
+	} {
+		words := strings.Fields(h.line)
+		if len(words) > 0 && !inside(h.dir, words[0]) {
+			b.problem("%s=%s leads out of the sources", h.name, words[0])
+		}
+	}
+}
+
+// inside reports whether path, which is used in the directory dir, stays in it.
+func inside(dir, path string) bool {
+	_, ok := within(dir, path)
+	return ok
+}
+
+// within is path as seen from dir, in which it is used, if it stays in there.
+func within(dir, path string) (string, bool) {
+	rel, err := filepath.Rel(dir, filepath.Join(dir, path))
+	return rel, err == nil && filepath.IsLocal(rel)
 }
 
 // plain is a value that becomes a part of paths below the trees, which the
@@ -199,10 +247,11 @@ func (b *builder) records() {
 			r.BuiltLocation += "/"
 		}
 		b.builtName(r)
-		b.builtLocation(r)
+		b.builtLocation(&r)
 		r.DestName = cmp.Or(r.DestName, r.BuiltName)
+		r.Optional = b.optional(r)
 		b.destName(r)
-		b.destLocation(r)
+		b.destLocation(&r)
 		b.m.Records = append(b.m.Records, r)
 	}
 }
@@ -226,15 +275,36 @@ func (b *builder) builtName(r Record) {
 // builtLocation keeps what make leaves inside the build directory. The name
 // may have a path of its own. An absolute location can only be the build
 // directory's own path, which configurations make from $dkms_tree.
-func (b *builder) builtLocation(r Record) {
+func (b *builder) builtLocation(r *Record) {
 	file := r.BuiltLocation + r.BuiltName
-	inside, absolute := strings.CutPrefix(file, b.tree+"/")
-	if !absolute {
-		inside = file
+	if file == "" {
+		return
 	}
-	if file != "" && !filepath.IsLocal(inside) {
+	if below, absolute := strings.CutPrefix(file, b.tree+"/"); absolute {
+		if !filepath.IsLocal(below) {
+			b.problem("BUILT_MODULE_LOCATION[%d]=%s leads out of the build directory", r.Index, r.BuiltLocation)
+		}
+		return
+	}
+	build := filepath.Join(b.tree, b.m.Name, b.m.Version, "build")
+	location, ok := within(build, r.BuiltLocation)
+	if !ok || filepath.IsAbs(file) || !inside(build, file) {
 		b.problem("BUILT_MODULE_LOCATION[%d]=%s leads out of the build directory", r.Index, r.BuiltLocation)
+		return
 	}
+	if slices.Contains(strings.Split(r.BuiltLocation, "/"), "..") {
+		r.BuiltLocation = strings.TrimPrefix(location+"/", "./")
+	}
+}
+
+// optional tells whether BUILD_OPTIONAL names the module of a record.
+func (b *builder) optional(r Record) bool {
+	for _, i := range b.values["BUILD_OPTIONAL"].Indexes() {
+		if slices.Contains(strings.Fields(b.values["BUILD_OPTIONAL"][i]), filepath.Base(r.BuiltName)) {
+			return true
+		}
+	}
+	return false
 }
 
 func (b *builder) destName(r Record) {
@@ -247,16 +317,26 @@ func (b *builder) destName(r Record) {
 	}
 }
 
-func (b *builder) destLocation(r Record) {
-	starts := func(prefix string) bool { return strings.HasPrefix(r.DestLocation, prefix) }
-	switch {
-	case r.DestLocation == "":
+// destLocation keeps what is installed in the directories for modules.
+func (b *builder) destLocation(r *Record) {
+	if r.DestLocation == "" {
 		b.problem("DEST_MODULE_LOCATION[%d] is not set", r.Index)
-	case !slices.ContainsFunc([]string{"/kernel", "/updates", "/extra"}, starts):
-		b.problem("DEST_MODULE_LOCATION[%d]=%s does not begin with /kernel, /updates or /extra", r.Index, r.DestLocation)
-	case slices.Contains(strings.Split(r.DestLocation, "/"), ".."):
-		b.problem("DEST_MODULE_LOCATION[%d]=%s holds ..", r.Index, r.DestLocation)
+		return
 	}
+	path := r.DestLocation
+	if slices.Contains(strings.Split(path, "/"), "..") {
+		local, ok := within("/lib/modules/K", path)
+		if !ok {
+			b.problem("DEST_MODULE_LOCATION[%d]=%s leads out of the kernel's module directory", r.Index, path)
+			return
+		}
+		path = "/" + local
+	}
+	starts := func(prefix string) bool { return strings.HasPrefix(path, prefix) }
+	if !slices.ContainsFunc([]string{"/kernel", "/updates", "/extra"}, starts) {
+		b.problem("DEST_MODULE_LOCATION[%d]=%s does not begin with /kernel, /updates or /extra", r.Index, r.DestLocation)
+	}
+	r.DestLocation = path
 }
 
 func hasSuffix(name string) bool {

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -157,12 +158,12 @@ func TestInvalid(t *testing.T) {
 		{"holes", "PACKAGE_NAME=x\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME[1]=a\nDEST_MODULE_LOCATION[1]=/extra\nDEST_MODULE_LOCATION[2]=/extra", []string{
 			": BUILT_MODULE_NAME[0] is not set", ": DEST_MODULE_LOCATION[0] is not set", ": BUILT_MODULE_NAME[2] is not set"}},
 		{"paths", "PACKAGE_NAME=x\nPACKAGE_VERSION=1\nBUILT_MODULE_NAME=(a b c)\nBUILT_MODULE_LOCATION=(../.. /etc .)\nDEST_MODULE_NAME[2]=x/y\nDEST_MODULE_LOCATION=(/kernel/../.. /extra /extra)", []string{
-			": BUILT_MODULE_LOCATION[0]=../../ leads out of the build directory", ": DEST_MODULE_LOCATION[0]=/kernel/../.. holds ..",
+			": BUILT_MODULE_LOCATION[0]=../../ leads out of the build directory", ": DEST_MODULE_LOCATION[0]=/kernel/../.. leads out of the kernel's module directory",
 			": BUILT_MODULE_LOCATION[1]=/etc/ leads out of the build directory", ": DEST_MODULE_NAME[2]=x/y cannot be a file name"}},
 		{"syntax", "PACKAGE_NAME=x\nfi\nPACKAGE_VERSION=1\n", []string{
-			":2: syntax error near unexpected token `fi'", ":2: `fi'", ": PACKAGE_VERSION is not set"}},
+			":2: syntax error near unexpected token `fi'; the rest of the file is left out", ":2: `fi'", ": PACKAGE_VERSION is not set", ": no modules are specified before the syntax error"}},
 		{"unterminated quote", "\nPACKAGE_NAME=\"x\n", []string{
-			":2: unexpected EOF while looking for matching `\"'", ": PACKAGE_NAME is not set", ": PACKAGE_VERSION is not set"}},
+			":2: unexpected EOF while looking for matching `\"'; the rest of the file is left out", ": PACKAGE_NAME is not set", ": PACKAGE_VERSION is not set", ": no modules are specified before the syntax error"}},
 		{"second evaluation", "PACKAGE_NAME=x\nPOST_ADD='\"a b\"'\nPACKAGE_VERSION='$(nothing_here)'\n", []string{
 			":3: PACKAGE_VERSION[0]: nothing_here: command not found", ":2: POST_ADD[0]: `POST_ADD[0]': not a valid identifier",
 			":2: POST_ADD[0]: b: command not found", ": PACKAGE_VERSION is not set"}},
@@ -191,11 +192,117 @@ func TestInvalid(t *testing.T) {
 }
 
 // TestHalfRead is a file that bash gives up on after all that matters: the
-// original takes what it has, and nobody learns that the rest was lost.
+// original takes what it has, and so does this, but not without a word.
 func TestHalfRead(t *testing.T) {
-	_, err := read(t, newReader(t), plainConf+"if\n")
-	if exit.Status(err) != exit.BadConf || !strings.Contains(err.Error(), "dkms.conf:5: syntax error") {
-		t.Errorf("Modules = %v; want the syntax error", err)
+	m, err := read(t, newReader(t), plainConf+"fi\nMAKE=lost\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(m.Broken) != 1 || !strings.Contains(m.Broken[0], "dkms.conf:4: syntax error") || len(m.Make) > 0 {
+		t.Errorf("Broken = %q, MAKE = %v; want the syntax error and nothing behind it", m.Broken, m.Make)
+	}
+	if !slices.Contains(m.Warnings, m.Broken[0]) || !strings.HasSuffix(m.Broken[0], "; the rest of the file is left out") {
+		t.Errorf("Warnings = %q; want the syntax error and what comes of it", m.Warnings)
+	}
+}
+
+// TestBroken names what bash cannot read, and where.
+func TestBroken(t *testing.T) {
+	r := newReader(t)
+	for _, test := range []struct{ name, text, want string }{
+		{"second evaluation", plainConf + "MAKE=\"make X=\\$(echo (a))\"\n", ":4: MAKE[0]: second evaluation: syntax error near unexpected token `a'"},
+		{"byte order mark", "\ufeff" + plainConf, ":1: begins with a byte order mark, which makes this line unreadable: save the file as UTF-8 without one"},
+		{"byte order mark before a comment", "\ufeff# text\n" + plainConf, ":1: begins with a byte order mark, which makes this line unreadable: save the file as UTF-8 without one"},
+	} {
+		m, err := read(t, r, test.text)
+		var said []string
+		if err != nil {
+			said = strings.Split(err.Error(), "\n")
+		} else {
+			said = m.Warnings
+		}
+		if want := filepath.Join(r.Host.Root.Dir, "src/dkms.conf") + test.want; !slices.Contains(said, want) {
+			t.Errorf("%s: %q; want %q among them", test.name, said, want)
+		}
+	}
+}
+
+// TestInside has paths with .. that stay where they belong.
+func TestInside(t *testing.T) {
+	m := mustRead(t, newReader(t), plainConf+`
+BUILT_MODULE_NAME=(a b c)
+BUILT_MODULE_LOCATION=(../build/b sub/../../build/./c ..//build)
+DEST_MODULE_LOCATION=(/kernel/../updates/ /extra/x/.. /extra)
+POST_INSTALL="sub/../p.sh a"
+PRE_BUILD=../build/pre.sh
+POST_ADD=/post.sh
+`)
+	var got []string
+	for _, r := range m.Records {
+		got = append(got, r.BuiltLocation+" "+r.DestLocation)
+	}
+	if want := []string{"b/ /updates", "c/ /extra", " /extra"}; !slices.Equal(got, want) {
+		t.Errorf("locations %q; want %q", got, want)
+	}
+	for _, line := range []string{
+		"POST_INSTALL=../../../tmp/b.sh", "PRE_BUILD=../source/x", "POST_REMOVE='a/../../b c'", "POST_ADD=/../x",
+		"DEST_MODULE_LOCATION=/kernel/../build", "DEST_MODULE_LOCATION=/kernel/../../6.2/updates", "BUILT_MODULE_LOCATION=../source",
+		"BUILT_MODULE_NAME=../x",
+	} {
+		if _, err := read(t, newReader(t), plainConf+line+"\n"); exit.Status(err) != exit.BadConf {
+			t.Errorf("%s: %v; want it refused", line, err)
+		}
+	}
+}
+
+// TestAdministrators are directives that count from /etc/dkms only.
+func TestAdministrators(t *testing.T) {
+	r := newReader(t)
+	own := plainConf + "BUILD_SANDBOX=no\nBUILD_ENV=A=package\nBUILD_OPTIONAL=demo\nMAKE=\"make $A $B\"\nif [ \"$B\" ]; then PATCH=$(printenv B).patch; fi\n"
+	m := mustRead(t, r, own)
+	if m.NoSandbox || m.Records[0].Optional || len(m.Env) > 0 || len(m.Warnings) != 3 || m.Make.At(0) != "make" {
+		t.Errorf("%+v: the package has a say in what is the administrator's", m)
+	}
+	override := filepath.Join(r.Host.Root.Dir, "etc/dkms/demo.conf")
+	write(t, override, "BUILD_SANDBOX=no\nBUILD_ENV[0]='A=of etc'\nBUILD_ENV[1]=B=\nBUILD_OPTIONAL[0]='x demo'\n")
+	m = mustRead(t, r, own)
+	if !m.NoSandbox || !m.Records[0].Optional || m.Make.At(0) != "make of etc" || !maps.Equal(m.Env, map[string]string{"A": "of etc", "B": ""}) {
+		t.Errorf("%+v: the administrator has no say", m)
+	}
+	r.Env = map[string]string{"B": "option"}
+	if m = mustRead(t, r, own); m.Env["B"] != "option" || m.Patch.At(0) != "option.patch" || m.Env["A"] != "of etc" {
+		t.Errorf("Env = %q, PATCH = %v; want that of --env", m.Env, m.Patch)
+	}
+	write(t, override, "BUILD_ENV=(A MAKE=x PATH=/ kernelver=6 1=2)\n")
+	_, err := read(t, r, own)
+	for _, want := range []string{"BUILD_ENV[0]: A: not NAME=VALUE", "MAKE is a directive", "PATH is set by", "kernelver is set by", "BUILD_ENV[4]: 1=2: not NAME"} {
+		if err == nil || strings.Count(err.Error(), want) != 1 {
+			t.Errorf("error %v; want %q in it once", err, want)
+		}
+	}
+	os.Remove(override)
+	r.Env, r.Directives = nil, []string{"BUILD_SANDBOX=no"}
+	if m = mustRead(t, r, own); !m.NoSandbox {
+		t.Error("--directive BUILD_SANDBOX=no does not count")
+	}
+}
+
+// TestFunctions calls the functions of the original.
+func TestFunctions(t *testing.T) {
+	for _, test := range []struct{ distribution, addon, want string }{
+		{"debian", "", "/updates/dkms"}, {"rhel fedora", "", "/extra"}, {"opensuse suse", "", "/updates"}, {"gentoo", "", "/kernel/x"}, {"arch", "addon", "/addon"},
+	} {
+		r := newReader(t)
+		r.Distribution, r.Host.Env = test.distribution, map[string]string{"ADDON_MODULES_DIR": test.addon}
+		m := mustRead(t, r, plainConf+`POST_INSTALL="p.sh $(override_dest_module_location /kernel/x)"`+"\n"+
+			`[[ $(VER "$kernelver") > $(VER 5.10) ]] && MAKE="$(VER '6.1 0-rc12-1234')"`+"\n")
+		want := Record{DestLocation: "/kernel/x"}.Destination(test.distribution, test.addon)
+		if m.PostInstall != "p.sh "+test.want || want != test.want {
+			t.Errorf("%q: override_dest_module_location prints %q, Destination is %q; want %q", test.distribution, m.PostInstall, want, test.want)
+		}
+		if got := m.Make.At(0); got != "006.001000-rc012-1234" {
+			t.Errorf("VER prints %q", got)
+		}
 	}
 }
 

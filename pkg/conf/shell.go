@@ -49,8 +49,6 @@ type shell struct {
 	uid   int
 	names []string
 	limit time.Duration
-	// env is exported to the configurations.
-	env map[string]string
 	// show are directories that configurations may look into, wherever they
 	// are.
 	show []string
@@ -65,10 +63,10 @@ type shell struct {
 type job struct {
 	// op is what eval.bash is to do: read or assign.
 	op string
-	// vars and values are set before.
-	vars   map[string]string
-	values values
-	src    source
+	// vars and values are set before, env is exported.
+	vars, env map[string]string
+	values    values
+	src       source
 }
 
 // outcome is what an evaluation leaves: rows of values, and what was said.
@@ -153,7 +151,7 @@ func (s *shell) evaluateIn(ctx context.Context, c confinement, j job) (out outco
 	cmd := system.Cmd{
 		// The script is not an argument, so that what is traced stays readable.
 		Argv:       []string{"bash", "-c", `mapfile -d "" -u 3; eval "$MAPFILE"; __dkms_main "$@"`, "dkms", j.op, j.src.path},
-		Env:        s.env,
+		Env:        j.env,
 		Stderr:     stderr,
 		ExtraFiles: []*os.File{script, text, rows, text2, second},
 		Attr:       c.attr,

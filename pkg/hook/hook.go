@@ -10,7 +10,6 @@ package hook
 
 import (
 	"context"
-	"io"
 	"path/filepath"
 	"strings"
 
@@ -120,12 +119,13 @@ func (c Call) check() error {
 	return nil
 }
 
-// Main runs the hook and returns its exit status. argv0 and args are those of
-// the process.
-func Main(ctx context.Context, h system.Host, stdout, stderr io.Writer, argv0 string, args []string) int {
-	lines := &report.Lines{W: stderr}
-	r := report.New(stderr, lines)
-	c, err := Parse(argv0, args, h.Env)
+// Main runs the hook in a process and returns its exit status.
+func Main(p system.Process) int {
+	ctx, stop := p.Begin()
+	defer stop()
+	lines := &report.Lines{W: p.Err}
+	r := report.New(p.Err, lines)
+	c, err := Parse(p.Name, p.Args, p.Host.Env)
 	if err != nil {
 		r.Error(err)
 		return int(exit.Usage)
@@ -135,9 +135,9 @@ func Main(ctx context.Context, h system.Host, stdout, stderr io.Writer, argv0 st
 	}
 	lines.Verbose = c.Verbose
 	if !c.Debconf {
-		r = report.New(stdout, lines)
+		r = report.New(p.Out, lines)
 	}
-	m, err := machine.New(ctx, h, system.NewRunner(h), r, machine.Settings{LockWait: machine.Patience})
+	m, err := machine.New(ctx, p.Host, system.NewRunner(p.Host), r, machine.Settings{LockWait: machine.Patience})
 	if err != nil {
 		r.Error(err)
 		return 0 // a broken framework.conf must not keep a kernel from being installed
@@ -147,7 +147,7 @@ func Main(ctx context.Context, h system.Host, stdout, stderr io.Writer, argv0 st
 		r.Error(err)
 		code = exit.Status(err)
 	}
-	return status(m, c, code)
+	return status(m, c, system.Status(ctx, code))
 }
 
 // run does what the hook was called for.

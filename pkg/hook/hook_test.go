@@ -2,7 +2,6 @@ package hook
 
 import (
 	"bytes"
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -153,7 +152,7 @@ func TestHookStatus(t *testing.T) {
 	}
 	for _, test := range tests {
 		var stdout, stderr bytes.Buffer
-		got := Main(context.Background(), h, &stdout, &stderr, test.argv0, strings.Fields(test.args))
+		got := Main(system.Process{Host: h, Name: test.argv0, Args: strings.Fields(test.args), Out: &stdout, Err: &stderr})
 		if got != test.status || stdout.Len() > 0 || stderr.String() != test.stderr {
 			t.Errorf("%s %s: status %d, stdout %q, stderr %q; want %d and %q", test.argv0, test.args, got, stdout.String(), stderr.String(), test.status, test.stderr)
 		}

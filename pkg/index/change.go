@@ -2,16 +2,24 @@ package index
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/klauspost/compress/zstd"
+
 	"dkms/pkg/module"
+	"dkms/pkg/system"
 )
 
 // maxRead is how many module files are read at most: for more depmod is no
 // dearer.
 const maxRead = 100
+
+// maxModule bounds a module file, in bytes.
+const maxModule = 256 << 20
 
 // place is where depmod's list of modules has one: first those that
 // modules.order lists, in its order, then the others by their names.
@@ -96,12 +104,10 @@ func (c *change) read(m *fresh) error {
 	if m.links != nil {
 		return nil
 	}
-	if c.reads++; c.reads > maxRead {
-		return doubt("more than %d modules would have to be read", maxRead)
-	}
-	links, err := module.ReadLinks(filepath.Join(c.tree.Dir, m.path))
+	c.reads++
+	links, err := readLinks(filepath.Join(c.tree.Dir, m.path))
 	if err != nil {
-		return doubt("%v", err)
+		return doubt("%s: %v", m.path, err)
 	}
 	m.links = links
 	for _, list := range [][]string{links.Aliases, links.Softdeps, links.Weakdeps, links.Exports, links.Imports} {
@@ -112,12 +118,44 @@ func (c *change) read(m *fresh) error {
 	return nil
 }
 
+// readLinks reads a module file if depmod can. It is compressed as its name
+// says, and in zstd's format tells its size, without which kmod 34 reads
+// nothing.
+func readLinks(path string) (*module.Links, error) {
+	raw, err := system.ReadRegular(path, maxModule)
+	if err != nil {
+		return nil, err
+	}
+	compression := module.Detect(raw)
+	if _, named, _ := module.ParseSuffix(path); named != compression {
+		return nil, fmt.Errorf("its compression is not that of its name but %v", compression)
+	}
+	data, err := module.Decompress(raw)
+	if err != nil {
+		return nil, err
+	}
+	var frame zstd.Header
+	if compression == module.Zstd && (frame.Decode(raw) != nil || !frame.HasFCS || frame.FrameContentSize != uint64(len(data))) {
+		return nil, errors.New("it is no zstd frame that tells its size")
+	}
+	return module.ReadLinks(data)
+}
+
+// readAll reads the modules that something is true of, unless they are too
+// many.
 func (c *change) readAll(which func(*fresh) bool) error {
+	var todo []*fresh
 	for i := range c.modules {
-		if which(&c.modules[i]) {
-			if err := c.read(&c.modules[i]); err != nil {
-				return err
-			}
+		if m := &c.modules[i]; m.links == nil && which(m) {
+			todo = append(todo, m)
+		}
+	}
+	if n := c.reads + len(todo); n > maxRead {
+		return doubt("%d modules would have to be read", n)
+	}
+	for _, m := range todo {
+		if err := c.read(m); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -151,7 +189,7 @@ func (c *change) touched(old int) bool { return c.now[old] < 0 || c.modules[c.no
 // or have lost a symbol to another one.
 func (c *change) readUsers() error {
 	return c.readAll(func(m *fresh) bool {
-		return m.links == nil && slices.ContainsFunc(c.old.modules[m.old].deps, func(d int) bool { return c.touched(d) || c.moved[d] })
+		return slices.ContainsFunc(c.old.modules[m.old].deps, func(d int) bool { return c.touched(d) || c.moved[d] })
 	})
 }
 

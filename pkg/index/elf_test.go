@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"debug/elf"
 	"encoding/binary"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -115,7 +116,9 @@ func put(t testing.TB, path string, data []byte) {
 func compress(t testing.TB, path string, data []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	argv := map[string][]string{".xz": {"xz", "-0", "--check=crc32"}, ".zst": {"zstd", "-q", "-c"}}[filepath.Ext(path)]
+	argv := map[string][]string{
+		".xz": {"xz", "-0", "--check=crc32"}, ".zst": {"zstd", "-q", "-c", fmt.Sprintf("--stream-size=%d", len(data))},
+	}[filepath.Ext(path)]
 	switch {
 	case argv != nil:
 		cmd := exec.Command(argv[0], argv[1:]...)

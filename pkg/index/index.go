@@ -53,6 +53,19 @@ type Result struct {
 // after any other error the index may be written in part. Both are mended by
 // depmod. The caller keeps others from changing the modules meanwhile.
 func (t *Tree) Update() (*Result, error) {
+	c, err := t.plan()
+	if err != nil {
+		return nil, err
+	}
+	now, err := c.contents()
+	if err != nil {
+		return nil, err
+	}
+	return c.result(), c.old.replace(now.render(c.old.files))
+}
+
+// plan finds out what has changed, and proves that no more has to be known.
+func (t *Tree) plan() (*change, error) {
 	old, err := t.load()
 	if err != nil {
 		return nil, err
@@ -72,12 +85,5 @@ func (t *Tree) Update() (*Result, error) {
 	if err := c.settle(); err != nil {
 		return nil, err
 	}
-	if err := old.verify(); err != nil {
-		return nil, err
-	}
-	now, err := c.contents()
-	if err != nil {
-		return nil, err
-	}
-	return c.result(), old.replace(now.render(old.files))
+	return c, old.verify()
 }

@@ -33,7 +33,7 @@ func newSmall(t testing.TB) *machine {
 func (m *machine) kernel(t testing.TB) {
 	t.Helper()
 	var order, symvers strings.Builder
-	symvers.WriteString("0x00000000\tprintk\tvmlinux\tEXPORT_SYMBOL\t\n")
+	symvers.WriteString("0x00000000\tprintk\tvmlinux\tEXPORT_SYMBOL\t\n0x00000000\tspaced\tvmlinux\tEXPORT_SYMBOL\tSPACE\n")
 	for i := range 70 {
 		name := fmt.Sprintf("intree-%02d", i)
 		k := made{crcs: i%3 != 0, info: []string{

@@ -69,7 +69,11 @@ func (m *machine) command(t testing.TB, argv ...string) []byte {
 // depmod has the machine's depmod make the index of a tree.
 func (m *machine) depmod(t testing.TB, name string) {
 	t.Helper()
-	m.command(t, "depmod", "-a", "-b", strings.TrimPrefix(m.base(name), m.root), m.release)
+	argv := []string{"depmod", "-a", "-b", filepath.Join(m.work, name)}
+	if m.root == "" && len(m.tree.Config) > 0 {
+		argv = append(argv, "-C", m.tree.Config[0])
+	}
+	m.command(t, append(argv, m.release)...)
 }
 
 // prepare gives the machine its depmod and both trees, of which the first is
@@ -84,16 +88,12 @@ func (m *machine) prepare(t testing.TB) {
 	m.tree.Dir = path.Join(m.base("ours"), "lib/modules", m.release)
 	m.aside = m.base("aside")
 	check(t, os.MkdirAll(m.aside, 0o755))
-	check(t, os.MkdirAll(m.judged(), 0o755))
-	for _, name := range []string{"kernel", "updates", "extra", "modules.order", "modules.builtin", "modules.builtin.modinfo"} {
-		check(t, os.Symlink(filepath.Join("../../../../ours/lib/modules", m.release, name), filepath.Join(m.judged(), name)))
-	}
+	m.prepareJudge(t)
 	for _, dir := range []string{"updates", "extra"} {
 		check(t, os.MkdirAll(filepath.Join(m.tree.Dir, dir), 0o755))
 	}
 	check(t, os.MkdirAll(filepath.Join(m.tree.Dir, "kernel/drivers/misc"), 0o755))
 	m.depmod(t, "ours")
-	m.tally.reasons = map[string]int{}
 	old, err := m.tree.load()
 	check(t, err)
 	check(t, old.verify())
@@ -102,6 +102,16 @@ func (m *machine) prepare(t testing.TB) {
 	}
 	for _, s := range old.symbols {
 		m.symbols = append(m.symbols, s.key[len(symbolPrefix):])
+	}
+}
+
+// prepareJudge makes the second tree.
+func (m *machine) prepareJudge(t testing.TB) {
+	t.Helper()
+	m.tally = tally{reasons: map[string]int{}}
+	check(t, os.MkdirAll(m.judged(), 0o755))
+	for _, name := range []string{"kernel", "updates", "extra", "modules.order", "modules.builtin", "modules.builtin.modinfo"} {
+		check(t, os.Symlink(filepath.Join("../../../../ours/lib/modules", m.release, name), filepath.Join(m.judged(), name)))
 	}
 }
 

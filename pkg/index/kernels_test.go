@@ -52,9 +52,9 @@ func newMachine(t testing.TB, suite string) *machine {
 	t.Helper()
 	chroot.Require(t, "debootstrap", "chroot", "xz", "zstd")
 	cache := "/var/tmp/dkms-index"
-	check(t, os.MkdirAll(cache, 0o755))
-	chroot.Hold(t, cache)
-	root := filepath.Join(cache, suite)
+	root, lock := filepath.Join(cache, suite), filepath.Join(cache, suite+".lock")
+	check(t, os.MkdirAll(lock, 0o755))
+	chroot.Hold(t, lock)
 	check(t, chroot.Once(root, func(dir string) error {
 		if err := chroot.DebootstrapSuite(dir, suite, "kmod,xz-utils,zstd,gzip"); err != nil {
 			return err
@@ -107,7 +107,7 @@ func (m *machine) decompress(t testing.TB) {
 		return
 	}
 	for _, dir := range []string{m.tree.Dir, m.aside} {
-		check(t, chroot.Run("sh", "-c", `find "$0" -name '*.ko.xz' -print0 | xargs -0 -r -P2 -n 100 xz -d`, dir))
+		check(t, chroot.Run("sh", "-c", `find "$0" -name '*.ko.xz' -print0 | xargs -0 -r -n 100 xz -df`, dir))
 	}
 	for i, file := range m.intree {
 		m.intree[i] = strings.TrimSuffix(file, ".xz")

@@ -59,24 +59,29 @@ func (t *trie) node(entries []entry, from, to int) uint32 {
 		own++
 	}
 	values, below := entries[:own], entries[own:]
-	var refs [128]uint32
-	at := uint32(0)
 	flags := flagsOf(len(values), len(below), to-from)
-	if t.layout == rootFirst {
-		at = uint32(len(t.out))
-		refsAt := t.body(entries, from, to, values, below, &refs)
-		if len(below) > 0 {
-			t.children(below, to, &refs)
-			t.putRefs(refsAt, below, to, &refs)
-		}
-		return at | flags
-	}
 	if len(below) > 0 {
+		return t.inner(entries, from, to, values, below) | flags
+	}
+	at := uint32(len(t.out))
+	t.body(entries, from, to, values, below, nil)
+	return at | flags
+}
+
+// inner writes a node that has children, and them.
+func (t *trie) inner(entries []entry, from, to int, values, below []entry) (at uint32) {
+	var refs [128]uint32
+	if t.layout == childrenFirst {
 		t.children(below, to, &refs)
+		at = uint32(len(t.out))
+		t.body(entries, from, to, values, below, &refs)
+		return at
 	}
 	at = uint32(len(t.out))
-	t.body(entries, from, to, values, below, &refs)
-	return at | flags
+	refsAt := t.body(entries, from, to, values, below, &refs)
+	t.children(below, to, &refs)
+	t.putRefs(refsAt, below, to, &refs)
+	return at
 }
 
 func flagsOf(values, below, prefix int) (flags uint32) {

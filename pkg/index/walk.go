@@ -1,12 +1,13 @@
 package index
 
 import (
-	"io/fs"
+	"encoding/binary"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,41 +43,71 @@ func (t *Tree) walk(old *loaded) ([]file, error) {
 // have not changed themselves: its own time is new then, and so is that of the
 // directory it is in.
 func (w *walker) dir(rel string, parentChanged, renamed bool) error {
-	f, err := os.Open(filepath.Join(w.tree.Dir, rel))
+	name := filepath.Join(w.tree.Dir, rel)
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return &os.PathError{Op: "open", Path: name, Err: err}
 	}
-	defer f.Close()
+	defer unix.Close(fd)
 	changed := true // the index itself lies in the top directory
 	if rel != "" {
 		var st unix.Stat_t
-		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-			return &os.PathError{Op: "stat", Path: f.Name(), Err: err}
+		if err := unix.Fstat(fd, &st); err != nil {
+			return &os.PathError{Op: "stat", Path: name, Err: err}
 		}
 		if changed, err = w.changed(rel, st.Ctim); err != nil {
 			return err
 		}
 		renamed = renamed || changed && parentChanged
 	}
-	entries, err := f.ReadDir(-1)
+	entries, err := readDir(fd)
 	if err != nil {
-		return err
+		return &os.PathError{Op: "read", Path: name, Err: err}
 	}
 	for _, e := range entries {
-		if e.Name() == "build" || e.Name() == "source" {
+		if e.name == "build" || e.name == "source" {
 			continue
 		}
-		at := path.Join(rel, e.Name())
-		if e.IsDir() {
+		at := path.Join(rel, e.name)
+		if e.kind == unix.DT_DIR {
 			err = w.dir(at, changed, renamed)
 		} else {
-			err = w.file(int(f.Fd()), at, e, renamed)
+			err = w.file(fd, at, e, renamed)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// dirent is a name in a directory, and what kind of file it is.
+type dirent struct {
+	name string
+	kind byte
+}
+
+// readDir reads an open directory. [os.File.ReadDir] takes twice as long for
+// all that a File can do besides.
+func readDir(fd int) (list []dirent, err error) {
+	buf := make([]byte, 16<<10)
+	for {
+		n, err := unix.ReadDirent(fd, buf)
+		if err == unix.EINTR {
+			continue
+		}
+		if n <= 0 || err != nil {
+			return list, err
+		}
+		for rest := buf[:n]; len(rest) > 0; {
+			size := binary.NativeEndian.Uint16(rest[unsafe.Offsetof(unix.Dirent{}.Reclen):])
+			name := unix.ByteSliceToString(rest[unsafe.Offsetof(unix.Dirent{}.Name):size])
+			if name != "." && name != ".." {
+				list = append(list, dirent{name, rest[unsafe.Offsetof(unix.Dirent{}.Type)]})
+			}
+			rest = rest[size:]
+		}
+	}
 }
 
 // changed tells whether something may be newer than the index. What changed
@@ -90,14 +121,13 @@ func (w *walker) changed(rel string, ctime unix.Timespec) (bool, error) {
 	return at >= w.made.oldest, nil
 }
 
-func (w *walker) file(dir int, rel string, e fs.DirEntry, renamed bool) error {
-	link := e.Type()&fs.ModeSymlink != 0
+func (w *walker) file(dir int, rel string, e dirent, renamed bool) error {
 	isModule := slices.ContainsFunc(w.suffixes, func(s string) bool { return strings.HasSuffix(rel, s) })
-	if !isModule && e.Type().IsRegular() {
+	if !isModule && e.kind == unix.DT_REG {
 		return nil
 	}
 	var st unix.Stat_t
-	if err := unix.Fstatat(dir, e.Name(), &st, 0); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+	if err := unix.Fstatat(dir, e.name, &st, 0); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return doubt("%s is neither a file nor a directory", rel)
 	}
 	if !isModule {
@@ -111,7 +141,7 @@ func (w *walker) file(dir int, rel string, e fs.DirEntry, renamed bool) error {
 	if !ok {
 		return doubt("%s has an unusual name", rel)
 	}
-	w.list = append(w.list, file{name: name, path: rel, changed: changed || renamed || link})
+	w.list = append(w.list, file{name: name, path: rel, changed: changed || renamed || e.kind != unix.DT_REG})
 	return nil
 }
 

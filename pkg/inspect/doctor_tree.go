@@ -182,7 +182,7 @@ func (d *doctor) key(ctx context.Context) {
 		d.add("key", "correct framework.conf", nil, "%v", err)
 		return
 	}
-	pair, err := d.FindPair(t, options)
+	pair, err := d.FindPair(ctx, t, options)
 	if err != nil {
 		d.add("key", exit.Hint(err), nil, "%v", err)
 		return

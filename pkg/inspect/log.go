@@ -51,7 +51,7 @@ func Log(ctx context.Context, m *machine.Machine, q Query) error {
 func (q Query) asks(k tree.Target) bool {
 	filters := q.Choice.Filters()
 	for _, f := range filters {
-		if machine.Matches(f.Kernel, k.Kernel) && machine.Matches(f.Arch, k.Arch) {
+		if machine.MatchesTarget(f, k) {
 			return true
 		}
 	}

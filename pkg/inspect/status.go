@@ -99,7 +99,7 @@ func linesOf(v tree.Version, f tree.Target) []*statusLine {
 	}
 	var lines []*statusLine
 	for i, b := range v.Builds {
-		if !machine.Matches(f.Kernel, b.Kernel) || !machine.Matches(f.Arch, b.Arch) {
+		if !machine.MatchesTarget(f, b.Target) {
 			continue
 		}
 		state := "built"

@@ -82,6 +82,9 @@ func (in *Installer) parts(s *Set) ([]part, error) {
 	var list []part
 	for _, r := range s.Records {
 		file := FindModule(dir, r.DestName)
+		if file == "" && r.Optional {
+			continue
+		}
 		if file == "" {
 			return nil, exit.Errorf(exit.NotBuilt, "%s: %s.ko is missing in %s", s.ID, r.DestName, dir).
 				WithHint("build it again: dkms build --force %s -k %s", s.ID, s.Kernel.Release)

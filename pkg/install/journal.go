@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"dkms/pkg/module"
 	"dkms/pkg/system"
 	"dkms/pkg/tree"
@@ -21,8 +23,8 @@ const maxJournal = 16 << 20
 func Unfinished(t *tree.Tree) bool { return exists(journalPath(t)) }
 
 // ErrJournal is the error of a journal that says nothing that can be done: it
-// is damaged, or somebody else's.
-var ErrJournal = errors.New("not a journal that this program understands")
+// is damaged, somebody else's, or what it is about has changed since.
+var ErrJournal = errors.New("not a journal that this program understands or can follow")
 
 func readJournal(state *tree.Writer) (*transaction, error) {
 	t := &transaction{tree: state, journal: journalPath(state.Tree)}
@@ -62,13 +64,25 @@ func (in *Installer) Recover() (id tree.ID, k tree.Target, err error) {
 	}
 	if !t.committed() {
 		in.Report.Warnf("%s: an interrupted change for %s is undone", t.ID, t.Target)
-		return t.ID, t.Target, t.undo()
+		return t.ID, t.Target, t.stuck(t.undo())
 	}
 	in.Report.Warnf("%s: an interrupted change for %s is finished", t.ID, t.Target)
-	if err := in.record(t); err != nil {
-		return t.ID, t.Target, err
+	if err = in.record(t); err == nil {
+		err = t.finish()
 	}
-	return t.ID, t.Target, t.finish()
+	return t.ID, t.Target, t.stuck(err)
+}
+
+// stuck makes the error of a recovery that will fail the same way for ever one
+// of a journal that is of no use: somebody has changed since what it is about.
+// Errors of the machine stay, since they may pass.
+func (t *transaction) stuck(err error) error {
+	for _, lasting := range []error{unix.ENOENT, unix.ENOTDIR, unix.EISDIR, unix.EEXIST, unix.ENOTEMPTY, unix.ELOOP, unix.ENAMETOOLONG, unix.EXDEV} {
+		if errors.Is(err, lasting) {
+			return fmt.Errorf("%w: %v", ErrJournal, err)
+		}
+	}
+	return err
 }
 
 // settle deals with a change that this run, or one before it, has left.
@@ -171,6 +185,10 @@ func (in *Installer) recordInstalled(t *transaction) error {
 			continue
 		}
 		i, err := describe(c.Path)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || system.IsDir(c.Path) {
+			in.Report.Warnf("%s: %s is gone; it is not installed", t.ID, c.Path)
+			i, err = tree.Installed{Path: c.Path, SHA256: c.Contents}, nil // what is missing is put there again
+		}
 		if err != nil {
 			return err
 		}

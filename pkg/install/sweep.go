@@ -6,23 +6,47 @@ import (
 	"path/filepath"
 	"strings"
 
+	"dkms/pkg/module"
 	"dkms/pkg/system"
 )
+
+// Leftovers lists what interrupted runs have staged in the module directory of a
+// kernel. Other programs make temporary files there, too, and headers have some
+// of their own: ours are files and links beside modules, and their names are that
+// of a module between our mark and a number.
+func (in *Installer) Leftovers(release string) []string {
+	var list []string
+	filepath.WalkDir(filepath.Join(in.Tree.Root().InstallTree(), release), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && isStaged(d) {
+			list = append(list, path)
+		}
+		return nil
+	})
+	return list
+}
+
+// isStaged tells the names that [freeName] and [system.StageFile] make.
+func isStaged(d fs.DirEntry) bool {
+	name, marked := strings.CutPrefix(d.Name(), system.StagePrefix)
+	i := strings.LastIndexByte(name, '.')
+	if !marked || i < 0 || !d.Type().IsRegular() && d.Type() != fs.ModeSymlink {
+		return false
+	}
+	number := name[i+1:]
+	_, _, ok := module.ParseSuffix(name[:i])
+	return ok && number != "" && strings.Trim(number, "0123456789abcdef") == ""
+}
 
 // Sweep deletes what interrupted runs have staged in the module directory of a
 // kernel. The caller holds the lock of the tree, and no journal is left.
 func (in *Installer) Sweep(release string) (swept []string) {
 	dir := filepath.Join(in.Tree.Root().InstallTree(), release)
-	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasPrefix(d.Name(), system.StagePrefix) {
-			return nil
-		}
+	for _, path := range in.Leftovers(release) {
 		if os.Remove(path) == nil {
 			swept = append(swept, path)
 			system.RemoveEmptyDirs(filepath.Dir(path), dir)
 		}
-		return nil
-	})
+	}
 	for _, made := range []string{"updates/dkms", "updates"} {
 		system.RemoveEmptyDirs(filepath.Join(dir, made), dir)
 	}

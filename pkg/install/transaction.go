@@ -258,7 +258,13 @@ func (c change) apply(context.Context) error {
 // undo puts back everything, however far apply got, and drops the journal.
 func (t *transaction) undo() error {
 	var errs []error
+	// Where the kernel is gone an original stays in the archive: put back it would
+	// be a directory of modules for no kernel.
+	kernel := system.IsDir(t.moduleDir())
 	for _, s := range slices.Backward(t.steps()) {
+		if _, original := s.(move); original && !kernel {
+			continue
+		}
 		if !t.untouched(s) {
 			errs = append(errs, s.undo())
 		}

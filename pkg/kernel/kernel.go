@@ -89,11 +89,6 @@ func (k *Kernel) CheckHeaders(distribution string) error {
 	if k.HasHeaders() {
 		return nil
 	}
-	pkg := k.HeadersPackage(distribution)
-	hint := "install the package " + pkg
-	if pkg == "" {
-		hint = "install the headers or the prepared sources of this kernel"
-	}
 	var err *exit.Error
 	switch st, statErr := os.Lstat(k.Headers); {
 	case errors.Is(statErr, fs.ErrNotExist):
@@ -106,48 +101,7 @@ func (k *Kernel) CheckHeaders(distribution string) error {
 	default:
 		err = exit.Errorf(exit.NoHeaders, "no headers for kernel %s: %s has no include directory", k.Release, k.Headers)
 	}
-	return err.WithHint("%s", hint)
-}
-
-// HeadersPackage names the package that brings the headers of the kernel on
-// a distribution, or is empty where there is no such package.
-func (k *Kernel) HeadersPackage(distribution string) string {
-	r := k.Release
-	for _, word := range strings.Fields(distribution) {
-		switch {
-		case word == "debian" || word == "ubuntu":
-			return "linux-headers-" + r
-		case word == "arch":
-			if base := k.packageBase(); base != "" {
-				return base + "-headers"
-			}
-			return "linux-headers"
-		case word == "fedora" || word == "rhel" || word == "centos":
-			return "kernel-devel-" + r
-		case word == "suse" || word == "opensuse" || word == "sles":
-			if i := strings.LastIndexByte(r, '-'); i >= 0 {
-				return "kernel-" + r[i+1:] + "-devel"
-			}
-		case word == "alpine":
-			if i := strings.LastIndexByte(r, '-'); i >= 0 {
-				return "linux-" + r[i+1:] + "-dev"
-			}
-		case word == "void":
-			if parts := strings.SplitN(r, ".", 3); len(parts) == 3 {
-				return "linux" + parts[0] + "." + parts[1] + "-headers"
-			}
-		}
-	}
-	return ""
-}
-
-// packageBase is the pacman package that a kernel on Arch belongs to.
-func (k *Kernel) packageBase() string {
-	data, err := system.ReadRegular(filepath.Join(k.ModuleDir(), "pkgbase"), maxWord)
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(data))
+	return err.WithHint("%s", k.headersHint(distribution))
 }
 
 // Suffix is the compression of the kernel's module files: what its module

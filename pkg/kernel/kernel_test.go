@@ -135,7 +135,7 @@ func TestCheckHeaders(t *testing.T) {
 			if err == nil || strings.ReplaceAll(err.Error(), r.Dir, "ROOT") != test.want {
 				t.Fatalf("CheckHeaders = %v; want %s", err, test.want)
 			}
-			if exit.Status(err) != exit.NoHeaders || exit.Hint(err) != "install the package linux-headers-"+release {
+			if exit.Status(err) != exit.NoHeaders || exit.Hint(err) != "install the package linux-headers-"+release+" (linux-headers-amd64 brings those of every new kernel)" {
 				t.Errorf("status %d, hint %q", exit.Status(err), exit.Hint(err))
 			}
 			if hint := exit.Hint(k.CheckHeaders("gentoo")); hint != "install the headers or the prepared sources of this kernel" {
@@ -167,6 +167,14 @@ func TestHeadersPackage(t *testing.T) {
 		{"nixos", "6.6.30", ""},
 		{"", "6.6.30", ""},
 		{"something debian", "6.6", "linux-headers-6.6"},
+		{"debian", "6.8.12-4-pve", "proxmox-headers-6.8.12-4-pve"},
+		{"debian", "5.15.108-1-pve", "pve-headers-5.15.108-1-pve"},
+		{"ubuntu", "5.15.153.1-microsoft-standard-WSL2", ""},
+		{"debian", "6.1.21-v8+", "raspberrypi-kernel-headers"},
+		{"debian", "6.1.21+", "raspberrypi-kernel-headers"},
+		{"debian", "6.6.20+rpt-rpi-v8", "linux-headers-6.6.20+rpt-rpi-v8"},
+		{"debian", "6.10.11-linuxkit", ""},
+		{"fedora", "5.15.0-205.149.5.1.el9uek.x86_64", "kernel-uek-devel-5.15.0-205.149.5.1.el9uek.x86_64"},
 	}
 	for _, test := range tests {
 		k := New(newRoot(t), test.release, "x86_64", Options{})
@@ -178,6 +186,28 @@ func TestHeadersPackage(t *testing.T) {
 	write(t, r.Path("/lib/modules/6.8.7-zen1-1-zen/pkgbase"), "linux-zen\n")
 	if got := New(r, "6.8.7-zen1-1-zen", "x86_64", Options{}).HeadersPackage("arch"); got != "linux-zen-headers" {
 		t.Errorf("HeadersPackage of linux-zen = %q", got)
+	}
+}
+
+func TestHeadersHint(t *testing.T) {
+	r := newRoot(t)
+	for _, test := range []struct{ distribution, release, given, want string }{
+		{"debian", "6.12.95+deb13-cloud-amd64", "", "install the package linux-headers-6.12.95+deb13-cloud-amd64 (linux-headers-cloud-amd64 brings those of every new kernel)"},
+		{"debian", "6.12.95-mine", "", "install the package linux-headers-6.12.95-mine"},
+		{"ubuntu", "6.8.0-31-generic", "", "install the package linux-headers-6.8.0-31-generic (linux-headers-generic brings those of every new kernel)"},
+		{"fedora", "6.8.5-301.fc40.x86_64", "", "install the package kernel-devel-6.8.5-301.fc40.x86_64 (kernel-devel brings those of every new kernel)"},
+		{"debian", "6.8.12-4-pve", "", "install the package proxmox-headers-6.8.12-4-pve (proxmox-default-headers brings those of every new kernel)"},
+		{"debian", "6.6.20+rpt-rpi-2712", "", "install the package linux-headers-6.6.20+rpt-rpi-2712 (linux-headers-rpi-2712 brings those of every new kernel)"},
+		{"debian", "6.1.21-v8+", "", "install the package raspberrypi-kernel-headers"},
+		{"ubuntu", "5.15.153.1-microsoft-standard-WSL2", "", "no package has the headers of this kernel of WSL: prepare Microsoft's sources of it (WSL2-Linux-Kernel) and name them with --kernelsourcedir"},
+		{"debian", "6.10.11-linuxkit", "", "no package has the headers of this kernel of Docker Desktop: they are in the image docker/for-desktop-kernel for it"},
+		{"gentoo", "6.6.30-gentoo", "", "install the headers or the prepared sources of this kernel"},
+		{"debian", "6.12.95+deb13-amd64", "/nowhere", "name the directory of the headers of this kernel with --kernelsourcedir, or leave the option out"},
+	} {
+		err := New(r, test.release, "x86_64", Options{Headers: test.given}).CheckHeaders(test.distribution)
+		if got := exit.Hint(err); got != test.want {
+			t.Errorf("the hint for %s on %s is %q; want %q", test.release, test.distribution, got, test.want)
+		}
 	}
 }
 

@@ -100,7 +100,11 @@ func (l *linter) evaluation() {
 	if err := res.Conf.CheckStrict(); err != nil {
 		l.said(err.Error(), l.errorf)
 	}
-	l.said(strings.Join(slices.Concat(res.Conf.Deprecated, res.Conf.Warnings), "\n"), l.warnf)
+	l.said(strings.Join(res.Conf.Broken, "\n"), l.errorf)
+	warnings := slices.DeleteFunc(slices.Concat(res.Conf.Deprecated, res.Conf.Warnings), func(w string) bool {
+		return slices.Contains(res.Conf.Broken, w)
+	})
+	l.said(strings.Join(warnings, "\n"), l.warnf)
 }
 
 // said takes apart what was said about the file, line by line: "path: text" or

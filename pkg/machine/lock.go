@@ -117,6 +117,15 @@ func (w *Writer) Stale(t tree.Target) {
 	w.stale[t] = true
 }
 
+// Fresh takes back that the index of a target is out of date: somebody else sees
+// to it.
+func (w *Writer) Fresh(t tree.Target) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.stale, t)
+	w.Tree.ClearPending(t)
+}
+
 // Index runs depmod, once, for every kernel whose index is out of date. The mark
 // on disk of an index that could not be made stays, for the next run.
 func (w *Writer) Index(ctx context.Context) error {

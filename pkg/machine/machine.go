@@ -158,6 +158,14 @@ func (m *Machine) Conf(ctx context.Context, s Subject, file string) (*conf.Modul
 	return res.Conf, res.Err
 }
 
+// FreshWarnings are the warnings about a configuration that were not given
+// before.
+func (m *Machine) FreshWarnings(c *conf.Module) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.reader.Fresh(c)
+}
+
 // AuthorsReader reads configurations as their author wrote them, without the
 // overrides of this machine. none is a directory that does not exist.
 func (m *Machine) AuthorsReader(none string) *conf.Reader {

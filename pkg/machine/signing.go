@@ -21,11 +21,12 @@ func (m *Machine) Signing(ctx context.Context, kernel string) (*conf.Framework, 
 
 // FindPair finds where the key and the certificate for a target are, or would
 // be made.
-func (m *Machine) FindPair(t tree.Target, options *conf.Framework) (sign.Pair, error) {
+func (m *Machine) FindPair(ctx context.Context, t tree.Target, options *conf.Framework) (sign.Pair, error) {
 	k := m.Kernel(t)
 	return sign.Find(sign.Sources{
 		Root: m.Host.Root, Key: options.SigningKey, Cert: options.Certificate, Env: m.Host.Env,
 		Distribution: m.Distribution, KernelSource: k.Headers, ConfigKey: k.Config().Text("CONFIG_MODULE_SIG_KEY"),
+		Portage: sign.Portageq(ctx, m.Run, m.Host.Root),
 	})
 }
 
@@ -140,7 +141,7 @@ func (k usedKey) signed(path string, info *module.Info) bool {
 		return false
 	}
 	payload, _, ok := module.CutSignature(data)
-	return ok && sign.Verify(info.Signature.PKCS7, payload, k.cert) == nil
+	return ok && sign.VerifyOrdered(info.Signature.PKCS7, payload, k.cert, info.Signature.Hash) == nil
 }
 
 // Certificate is the certificate in use for a target, nil where there is none
@@ -150,7 +151,7 @@ func (m *Machine) Certificate(ctx context.Context, t tree.Target) (sign.Pair, *x
 	if err != nil {
 		return sign.Pair{}, nil, err
 	}
-	pair, err := m.FindPair(t, options)
+	pair, err := m.FindPair(ctx, t, options)
 	if err != nil {
 		return pair, nil, err
 	}

@@ -2,10 +2,8 @@ package machine
 
 import (
 	"path/filepath"
-	"slices"
 	"strings"
 
-	"dkms/pkg/exit"
 	"dkms/pkg/kernel"
 	"dkms/pkg/tree"
 )
@@ -16,33 +14,6 @@ type Choice struct{ Kernels, Arches []string }
 
 // Any tells whether nothing was chosen.
 func (c Choice) Any() bool { return len(c.Kernels)+len(c.Arches) == 0 }
-
-// Check refuses what no verb can do anything with.
-func (c Choice) Check(all bool) error {
-	switch {
-	case len(c.Arches) > 1 && len(c.Arches) != len(c.Kernels):
-		return exit.Errorf(exit.Usage, "%d architectures were given for %d kernels", len(c.Arches), len(c.Kernels)).
-			WithHint("-a is given once, or once for every -k")
-	case len(c.Kernels) > 0 && all:
-		return exit.Errorf(exit.BadOption, "-k and --all exclude each other").
-			WithHint("-k names kernels, --all means every kernel that the module is built for")
-	case len(c.Arches) > 0 && all:
-		return exit.Errorf(exit.ArchWithAll, "-a and --all exclude each other").
-			WithHint("--all means every kernel and architecture that the module is built for")
-	}
-	return nil
-}
-
-// CheckNotEmpty refuses kernels and architectures that are empty words.
-func (c Choice) CheckNotEmpty() error {
-	for _, k := range slices.Concat(c.Kernels, c.Arches) {
-		if strings.Trim(k, " ") == "" {
-			return exit.Errorf(exit.EmptyTarget, "an empty kernel release or architecture was given").
-				WithHint("-k RELEASE or -k RELEASE/ARCH, as in /lib/modules")
-		}
-	}
-	return nil
-}
 
 // Targets are the kernels of a choice or, where it names none, those that
 // discover finds.
@@ -74,10 +45,11 @@ func (m *Machine) Targets(c Choice, discover func() ([]string, error)) ([]tree.T
 			list = append(list, tree.Target{Kernel: r, Arch: arch})
 		}
 	}
-	for _, t := range list {
+	for i, t := range list {
 		if err := t.Check(); err != nil {
 			return nil, err
 		}
+		list[i].Arch = kernel.Arch(t.Arch, m.Host.Machine)
 	}
 	return list, nil
 }
@@ -125,6 +97,11 @@ func (c Choice) Filters() []tree.Target {
 		list = append(list, t)
 	}
 	return list
+}
+
+// MatchesTarget tells whether a target is one of a filter's.
+func MatchesTarget(filter, t tree.Target) bool {
+	return Matches(filter.Kernel, t.Kernel) && (Matches(filter.Arch, t.Arch) || kernel.SameArch(filter.Arch, t.Arch))
 }
 
 // Matches applies a shell pattern; an empty one fits everything.

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"debug/elf"
 	"errors"
-	"fmt"
-	"os"
 	"strings"
 )
 
@@ -19,36 +17,9 @@ type Links struct {
 	Imports, Exports []string
 }
 
-// ReadLinks reads the links of the module file path, compressed or not.
-func ReadLinks(path string) (*Links, error) {
-	f, size, err := open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	links, err := readLinks(f, size)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return links, nil
-}
-
-func readLinks(f *os.File, size int64) (*Links, error) {
-	c, err := detectFile(f)
-	if err != nil {
-		return nil, err
-	}
-	if c == None {
-		return linksOf(openELF(f, size))
-	}
-	data, err := load(f, size)
-	if err != nil {
-		return nil, err
-	}
-	return linksOf(openELF(bytes.NewReader(data), int64(len(data))))
-}
-
-func linksOf(o *object, err error) (*Links, error) {
+// ReadLinks reads the links of a module that is not compressed.
+func ReadLinks(data []byte) (*Links, error) {
+	o, err := openELF(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		return nil, err
 	}

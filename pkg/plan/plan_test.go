@@ -337,3 +337,18 @@ func satisfied(t *testing.T, candidates []Candidate, p *Plan) {
 		}
 	}
 }
+
+func TestOnly(t *testing.T) {
+	candidates := []Candidate{candidate("a"), candidate("b: a"), candidate("c: b"), candidate("d"), candidate("e built")}
+	for name, want := range map[string][]string{
+		"b": {"build a (not built) auto", "install a (not installed) needs [0] auto", "build b (not built) needs [1] auto",
+			"install b (not installed) needs [1 2] auto", "build c (not built) needs [3] auto", "install c (not installed) needs [3 4] auto"},
+		"e": {"install e (not installed) auto"},
+		"x": nil,
+	} {
+		p := ForAutoinstall(candidates, nil)
+		p.Only(func(id tree.ID) bool { return id.Name == name })
+		check(t, "only "+name, p, want)
+		backwards(t, p)
+	}
+}

@@ -76,7 +76,7 @@ func (v *verb) registrable(ctx context.Context, b brought, confFile string) (mac
 	if err := c.CheckStrict(); err != nil {
 		return sub, nil, err
 	}
-	for _, w := range append(c.Deprecated, c.Warnings...) {
+	for _, w := range v.FreshWarnings(c) {
 		v.Report.Warnf("%s", w)
 	}
 	return sub, c, nil

@@ -9,6 +9,7 @@ import (
 	"dkms/pkg/archive"
 	"dkms/pkg/exit"
 	"dkms/pkg/fleet"
+	"dkms/pkg/kernel"
 	"dkms/pkg/machine"
 	"dkms/pkg/report"
 	"dkms/pkg/system"
@@ -126,7 +127,7 @@ func (v *verb) loadSources(ctx context.Context, l archive.Layout, name string) (
 // builds that would be there are returned.
 func (v *verb) loadBuilds(ctx context.Context, id tree.ID, l archive.Layout) (loaded []tree.Target, err error) {
 	for _, b := range l.Builds {
-		t := tree.Target{Kernel: b.Kernel, Arch: b.Arch}
+		t := tree.Target{Kernel: b.Kernel, Arch: kernel.Arch(b.Arch, v.Host.Machine)}
 		if err := t.Check(); err != nil {
 			return nil, err
 		}

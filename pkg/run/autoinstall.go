@@ -9,7 +9,6 @@ import (
 	"dkms/pkg/machine"
 	"dkms/pkg/plan"
 	"dkms/pkg/report"
-	"dkms/pkg/system"
 	"dkms/pkg/tree"
 )
 
@@ -17,8 +16,7 @@ import (
 // with nothing to do, nothing is written and no program is started. hook says
 // that the kernel is being installed.
 func Autoinstall(ctx context.Context, m *machine.Machine, choice machine.Choice, o Options, hook bool) (code exit.Code, err error) {
-	if system.IsFile(m.Host.Root.Path("/etc/dkms/no-autoinstall")) {
-		m.Report.Progressf("automatic installation is switched off by /etc/dkms/no-autoinstall")
+	if switchedOff(m) {
 		return exit.OK, nil
 	}
 	name := "autoinstall"

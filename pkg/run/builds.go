@@ -166,7 +166,7 @@ func (x *executor) make(ctx context.Context, sub machine.Subject, c *conf.Module
 		return err
 	}
 	if !x.scratch {
-		passOn(to, c)
+		passOn(to, c, x.w.FreshWarnings(c))
 	}
 	job := build.Job{ID: sub.ID, Kernel: k, Conf: c, Turn: turn}
 	var err error
@@ -211,14 +211,14 @@ func (x *executor) runBuild(ctx context.Context, sub machine.Subject, b *build.B
 	return err
 }
 
-// passOn hands on what the reader of a configuration noticed. Deprecated
-// directives were warned of when the version was added, and only its author
-// can do something about them.
-func passOn(to *report.Reporter, c *conf.Module) {
+// passOn hands on what the reader of a configuration noticed, and has not said
+// before. Only the author of a package can do something about deprecated
+// directives: lint warns of them.
+func passOn(to *report.Reporter, c *conf.Module, warnings []string) {
 	for _, d := range c.Deprecated {
 		to.Detailf("%s", d)
 	}
-	for _, w := range c.Warnings {
+	for _, w := range warnings {
 		to.Warnf("%s", w)
 	}
 }

@@ -60,6 +60,8 @@ type executor struct {
 	// background says that nobody waits for the run; scratch that it is a
 	// rehearsal, which keeps nothing and touches no kernel.
 	background, scratch bool
+	// firstFailure ends the run with the first step that fails.
+	firstFailure bool
 	// source may have builds ready; nil has none.
 	source Source
 	confs  map[machine.Subject]conf.Result
@@ -116,6 +118,9 @@ func (x *executor) steps(ctx context.Context) error {
 	}()
 	defer cancel()
 	for i := range x.plan.Steps {
+		if x.firstFailure && !x.plan.Steps[i].Kind.Closing() && slices.Contains(x.failed, true) {
+			continue
+		}
 		x.startBuilds(ctx, i)
 		if err := x.step(ctx, i); err != nil {
 			return err

@@ -66,7 +66,7 @@ func signSubjects(m *machine.Machine, n Named, choice machine.Choice) ([]plan.Su
 		}
 		for _, b := range v.Builds {
 			for _, f := range filters {
-				if machine.Matches(f.Kernel, b.Kernel) && machine.Matches(f.Arch, b.Arch) {
+				if machine.MatchesTarget(f, b.Target) {
 					list = append(list, plan.Subject{ID: v.ID, Target: b.Target, Built: true, Installed: b.Installed})
 				}
 			}

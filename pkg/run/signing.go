@@ -145,7 +145,7 @@ var errNoPair = errors.New("there is no signing key")
 
 // signingPair finds the key and the certificate for a target, or makes them.
 func signingPair(ctx context.Context, m *machine.Machine, w *machine.Writer, t tree.Target, options *conf.Framework) (sign.Pair, error) {
-	pair, err := m.FindPair(t, options)
+	pair, err := m.FindPair(ctx, t, options)
 	if err != nil {
 		return pair, err
 	}

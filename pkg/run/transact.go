@@ -47,6 +47,8 @@ type job struct {
 	kernelInstall bool
 	// command says that the admin's command is run when something has changed.
 	command bool
+	// firstFailure ends the run with the first module that fails.
+	firstFailure bool
 }
 
 // carryOut carries out a plan, or shows it in a dry run.
@@ -60,7 +62,7 @@ func carryOut(ctx context.Context, m *machine.Machine, w *machine.Writer, o Opti
 		show(m.Report, j.plan)
 		return x.dry(m), nil
 	}
-	x.background, x.source = j.background, j.source
+	x.background, x.source, x.firstFailure = j.background, j.source, j.firstFailure
 	if err := x.run(ctx); err != nil {
 		return x, err
 	}

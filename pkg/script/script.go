@@ -3,7 +3,7 @@
 //
 // It guarantees the original's rules: the admin's script in /etc/dkms/MODULE
 // replaces the package's, a script that is not there or not executable is a
-// warning and no failure, and scripts of the build are logged and see the
+// warning and no failure, none from outside of the sources is run, and scripts of the build are logged and see the
 // shell, the others neither.
 package script
 
@@ -63,16 +63,22 @@ func (s Script) Run(ctx context.Context, run *system.Runner) error {
 		return nil
 	}
 	dir, found := s.Dir, cmp.Or(s.Found, s.Dir)
-	if s.Override != "" && system.IsExecutable(filepath.Join(s.Override, words[0])) {
+	name, ok := within(dir, words[0])
+	if !ok {
+		return fmt.Errorf("%s: %s leads out of %s", s.Hook, words[0], dir)
+	}
+	if s.Override != "" && system.IsExecutable(filepath.Join(s.Override, name)) {
 		dir, found = s.Override, s.Override
 	}
-	file := filepath.Join(dir, words[0])
-	if !system.IsExecutable(filepath.Join(found, words[0])) {
+	file := filepath.Join(dir, name)
+	if !system.IsExecutable(filepath.Join(found, name)) {
 		return &Missing{s.Hook, file}
 	}
 	c := system.Cmd{Dir: dir, Env: s.Env, Stdout: s.Out, Stderr: s.Out, Jail: s.Jail, ExtraFiles: s.Files, Started: s.Started}
 	if s.Shell {
-		c.Argv = []string{"bash", "-c", dir + "/" + strings.TrimSpace(s.Line), "dkms"}
+		// Names of modules and versions may mean something to a shell.
+		rest := strings.TrimPrefix(strings.TrimSpace(s.Line), words[0])
+		c.Argv = []string{"bash", "-c", quote(file) + rest, "dkms"}
 	} else {
 		c.Argv = append([]string{file}, words[1:]...)
 	}
@@ -83,3 +89,13 @@ func (s Script) Run(ctx context.Context, run *system.Runner) error {
 	}
 	return err
 }
+
+// within is the path name, which is used in dir, as seen from there, if it
+// does not lead out of dir. One that begins with a slash is used there, too.
+func within(dir, name string) (string, bool) {
+	rel, err := filepath.Rel(dir, filepath.Join(dir, name))
+	return rel, err == nil && filepath.IsLocal(rel)
+}
+
+// quote makes s one word of the shell that means nothing but itself.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

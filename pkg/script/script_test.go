@@ -146,3 +146,44 @@ func TestRunStatus(t *testing.T) {
 		}
 	}
 }
+
+// Names of modules and versions reach the shell as they are.
+func TestRunQuoted(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "1.0$(touch made)'`touch made`")
+	write(t, filepath.Join(dir, "hook"), tell, 0o755)
+	for _, shell := range []bool{false, true} {
+		var out bytes.Buffer
+		err := (Script{Hook: "PRE_BUILD", Line: "hook a", Dir: dir, Out: &out, Shell: shell}).Run(context.Background(), system.NewRunner(system.Host{}))
+		if want := dir + "/hook\n" + dir + "\narg a\n"; err != nil || out.String() != want {
+			t.Errorf("shell %v: %v, output %q; want %q", shell, err, out.String(), want)
+		}
+	}
+	if system.IsFile(filepath.Join(dir, "made")) {
+		t.Error("a command in the name of a directory was run")
+	}
+}
+
+// Scripts outside of the sources are not the package's to run.
+func TestRunOutside(t *testing.T) {
+	top := t.TempDir()
+	dir, admin := filepath.Join(top, "source"), filepath.Join(top, "etc")
+	write(t, filepath.Join(top, "b.sh"), tell, 0o755)
+	write(t, filepath.Join(dir, "sub/hook"), tell, 0o755)
+	write(t, filepath.Join(admin, "hook"), tell, 0o755)
+	for _, shell := range []bool{false, true} {
+		for _, line := range []string{"../b.sh a", "sub/../../b.sh", "../etc/hook"} {
+			var out bytes.Buffer
+			err := (Script{Hook: "POST_INSTALL", Line: line, Dir: dir, Override: admin, Out: &out, Shell: shell}).Run(context.Background(), system.NewRunner(system.Host{}))
+			if err == nil || !strings.Contains(err.Error(), "leads out of "+dir) || out.Len() > 0 {
+				t.Errorf("shell %v: Run(%q) = %v, output %q; want it refused", shell, line, err, out.String())
+			}
+		}
+		for _, line := range []string{"sub/../sub/hook", "/sub/hook", "../source/sub/hook"} {
+			var out bytes.Buffer
+			err := (Script{Hook: "POST_INSTALL", Line: line, Dir: dir, Out: &out, Shell: shell}).Run(context.Background(), system.NewRunner(system.Host{}))
+			if want := dir + "/sub/hook\n" + dir + "\n"; err != nil || out.String() != want {
+				t.Errorf("shell %v: Run(%q) = %v, output %q; want %q", shell, line, err, out.String(), want)
+			}
+		}
+	}
+}

@@ -158,7 +158,7 @@ func Usage(cert *x509.Certificate) []string {
 	}
 	for _, oid := range cert.UnknownExtKeyUsage {
 		name := oid.String()
-		if name == oidModulesOnly {
+		if oid.Equal(modulesOnly()) {
 			name = "kernel modules only"
 		}
 		list = append(list, name)
@@ -166,5 +166,8 @@ func Usage(cert *x509.Certificate) []string {
 	return list
 }
 
-// oidModulesOnly keeps shim from taking the key for boot loaders and kernels.
-const oidModulesOnly = "1.3.6.1.4.1.2312.16.1.2"
+// modulesOnly is the usage that keeps shim from taking a key for boot loaders and
+// kernels.
+func modulesOnly() asn1.ObjectIdentifier {
+	return asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 2312, 16, 1, 2}
+}

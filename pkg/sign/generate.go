@@ -10,6 +10,7 @@ import (
 	"crypto/sha1"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -254,7 +255,10 @@ const validity = 36500 // days
 
 // newCertificate signs a certificate with its own key. A CA that may sign
 // certificates and nothing else is what a kernel with the CA restriction lets
-// into its .machine keyring (CONFIG_INTEGRITY_CA_MACHINE_KEYRING_MAX).
+// into its .machine keyring (CONFIG_INTEGRITY_CA_MACHINE_KEYRING_MAX). Kernels
+// with CONFIG_CHECK_CODESIGN_EKU want a key for code; shim would take that one
+// for boot loaders and kernels as well, if its certificate did not say that it is
+// for modules only.
 func newCertificate(key *rsa.PrivateKey, now time.Time) ([]byte, error) {
 	serial := make([]byte, 20)
 	rand.Read(serial)
@@ -272,6 +276,7 @@ func newCertificate(key *rsa.PrivateKey, now time.Time) ([]byte, error) {
 		IsCA:                  true,
 		KeyUsage:              x509.KeyUsageCertSign,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
+		UnknownExtKeyUsage:    []asn1.ObjectIdentifier{modulesOnly()},
 	}
 	return x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 }

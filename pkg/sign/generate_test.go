@@ -74,7 +74,7 @@ func TestGeneratedForKernelTools(t *testing.T) {
 	for _, want := range []string{
 		"X509v3 Basic Constraints: critical CA:TRUE X509",
 		"X509v3 Key Usage: critical Certificate Sign X509",
-		"X509v3 Extended Key Usage: Code Signing X509",
+		"X509v3 Extended Key Usage: Code Signing, 1.3.6.1.4.1.2312.16.1.2 X509",
 		"X509v3 Subject Key Identifier:",
 		"Public-Key: (2048 bit)",
 		"Subject: CN = DKMS module signing key",

@@ -9,11 +9,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 
 	"dkms/pkg/exit"
+	"dkms/pkg/system"
 )
 
 // foreignError marks what only OpenSSL can handle: a kind of key, a cipher, a
@@ -39,19 +38,9 @@ const (
 	maxModulus = 16384
 )
 
-// readSmall reads a regular file of at most [maxFile] bytes.
-func readSmall(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(data) > maxFile {
-		err = fmt.Errorf("%s: larger than %d bytes", path, maxFile)
-	}
-	return data, err
-}
+// readSmall reads a regular file of at most [maxFile] bytes. One that is none is
+// an error, and nothing to wait for.
+func readSmall(path string) ([]byte, error) { return system.ReadRegular(path, maxFile) }
 
 // isPKCS11 reports whether key names an object on a token instead of a file.
 func isPKCS11(key string) bool { return strings.HasPrefix(key, "pkcs11:") }

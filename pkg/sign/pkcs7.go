@@ -81,10 +81,15 @@ type contentInfo struct {
 type signedData struct {
 	Version int
 	Digests []pkix.AlgorithmIdentifier `asn1:"set"`
-	Encap   struct{ Type asn1.ObjectIdentifier }
+	Encap   encapsulated
 	Certs   asn1.RawValue `asn1:"optional,tag:0"`
 	CRLs    asn1.RawValue `asn1:"optional,tag:1"`
 	Signers []signerInfo  `asn1:"set"`
+}
+
+type encapsulated struct {
+	Type    asn1.ObjectIdentifier
+	Content asn1.RawValue `asn1:"optional,tag:0"`
 }
 
 type signerInfo struct {
@@ -130,6 +135,13 @@ func encode(cert *x509.Certificate, d *digest, sig []byte) ([]byte, error) {
 // Verify checks that pkcs7 is a signature of payload by the key of cert, in
 // the form that the kernel takes.
 func Verify(pkcs7, payload []byte, cert *x509.Certificate) error {
+	return VerifyOrdered(pkcs7, payload, cert, "")
+}
+
+// VerifyOrdered is [Verify] for a signature that was made here, with the hash of
+// the given name. SHA-1 is for kernels that are configured to have it, and proves
+// nothing about what comes from elsewhere.
+func VerifyOrdered(pkcs7, payload []byte, cert *x509.Certificate, ordered string) error {
 	si, err := decode(pkcs7)
 	if err != nil {
 		return err
@@ -143,6 +155,9 @@ func Verify(pkcs7, payload []byte, cert *x509.Certificate) error {
 	d := digestByOID(si.Digest.Algorithm)
 	if d == nil {
 		return &foreignError{"the hash " + si.Digest.Algorithm.String()}
+	}
+	if d.hash == crypto.SHA1 && !strings.EqualFold(ordered, d.name) {
+		return errors.New("signature: made with SHA-1, which proves nothing any more and which kernels refuse")
 	}
 	return checkSignature(cert.PublicKey, d.hash, d.sum(payload), si.Signature)
 }
@@ -161,6 +176,8 @@ func decode(pkcs7 []byte) (*signerInfo, error) {
 		return nil, errors.New("signature: bytes after the end")
 	case !ci.Type.Equal(oidSignedData()) || !sd.Encap.Type.Equal(oidData()):
 		return nil, errors.New("signature: not signed data")
+	case sd.Encap.Content.FullBytes != nil:
+		return nil, errors.New("signature: with content of its own, which the kernel refuses for modules")
 	case len(sd.Signers) != 1:
 		return nil, fmt.Errorf("signature: %d signers; want 1", len(sd.Signers))
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
@@ -14,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"dkms/pkg/exit"
 	"dkms/pkg/system"
@@ -101,7 +104,11 @@ func mustSign(t testing.TB, s *Signer, payload []byte) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Verify(sig, payload, s.Certificate()); err != nil {
+	ordered := ""
+	if s.hash != nil {
+		ordered = s.hash.name
+	}
+	if err := VerifyOrdered(sig, payload, s.Certificate(), ordered); err != nil {
 		t.Fatal(err)
 	}
 	return sig
@@ -193,8 +200,8 @@ func TestSignECDSA(t *testing.T) {
 				if g, w := skeleton(t, got), skeleton(t, want); g != w {
 					t.Errorf("Sign made %s; sign-file made %s", g, w)
 				}
-				if err := Verify(want, payload, mustOpen(t, p, Options{}).Certificate()); err != nil {
-					t.Errorf("Verify of sign-file's signature: %v", err)
+				if err := VerifyOrdered(want, payload, mustOpen(t, p, Options{}).Certificate(), d.name); err != nil {
+					t.Errorf("VerifyOrdered of sign-file's signature: %v", err)
 				}
 			})
 		}
@@ -376,6 +383,51 @@ func TestSignMLDSA(t *testing.T) {
 			t.Fatal(err)
 		}
 		opensslVerify(t, pemCert(t, p), sig, payload)
+	}
+}
+
+// Neither a signature that brings its own content nor one by SHA-1 is what a
+// kernel takes from elsewhere; openssl makes both, and finds them good.
+func TestVerifyRefusesWhatOpenSSLTakes(t *testing.T) {
+	p := pemCert(t, newPair(t, "rsa:2048"))
+	payload := []byte("x")
+	file := write(t, filepath.Join(t.TempDir(), "m.ko"), payload)
+	for want, more := range map[string][]string{
+		"content of its own": {"-md", "sha256", "-nodetach"},
+		"SHA-1":              {"-md", "sha1"},
+		"":                   {"-md", "sha256"},
+	} {
+		out := filepath.Join(t.TempDir(), "sig")
+		run(t, append([]string{need(t, "openssl"), "cms", "-sign", "-binary", "-nocerts", "-noattr", "-in", file, "-signer", p.CertPath,
+			"-inkey", p.KeyPath, "-outform", "DER", "-out", out}, more...)...)
+		run(t, "openssl", "cms", "-verify", "-binary", "-noverify", "-inform", "DER", "-in", out, "-content", file, "-certfile", p.CertPath, "-out", os.DevNull)
+		sig, _ := os.ReadFile(out)
+		cert := mustOpen(t, p, Options{}).Certificate()
+		err := Verify(sig, payload, cert)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("Verify after %v = %v; want an error about %q", more, err, want)
+		}
+		if _, err := VerifyAny(sig, payload, []*x509.Certificate{cert}); (err == nil) != (want == "") {
+			t.Errorf("VerifyAny after %v = %v", more, err)
+		}
+	}
+}
+
+// What is no file is nothing to wait for.
+func TestReadFIFO(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for what, read := range map[string]func() error{
+		"Certificates of it":        func() error { _, err := Certificates(pipe); return err },
+		"Certificates of directory": func() error { _, err := Certificates(filepath.Dir(pipe)); return err },
+		"ReadCertificate":           func() error { _, err := ReadCertificate(pipe); return err },
+		"readKey":                   func() error { _, err := readKey(pipe, ""); return err },
+	} {
+		if err := read(); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+			t.Errorf("%s = %v; want that it is no regular file", what, err)
+		}
 	}
 }
 

@@ -200,7 +200,7 @@ func cut(signed, payload []byte) ([]byte, error) {
 // verify checks a signature; one that the standard library cannot judge goes
 // to openssl.
 func (t *signFile) verify(ctx context.Context, dir string, pkcs7, payload []byte, cert *x509.Certificate) error {
-	err := Verify(pkcs7, payload, cert)
+	err := VerifyOrdered(pkcs7, payload, cert, t.o.Hash)
 	if _, foreign := errors.AsType[*foreignError](err); !foreign {
 		return err
 	}

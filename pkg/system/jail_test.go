@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -47,11 +46,11 @@ func TestJail(t *testing.T) {
 	os.WriteFile(headers+"/Makefile", []byte("all:\n"), 0o644)
 	os.Chmod(dir+"/closed", 0o700)
 	os.WriteFile(dir+"/key", []byte("secret"), 0o644)
-	j := &Jail{UID: uid, Tmp: tmp, Writable: []Mount{{src, at}}, Show: []string{headers}, Hide: []string{dir + "/key"}}
+	j := &Jail{UID: uid, Writable: []Mount{{From: tmp, At: "/tmp"}, {From: src, At: at}}, Show: []string{headers}, Hide: []string{dir + "/key"}}
 	for _, c := range []struct{ script, want string }{
 		{"id -u; id -G", fmt.Sprintf("%d\n%[1]d", uid)},
 		{"echo made >" + at + "/file && cat " + at + "/file", "made"},
-		{"echo a >/tmp/a && cat /var/tmp/a", "a"},
+		{"echo a >/tmp/a && cat /tmp/a && ls /var/tmp", "a"},
 		{"cat " + headers + "/Makefile", "all:"},
 		{"cat " + dir + "/key", ""},
 		{"echo >/dev/null && head -c 1 /dev/zero | wc -c", "1"},
@@ -81,15 +80,34 @@ func TestJail(t *testing.T) {
 	}
 }
 
-// Root without capabilities reads root's files and writes nothing.
+// Nobody is root in a jail.
 func TestJailOfRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can make jails")
 	}
-	closed := openDir(t, filepath.Join(t.TempDir(), "closed"))
+	err := NewRunner(ThisHost(nil)).Run(context.Background(), Cmd{Argv: []string{"true"}, Jail: &Jail{}})
+	if _, ok := errors.AsType[*JailError](err); !ok {
+		t.Errorf("a jail of user 0: %v; want a JailError", err)
+	}
+}
+
+// Files that only root may read are lent to the jail's user to read.
+func TestJailLend(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make jails")
+	}
+	dir := t.TempDir()
+	for above := range parents(dir + "/") {
+		if strings.HasPrefix(above, os.TempDir()+"/") {
+			os.Chmod(above, 0o755)
+		}
+	}
+	closed := openDir(t, dir+"/closed")
 	os.WriteFile(closed+"/file", []byte("text"), 0o600)
-	j := &Jail{Show: []string{closed}}
-	if got, err := jailed(t, j, "cat "+closed+"/file"); err != nil || got != "text" {
+	os.WriteFile(closed+"/key", []byte("secret"), 0o600)
+	os.Chmod(closed, 0o700)
+	j := &Jail{UID: Stranger(2), Lend: []string{closed}, Hide: []string{closed + "/key"}}
+	if got, err := jailed(t, j, "cat "+closed+"/file "+closed+"/key"); err != nil || got != "text" {
 		t.Errorf("reading: %q, %v", got, err)
 	}
 	if got, err := jailed(t, j, "echo >"+closed+"/file || chown 1 "+closed+"/file"); err == nil {

@@ -1,32 +1,41 @@
 package system
 
 import (
-	"errors"
-	"fmt"
+	"context"
+	"io"
 	"os"
-	"strconv"
-	"strings"
+	"syscall"
 )
 
-// ProcessStat is the parent of a process and its start time in clock ticks
-// since boot, which tells processes apart that had the same number (proc(5),
-// /proc/PID/stat, fields 4 and 22).
-func ProcessStat(pid int) (parent int, start string, err error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, "", err
-	}
-	return parseStat(string(data))
+// Process is what a program is started with. A door is a function of it, so
+// that tests run the same door on a machine of their own.
+type Process struct {
+	Host Host
+	// Name is the path by which the program was called, and Args are its
+	// arguments.
+	Name     string
+	Args     []string
+	In       io.Reader
+	Out, Err io.Writer
 }
 
-// parseStat reads the fields behind the name of the program. The name stands
-// in parentheses and may hold any character, so the last one ends it.
-func parseStat(text string) (parent int, start string, err error) {
-	end := strings.LastIndexByte(text, ')')
-	fields := strings.Fields(text[end+1:])
-	if end < 0 || len(fields) < 20 {
-		return 0, "", errors.New("/proc: unknown format of stat")
+// ThisProcess is the process that runs this program, on this machine.
+func ThisProcess() Process {
+	return Process{
+		Host: ThisHost(os.Environ()), Name: os.Args[0], Args: os.Args[1:],
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 	}
-	parent, err = strconv.Atoi(fields[1])
-	return parent, fields[19], err
+}
+
+// ErrFile is Err where that is a file, and nil otherwise.
+func (p Process) ErrFile() *os.File {
+	f, _ := p.Err.(*os.File)
+	return f
+}
+
+// Begin gives new files the modes that they ask for, and returns the context
+// of the program; see [Interrupts].
+func (p Process) Begin() (ctx context.Context, stop context.CancelFunc) {
+	syscall.Umask(0o022)
+	return Interrupts()
 }

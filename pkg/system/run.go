@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -169,11 +171,13 @@ func lookPath(name, path string) (string, error) {
 // and waits for it. When ctx ends first, the whole group gets SIGTERM and,
 // after a while, SIGKILL. A status other than 0 is an [*ExitError].
 func (r *Runner) Run(ctx context.Context, c Cmd) error {
-	ctx.Done() // see [Interrupts]: no program is to be left alone
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
 	env := maps.Clone(r.base)
+	if c.Jail != nil {
+		delete(env, "TMPDIR") // the caller's directory is not the jail's
+	}
 	maps.Copy(env, c.Env)
 	file, err := lookPath(c.Argv[0], env["PATH"])
 	if err != nil {
@@ -201,6 +205,7 @@ func (r *Runner) Run(ctx context.Context, c Cmd) error {
 	}
 	// The leader of a session leads a process group already.
 	cmd.SysProcAttr.Setpgid = !c.Terminal && !cmd.SysProcAttr.Setsid
+	closeInherited()
 	var said tail
 	if cmd.Stderr == nil {
 		cmd.Stderr = &said
@@ -208,15 +213,43 @@ func (r *Runner) Run(ctx context.Context, c Cmd) error {
 	if r.Trace != nil {
 		fmt.Fprintf(r.Trace, "+ %s\n", strings.Join(c.Argv, " "))
 	}
+	copied := func() {}
+	if c.Jail != nil {
+		err = c.Jail.Limits.wrap(cmd)
+		if err == nil {
+			copied, err = c.Jail.pipes(cmd)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.Argv[0], err)
+		}
+	}
 	ended, err := c.start(cmd)
 	if err != nil {
-		return fmt.Errorf("%s: %w", cmd.Args[0], err)
+		copied()
+		return fmt.Errorf("%s: %w", c.Argv[0], err)
 	}
 	defer ended()
 	if c.Started != nil {
 		c.Started(cmd.Process.Pid)
 	}
-	return r.wait(ctx, cmd, &said, c.EndGroup)
+	err = r.wait(ctx, cmd, &said, c)
+	copied()
+	return err
+}
+
+// closeInherited keeps programs from the descriptors that this process got from
+// its caller: they may lead to anything.
+func closeInherited() {
+	const first = 3
+	if unix.CloseRange(first, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return
+	}
+	list, _ := os.ReadDir("/proc/self/fd") // before Linux 5.11
+	for _, e := range list {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= first {
+			unix.CloseOnExec(fd)
+		}
+	}
 }
 
 // start starts cmd, on a thread of its own where it is to be confined or
@@ -275,7 +308,7 @@ func onThread(do func()) {
 	}()
 }
 
-func (r *Runner) wait(ctx context.Context, cmd *exec.Cmd, said *tail, endGroupToo bool) error {
+func (r *Runner) wait(ctx context.Context, cmd *exec.Cmd, said *tail, c Cmd) error {
 	whom := cmd.Process.Pid
 	if cmd.SysProcAttr.Setpgid || cmd.SysProcAttr.Setsid {
 		whom = -whom // the group
@@ -286,6 +319,12 @@ func (r *Runner) wait(ctx context.Context, cmd *exec.Cmd, said *tail, endGroupTo
 		defer close(stopped)
 		select {
 		case <-ctx.Done():
+			if c.Jail != nil {
+				// The first process of a namespace obeys no SIGTERM, and takes
+				// all others with it.
+				syscall.Kill(cmd.Process.Pid, syscall.SIGKILL)
+				return
+			}
 			end(whom, done)
 		case <-done:
 		}
@@ -293,7 +332,7 @@ func (r *Runner) wait(ctx context.Context, cmd *exec.Cmd, said *tail, endGroupTo
 	err := cmd.Wait()
 	close(done)
 	<-stopped
-	if endGroupToo && whom < 0 {
+	if c.EndGroup && whom < 0 {
 		syscall.Kill(whom, syscall.SIGKILL)
 	}
 	if ctx.Err() != nil {
@@ -301,7 +340,7 @@ func (r *Runner) wait(ctx context.Context, cmd *exec.Cmd, said *tail, endGroupTo
 	}
 	var exitErr *exec.ExitError
 	if errors.As(err, &exitErr) {
-		e := &ExitError{Argv: cmd.Args, Status: exitErr.ExitCode(), Stderr: said.String()}
+		e := &ExitError{Argv: c.Argv, Status: exitErr.ExitCode(), Stderr: said.String()}
 		if ws, ok := exitErr.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 			e.Signal = ws.Signal()
 		}

@@ -2,52 +2,45 @@ package system
 
 import (
 	"context"
+	"os"
 	"os/signal"
-	"sync"
-	"sync/atomic"
+	"slices"
+	"strings"
 	"syscall"
-	"time"
+
+	"dkms/pkg/exit"
 )
 
+// deadly are the signals that ask a program to stop.
+var deadly = []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}
+
 // Interrupts returns a context that ends with a signal that asks a program to
-// stop, and what makes these signals deadly again. It listens from the first
-// time that somebody asks for Done: until then such a signal is deadly, and a
-// program that finds nothing to do need not pay for more. Whoever is about to
-// change anything has to ask.
-func Interrupts() (ctx context.Context, stop func()) {
-	c := &interrupts{}
-	c.listen = sync.OnceValue(func() context.Context {
-		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-		c.stop.Store(&stop)
-		return ctx
-	})
-	return c, func() {
-		if stop := c.stop.Load(); stop != nil {
-			(*stop)()
+// stop, and what makes these signals deadly again. A signal that is ignored
+// when the program starts stays ignored, as nohup(1) wants it.
+func Interrupts() (ctx context.Context, stop context.CancelFunc) {
+	var heeded []os.Signal
+	for _, s := range deadly {
+		if !signal.Ignored(s) {
+			heeded = append(heeded, s)
 		}
 	}
-}
-
-type interrupts struct {
-	listen func() context.Context
-	stop   atomic.Pointer[context.CancelFunc] // nil as long as nobody listens
-}
-
-func (c *interrupts) Deadline() (deadline time.Time, ok bool) { return time.Time{}, false }
-
-func (c *interrupts) Done() <-chan struct{} { return c.listen().Done() }
-
-func (c *interrupts) Err() error {
-	if c.stop.Load() == nil {
-		return nil
+	if len(heeded) == 0 { // which NotifyContext takes for every signal
+		return context.WithCancel(context.Background())
 	}
-	return c.listen().Err()
+	return signal.NotifyContext(context.Background(), heeded...)
 }
 
-// Value leads [context.Cause] to the signal.
-func (c *interrupts) Value(key any) any {
-	if c.stop.Load() == nil {
-		return nil
+// Status is the exit status of a program whose work ended with code: where
+// that is a failure and a signal has ended ctx, the one by which shells tell
+// the signal.
+func Status(ctx context.Context, code exit.Code) exit.Code {
+	cause := context.Cause(ctx)
+	if code == exit.OK || cause == nil {
+		return code
 	}
-	return c.listen().Value(key)
+	i := slices.IndexFunc(deadly, func(s syscall.Signal) bool { return strings.HasPrefix(cause.Error(), s.String()+" ") })
+	if i < 0 {
+		return code
+	}
+	return exit.Code(128 + int(deadly[i]))
 }

@@ -2,7 +2,6 @@ package system
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,41 +10,54 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"dkms/pkg/exit"
 )
 
-// TestInterrupts has a program of its own killed: with the context in use it
-// ends by itself, and without it by the signal.
+// TestInterrupts has a program of its own interrupted: the status tells which
+// signal it was, and a signal that was ignored from the start stays so.
 func TestInterrupts(t *testing.T) {
-	if mode := os.Getenv("INTERRUPTS"); mode != "" {
+	if signal := os.Getenv("INTERRUPTED_BY"); signal != "" {
 		ctx, stop := Interrupts()
 		defer stop()
-		if ctx.Err() != nil || context.Cause(ctx) != nil || ctx.Value("key") != nil {
+		if ctx.Err() != nil || context.Cause(ctx) != nil || Status(ctx, exit.MakeFailed) != exit.MakeFailed {
 			t.Error("it has ended before it began")
 		}
-		if mode == "waiting" {
-			derived, cancel := context.WithCancel(ctx)
-			defer cancel()
+		syscall.Kill(os.Getpid(), unix.SignalNum(signal))
+		if os.Getenv("IGNORED") != "" { // what comes is the second one
 			syscall.Kill(os.Getpid(), syscall.SIGTERM)
-			<-derived.Done()
-			fmt.Printf("cause: %v, %v, %v\n", context.Cause(ctx), context.Cause(derived), ctx.Err())
-			return
 		}
-		syscall.Kill(os.Getpid(), syscall.SIGTERM)
-		unix.Poll(nil, 5000) // until the signal arrives
-		os.Exit(3)
+		<-ctx.Done()
+		fmt.Printf("status %d, %d\n", Status(ctx, exit.MakeFailed), Status(ctx, exit.OK))
+		return
 	}
-	run := func(mode string) (string, error) {
-		cmd := exec.Command("/proc/self/exe", "-test.run=^TestInterrupts$")
-		cmd.Env = append(os.Environ(), "INTERRUPTS="+mode)
+	run := func(signal, ignored string) string {
+		cmd := exec.Command("sh", "-c", ignored+`exec "$0" "$@"`, "/proc/self/exe", "-test.run=^TestInterrupts$")
+		if exe, err := os.Executable(); err == nil {
+			cmd.Args[3] = exe
+		}
+		cmd.Env = append(os.Environ(), "INTERRUPTED_BY="+signal, "IGNORED="+ignored)
 		out, err := cmd.CombinedOutput()
-		return string(out), err
+		if err != nil {
+			t.Errorf("%s: %v", signal, err)
+		}
+		return string(out)
 	}
-	if out, err := run("waiting"); err != nil || !strings.Contains(out, "cause: terminated signal received, terminated signal received, context canceled") {
-		t.Errorf("with somebody who waits: %v\n%s", err, out)
+	for signal, want := range map[string]string{"SIGINT": "status 130, 0\n", "SIGTERM": "status 143, 0\n", "SIGHUP": "status 129, 0\n"} {
+		if out := run(signal, ""); !strings.Contains(out, want) {
+			t.Errorf("%s: %s; want %s", signal, out, want)
+		}
 	}
-	_, err := run("not waiting")
-	exited, ok := errors.AsType[*exec.ExitError](err)
-	if !ok || exited.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
-		t.Errorf("with nobody who waits: %v; want death by SIGTERM", err)
+	if out := run("SIGHUP", "trap '' HUP; "); !strings.Contains(out, "status 143, 0\n") {
+		t.Errorf("SIGHUP that is ignored: %s; want the status of SIGTERM", out)
+	}
+}
+
+// A context that ends for another reason says nothing of signals.
+func TestStatusWithoutSignal(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if got := Status(ctx, exit.MakeFailed); got != exit.MakeFailed {
+		t.Errorf("Status = %d; want %d", got, exit.MakeFailed)
 	}
 }

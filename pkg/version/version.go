@@ -1,4 +1,4 @@
-// Package version compares the version strings of modules and kernels.
+// Package version compares the names and version strings of modules and kernels.
 //
 // It guarantees the two orders that the state tree depends on: the key order
 // of DKMS, corrected for numbers of more than three digits, and the order of

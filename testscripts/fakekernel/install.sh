@@ -27,4 +27,5 @@ case $suffix in
 esac
 echo "kernel/fs/fakefs.ko" >modules.order
 : >modules.builtin
+: >modules.builtin.modinfo
 depmod -b "$root" "$release"

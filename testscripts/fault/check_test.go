@@ -3,6 +3,7 @@ package fault
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,33 +36,37 @@ func (m *machine) size(rel string) int64 {
 	return st.Size()
 }
 
-// wrongIndex says how modules.dep of a kernel differs from the modules that
-// are there, or is empty.
+// wrongIndex says which files of the index of a kernel differ from those that
+// depmod makes of the modules that are there, or is empty.
 func (m *machine) wrongIndex() (wrong []string) {
 	m.Helper()
 	kernels, err := os.ReadDir(m.path("lib/modules"))
 	m.must(err)
 	for _, k := range kernels {
-		dir := "lib/modules/" + k.Name()
-		var have, listed []string
-		m.walk(dir, func(rel string, d fs.DirEntry) {
-			if _, _, ok := module.ParseSuffix(rel); ok && !d.IsDir() {
-				have = append(have, strings.TrimPrefix(rel, dir+"/"))
+		have := m.index(k.Name())
+		m.sh("depmod -b . " + k.Name())
+		want := m.index(k.Name())
+		for _, name := range slices.Sorted(maps.Keys(want)) {
+			if have[name] != want[name] {
+				wrong = append(wrong, fmt.Sprintf("%s: %s is %q; depmod makes it %q", k.Name(), name, have[name], want[name]))
 			}
-		})
-		text, err := os.ReadFile(m.path(dir + "/modules.dep"))
-		m.must(err)
-		for line := range strings.Lines(string(text)) {
-			file, _, _ := strings.Cut(line, ":")
-			listed = append(listed, file)
-		}
-		slices.Sort(have)
-		slices.Sort(listed)
-		if !slices.Equal(have, listed) {
-			wrong = append(wrong, fmt.Sprintf("%s: modules.dep lists %v; there are %v", k.Name(), listed, have))
 		}
 	}
 	return wrong
+}
+
+// index reads the files of the index of a kernel.
+func (m *machine) index(release string) map[string]string {
+	m.Helper()
+	files := map[string]string{}
+	names, err := filepath.Glob(m.path("lib/modules/" + release + "/modules.*"))
+	m.must(err)
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		m.must(err)
+		files[filepath.Base(name)] = string(data)
+	}
+	return files
 }
 
 // world is what may be found after a fault.

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,17 +25,17 @@ import (
 
 // TestMain makes the test binary the programs under test too.
 func TestMain(m *testing.M) {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP) // as the mains do
+	p := system.ThisProcess()
 	switch os.Getenv("FAULT_PROGRAM") {
 	case "dkms":
-		streams := cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
-		os.Exit(cli.Main(ctx, machineHost(), streams, os.Args[1:]))
+		p.Host = machineHost()
+		os.Exit(cli.Main(p))
 	case "tracer":
 		os.Exit(traceMain())
 	case "hook":
-		os.Exit(hook.Main(ctx, machineHost(), os.Stdout, os.Stderr, os.Getenv("HOOK_PATH"), os.Args[1:]))
+		p.Host, p.Name = machineHost(), os.Getenv("HOOK_PATH")
+		os.Exit(hook.Main(p))
 	}
-	stop()
 	os.Exit(m.Run())
 }
 

@@ -120,7 +120,7 @@ func (m *machine) runFor(release string, status int, words ...string) {
 	h := system.ThisHost(nil)
 	h.Root.Dir, h.Dir, h.Release, h.Machine, h.Chroot = m.root, m.root, release, "x86_64", func() bool { return false }
 	var out, err bytes.Buffer
-	code := cli.Main(m.t.Context(), h, cli.Streams{In: strings.NewReader(""), Out: &out, Err: &err}, words)
+	code := cli.Main(system.Process{Host: h, Args: words, In: strings.NewReader(""), Out: &out, Err: &err})
 	m.out, m.err = out.String(), err.String()
 	if code != status {
 		m.t.Fatalf("dkms %s = status %d; want %d\n%s%s", strings.Join(words, " "), code, status, m.out, m.err)

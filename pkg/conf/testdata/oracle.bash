@@ -5,16 +5,16 @@
 # For each file, from the directory /, all elements of the variables NAMES are
 # printed as NAME NUL INDEX NUL VALUE NUL, and a line feed and NUL at the end.
 
-read -ra names <<<"$1"
+read -ra oracle_names <<<"$1"
 shift
 shopt -s extglob
 cd /
-tmp=$(mktemp -d)
-trap 'rm -r "$tmp"' EXIT
+oracle_tmp=$(mktemp -d)
+trap 'rm -r "$oracle_tmp"' EXIT
 
 first() {
     . "$1" </dev/null >/dev/null
-    for oracle_name in "${names[@]}"; do
+    for oracle_name in "${oracle_names[@]}"; do
         eval "oracle_indexes=(\"\${!$oracle_name[@]}\")"
         for oracle_index in "${oracle_indexes[@]}"; do
             eval "oracle_value=\${$oracle_name[$oracle_index]}"
@@ -25,8 +25,8 @@ first() {
 }
 
 second() {
-    . "$tmp/values" </dev/null >/dev/null
-    for oracle_name in "${names[@]}"; do
+    . "$oracle_tmp/values" </dev/null >/dev/null
+    for oracle_name in "${oracle_names[@]}"; do
         eval "oracle_indexes=(\"\${!$oracle_name[@]}\")"
         for oracle_index in "${oracle_indexes[@]}"; do
             eval "oracle_value=\${$oracle_name[$oracle_index]}"
@@ -36,7 +36,7 @@ second() {
 }
 
 for oracle_file; do
-    (first "$oracle_file") 9>"$tmp/values" >/dev/null 2>/dev/null
+    (first "$oracle_file") 9>"$oracle_tmp/values" >/dev/null 2>/dev/null
     (second) 8>&1 >/dev/null 2>/dev/null
     printf '\n\0'
 done

@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/machine"
+	"dkms/pkg/report"
+	"dkms/pkg/system"
+)
+
+// call is what a verb gets to run with.
+type call struct {
+	ctx     context.Context
+	process system.Process
+	host    system.Host
+	report  *report.Reporter
+	options everyVerb
+	// verb is the name by which it was called.
+	verb string
+}
+
+// root refuses to go on for anybody else.
+func (c *call) root() error {
+	if c.host.UID == 0 {
+		return nil
+	}
+	return exit.Errorf(exit.Usage, "%s changes the system: only root may do that", c.verb).
+		WithHint("sudo dkms %s", quoted(c.process.Args))
+}
+
+// quoted are words as a shell takes them.
+func quoted(words []string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%"
+	list := make([]string, len(words))
+	for i, w := range words {
+		if list[i] = w; w == "" || strings.Trim(w, plain) != "" {
+			list[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(list, " ")
+}
+
+// settings are the options of every verb, and those that a verb adds.
+func (c *call) settings(j jobs, symlink bool) (machine.Settings, error) {
+	s := machine.Settings{
+		State: c.options.Dkmstree, Source: c.options.Sourcetree, Install: c.options.Installtree,
+		Headers: c.options.Kernelsourcedir, Config: c.options.Config, Directives: c.options.Directive, Symlink: symlink,
+	}
+	var err error
+	s.Jobs, err = j.number()
+	return s, err
+}
+
+// number is nil where none was given.
+func (j jobs) number() (*int, error) {
+	if j.Jobs == nil || *j.Jobs == "" {
+		return nil, nil
+	}
+	n, err := strconv.Atoi(*j.Jobs)
+	if err == nil && n < 0 {
+		err = errors.New("negative")
+	}
+	if err != nil {
+		return nil, exit.Errorf(exit.Usage, "-j %s: not a number of jobs", *j.Jobs)
+	}
+	return &n, nil
+}
+
+// work is what a verb does on the machine.
+type work func(*machine.Machine) (exit.Code, error)
+
+// tell runs a verb that compiles and installs nothing.
+func (c *call) tell(do work) error { return c.do(jobs{}, false, do) }
+
+// do runs a verb with what it says of jobs and links.
+func (c *call) do(j jobs, symlink bool, do work) error {
+	s, err := c.settings(j, symlink)
+	if err != nil {
+		return err
+	}
+	return c.with(s, do)
+}
+
+// with runs a verb on this machine. Nobody can interrupt the wait for another
+// run where there is no terminal.
+func (c *call) with(s machine.Settings, do work) error {
+	if errFile := c.process.ErrFile(); report.UnderJournal(c.host.Env, errFile) {
+		s.LockWait = machine.Patience
+	}
+	programs := system.NewRunner(c.host)
+	if c.options.Debug {
+		programs.Trace = c.process.Err
+	}
+	m, err := machine.New(c.ctx, c.host, programs, c.report, s)
+	if err != nil {
+		return err
+	}
+	if m.Framework.Verbose {
+		c.report.Verbose()
+	}
+	code, err := do(m)
+	if err != nil {
+		return err
+	}
+	return status(code)
+}
+
+// reported is the status of a run that has said why itself.
+type reported exit.Code
+
+func (r reported) Error() string { return fmt.Sprintf("status %d", int(r)) }
+
+func status(code exit.Code) error {
+	if code == exit.OK {
+		return nil
+	}
+	return reported(code)
+}

@@ -1,0 +1,39 @@
+package cli
+
+import (
+	"dkms/pkg/exit"
+	"dkms/pkg/machine"
+	"dkms/pkg/run"
+)
+
+// installVerb installs a module, building it first where needed.
+type installVerb struct {
+	sources
+	kernels
+	dryRun
+	forced
+	safeUpgrade
+	jobs
+	installing
+}
+
+func (*installVerb) about() about {
+	return about{
+		name: "install", original: true, everyday: true, help: "install it, building it first where needed",
+		examples: [2]string{"install ./hello-1.0", "install --dry-run hello/1.0 -k 6.1.0-56-rt-amd64"},
+		needs:    "root",
+	}
+}
+
+func (v *installVerb) needsRoot() bool { return !v.DryRun }
+
+// Run installs a module, building it first where needed.
+func (v *installVerb) Run(c *call) error {
+	s, err := v.find(c.host)
+	if err != nil {
+		return err
+	}
+	return c.do(v.jobs, v.SymlinkModules, func(m *machine.Machine) (exit.Code, error) {
+		return run.Install(c.ctx, m, s.named(c, v.Conf), v.choice(), v.options(v.DryRun, v.Force, v.RpmSafeUpgrade))
+	})
+}

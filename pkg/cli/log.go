@@ -1,0 +1,32 @@
+package cli
+
+import (
+	"dkms/pkg/exit"
+	"dkms/pkg/inspect"
+	"dkms/pkg/machine"
+)
+
+// logVerb prints the log of the last build of a module.
+type logVerb struct {
+	named
+	kernels
+	dryAnyway
+}
+
+func (*logVerb) about() about {
+	return about{
+		name: "log", everyday: true, help: "print the log of the last build of a module",
+		examples: [2]string{"log hello", "log hello/1.0 -k 6.1.0-57-amd64"},
+	}
+}
+
+// Run prints the log of the last build of a module.
+func (v *logVerb) Run(c *call) error {
+	m, err := v.id()
+	if err != nil {
+		return err
+	}
+	return c.tell(func(on *machine.Machine) (exit.Code, error) {
+		return exit.OK, inspect.Log(c.ctx, on, inspect.Query{Name: m.name, Version: m.version, Choice: v.choice()})
+	})
+}

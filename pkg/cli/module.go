@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/run"
+	"dkms/pkg/system"
+)
+
+// modules are the options that name a module, of verbs that take one.
+type modules struct {
+	Module     []string `kong:"short='m',sep='none',placeholder='MODULE'" help:"Module, or MODULE/VERSION."`
+	Modversion string   `kong:"short='v',placeholder='VERSION'" help:"Module version."`
+}
+
+// id is a module and, where it was given, its version.
+type id struct{ name, version string }
+
+func (i *id) set(word string) {
+	name, version, ok := strings.Cut(word, "/")
+	i.name = name
+	if ok {
+		i.version = version
+	}
+}
+
+// with is the module that the options name, or the word beside them.
+func (m modules) with(word string) (id, error) {
+	var i id
+	for _, o := range m.Module {
+		i.set(o)
+	}
+	if m.Modversion != "" {
+		i.version = m.Modversion
+	}
+	switch {
+	case word == "":
+	case i.name != "":
+		return i, oneModule(word, i.name)
+	default:
+		i.set(word)
+	}
+	return i, nil
+}
+
+func oneModule(word, name string) error {
+	return exit.Errorf(exit.Usage, "%s: one module at a time", word).WithHint("%s was already named", name)
+}
+
+// named is the module of verbs that take nothing else.
+type named struct {
+	modules
+	Named string `kong:"arg,optional,name='module/version'" help:"The module."`
+}
+
+func (n named) id() (id, error) { return n.with(n.Named) }
+
+// sources are what add, build and install work on: a module, the directory of
+// its sources, or an archive.
+type sources struct {
+	modules
+	archived
+	Conf  string   `kong:"short='c',placeholder='FILE'" help:"The dkms.conf to read."`
+	Words []string `kong:"arg,optional,name='module/version | directory | archive'" help:"The module, its sources or an archive of them."`
+}
+
+// source is what was named.
+type source struct {
+	id
+	// dir holds a dkms.conf.
+	dir string
+	// archive is a file, or - for the standard input.
+	archive string
+}
+
+// named is what was named, for a run.
+func (s source) named(c *call, confFile string) run.Named {
+	return run.Named{Name: s.name, Version: s.version, Source: s.dir, Archive: s.archive, Input: c.process.In, Conf: confFile}
+}
+
+// find sorts the words as the original does: source directories, archives, the
+// module.
+func (s sources) find(h system.Host) (source, error) {
+	found := source{archive: s.Archive}
+	var err error
+	if found.id, err = s.with(""); err != nil {
+		return found, err
+	}
+	for _, word := range s.Words {
+		dir := sourceDir(h, word)
+		switch {
+		case dir != "":
+			found.dir = dir
+		case isArchive(h, word):
+			found.archive = word
+		case found.name != "":
+			return found, oneModule(word, found.name)
+		default:
+			found.set(word)
+		}
+	}
+	if found.dir == "" && found.archive == "" {
+		return found, lostPath(h, exit.Usage, s.Words)
+	}
+	return found, nil
+}
+
+// sourceDir is the directory with a dkms.conf that word names, or "".
+func sourceDir(h system.Host, word string) string {
+	path := h.Abs(word)
+	switch {
+	case strings.HasSuffix(word, "dkms.conf") && system.IsFile(path):
+		return filepath.Dir(path)
+	case system.IsFile(filepath.Join(path, "dkms.conf")):
+		return path
+	}
+	return ""
+}
+
+// isArchive tells words that can only be meant as a file. The original takes
+// any file for an archive, also one that happens to be called like a module.
+func isArchive(h system.Host, word string) bool {
+	return word == "-" || looksLikeArchive(word) && system.IsFile(h.Abs(word))
+}
+
+func looksLikeArchive(word string) bool {
+	ext := filepath.Ext(word)
+	return strings.HasPrefix(word, "/") || strings.HasPrefix(word, "./") || strings.Contains(word, ".tar.") ||
+		slices.Contains([]string{".tar", ".tgz", ".txz", ".tbz2", ".tzst", ".rpm"}, ext)
+}
+
+// lostPath refuses a path that led nowhere, which would be taken for a module.
+func lostPath(h system.Host, code exit.Code, words []string) error {
+	at := slices.IndexFunc(words, isPath)
+	switch {
+	case at < 0:
+		return nil
+	case !system.IsDir(h.Abs(words[at])):
+		return exit.Errorf(code, "%s: no such file or directory", words[at])
+	}
+	return exit.Errorf(code, "%s: holds no dkms.conf", words[at])
+}
+
+// isPath tells words that cannot be meant as a module.
+func isPath(word string) bool {
+	first, _, _ := strings.Cut(word, "/")
+	return strings.HasPrefix(word, "/") || first == "." || first == ".."
+}

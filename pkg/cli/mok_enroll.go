@@ -1,0 +1,32 @@
+package cli
+
+import (
+	"dkms/pkg/exit"
+	"dkms/pkg/machine"
+	"dkms/pkg/run"
+)
+
+// mokEnrollVerb has the certificate trusted, at the next start.
+type mokEnrollVerb struct {
+	byRoot
+	kernels
+	PasswordFile string `kong:"name='password-file',placeholder='FILE'" help:"File with the password to confirm with."`
+	HashFile     string `kong:"name='hash-file',placeholder='FILE'" help:"File with its hash, as mokutil makes it."`
+}
+
+func (*mokEnrollVerb) about() about {
+	return about{
+		name: "mok enroll", help: "have it trusted, from the next start on",
+		examples: [2]string{"mok enroll", "mok enroll --password-file /root/password"},
+		needs:    "root",
+	}
+}
+
+// Run has the certificate trusted, at the next start.
+func (v *mokEnrollVerb) Run(c *call) error {
+	return c.tell(func(m *machine.Machine) (exit.Code, error) {
+		return exit.OK, run.Enroll(c.ctx, m, v.choice(), run.Enrolment{
+			PasswordFile: v.PasswordFile, HashFile: v.HashFile, Input: c.process.In, Prompt: c.process.Err,
+		}, v.DryRun)
+	})
+}

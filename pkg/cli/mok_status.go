@@ -1,0 +1,28 @@
+package cli
+
+import (
+	"dkms/pkg/exit"
+	"dkms/pkg/inspect"
+	"dkms/pkg/machine"
+)
+
+// mokStatusVerb tells of the signing key and who trusts it.
+type mokStatusVerb struct {
+	kernels
+	dryAnyway
+	jsonOutput
+}
+
+func (*mokStatusVerb) about() about {
+	return about{
+		name: "mok status", help: "is that key trusted here",
+		examples: [2]string{"mok status", "mok status --json"},
+	}
+}
+
+// Run tells of the signing key and who trusts it.
+func (v *mokStatusVerb) Run(c *call) error {
+	return c.tell(func(m *machine.Machine) (exit.Code, error) {
+		return inspect.MOK(c.ctx, m, inspect.Query{Choice: v.choice(), JSON: v.JSON})
+	})
+}

@@ -1,0 +1,36 @@
+package cli
+
+import (
+	"dkms/pkg/exit"
+	"dkms/pkg/machine"
+	"dkms/pkg/run"
+	"dkms/pkg/tree"
+)
+
+// removeVerb also forgets the module once nothing built is left of it.
+type removeVerb struct {
+	named
+	dryRun
+	kernels
+	allKernels
+	indexing
+	safeUpgrade
+}
+
+func (*removeVerb) about() about {
+	return about{
+		name: "remove", original: true, everyday: true, help: "unbuild it and forget it",
+		examples: [2]string{"remove hello/1.0 --all", "remove hello/1.0 --all --dry-run"},
+	}
+}
+
+// Run also forgets the module once nothing built is left of it.
+func (v *removeVerb) Run(c *call) error {
+	m, err := v.id()
+	if err != nil {
+		return err
+	}
+	return c.tell(func(on *machine.Machine) (exit.Code, error) {
+		return run.Remove(c.ctx, on, tree.ID{Name: m.name, Version: m.version}, v.choice(), v.All, run.Options{DryRun: v.DryRun, NoDepmod: v.NoDepmod, SafeUpgrade: v.RpmSafeUpgrade})
+	})
+}

@@ -1,0 +1,35 @@
+package cli
+
+import (
+	"dkms/pkg/exit"
+	"dkms/pkg/machine"
+	"dkms/pkg/run"
+	"dkms/pkg/tree"
+)
+
+// unbuildVerb also deletes what was built; the module stays added.
+type unbuildVerb struct {
+	named
+	dryRun
+	kernels
+	allKernels
+	indexing
+}
+
+func (*unbuildVerb) about() about {
+	return about{
+		name: "unbuild", original: true, help: "uninstall it and delete the build",
+		examples: [2]string{"unbuild hello/1.0 -k 6.1.0-56-amd64", "unbuild hello/1.0 --all"},
+	}
+}
+
+// Run also deletes what was built; the module stays added.
+func (v *unbuildVerb) Run(c *call) error {
+	m, err := v.id()
+	if err != nil {
+		return err
+	}
+	return c.tell(func(on *machine.Machine) (exit.Code, error) {
+		return run.Unbuild(c.ctx, on, tree.ID{Name: m.name, Version: m.version}, v.choice(), v.All, run.Options{DryRun: v.DryRun, NoDepmod: v.NoDepmod})
+	})
+}
