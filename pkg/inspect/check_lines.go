@@ -33,6 +33,11 @@ func (v *Verdict) head() string {
 	if n := v.bad(); n > 0 {
 		text = fmt.Sprintf("%s: not safe to boot: %d of %d modules %s not ready", v.Kernel, n, len(v.Modules), isAre(n))
 	}
+	return text + v.marks()
+}
+
+// marks is what a kernel is, in parentheses, or "".
+func (v *Verdict) marks() string {
 	var marks []string
 	if v.Next {
 		marks = append(marks, "boots next")
@@ -43,10 +48,10 @@ func (v *Verdict) head() string {
 	if !v.Headers {
 		marks = append(marks, "no headers")
 	}
-	if len(marks) > 0 {
-		text += " (" + strings.Join(marks, ", ") + ")"
+	if len(marks) == 0 {
+		return ""
 	}
-	return text
+	return " (" + strings.Join(marks, ", ") + ")"
 }
 
 // told says that a module has a line of its own: it is not ready, or it is by a
