@@ -57,7 +57,7 @@ type completion struct{ line, want, not string }
 // those that are about a file or nothing.
 var takes = map[string]string{
 	"add": "sources", "build": "added sources", "install": "added sources", "uninstall": "added", "unbuild": "added", "remove": "added",
-	"status": "added", "match": "added", "mktarball": "added", "why": "added", "log": "added", "sign": "added", "lint": "added",
+	"list": "added", "status": "added", "match": "added", "mktarball": "added", "why": "added", "log": "added", "sign": "added", "lint": "added",
 	"autoinstall": "", "check": "", "doctor": "", "rehearse": "", "mok": "", "generate_mok": "", "ldtarball": "file", "export": "added", "import": "",
 	"version": "nothing", "kernel_preinst": "", "kernel_postinst": "", "kernel_prerm": "",
 }

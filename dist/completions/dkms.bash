@@ -66,7 +66,7 @@ _dkms() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local verb='' module='' word before='' i
 	local verbs='add build install uninstall unbuild remove autoinstall status match
-		mktarball ldtarball export import check why log doctor rehearse lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm version'
+		mktarball ldtarball export import list check why log doctor rehearse lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm version'
 	local common='--verbose --quiet --debug --dkmstree --sourcetree --installtree --help'
 	local one='--module -v --kernelver --arch -c --config --directive --dry-run'
 	COMPREPLY=()
@@ -140,7 +140,7 @@ _dkms() {
 		unbuild) _dkms_reply "$cur" "$common $one --all --no-depmod" ;;
 		remove) _dkms_reply "$cur" "$common $one --all --no-depmod --rpm_safe_upgrade" ;;
 		autoinstall) _dkms_reply "$cur" "$common --kernelver --arch -j --force --no-depmod --kernelsourcedir --config --dry-run --json" ;;
-		status) _dkms_reply "$cur" "$common --module -v --kernelver --arch --json" ;;
+		list | status) _dkms_reply "$cur" "$common --module -v --kernelver --arch --json" ;;
 		match) _dkms_reply "$cur" "$common --templatekernel --kernelver --arch -j --force --dry-run" ;;
 		mktarball) _dkms_reply "$cur" "$common $one --all --archive --binaries-only --source-only" ;;
 		ldtarball) _dkms_reply "$cur" "$common --archive --force --dry-run" ;;

@@ -2,7 +2,7 @@
 
 function __dkms_verbs
     printf '%s\n' add build install uninstall unbuild remove autoinstall status match \
-        mktarball ldtarball export import check why log doctor rehearse lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm version
+        mktarball ldtarball export import list check why log doctor rehearse lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm version
 end
 
 function __dkms_kernels
@@ -57,6 +57,7 @@ complete -c dkms -n 'not __dkms_verb' -a mktarball -d 'pack a module'
 complete -c dkms -n 'not __dkms_verb' -a ldtarball -d 'load an archive'
 complete -c dkms -n 'not __dkms_verb' -a export -d 'write builds as an OCI image'
 complete -c dkms -n 'not __dkms_verb' -a import -d 'take the builds of an OCI image'
+complete -c dkms -n 'not __dkms_verb' -a list -d 'how modules stand for each kernel'
 complete -c dkms -n 'not __dkms_verb' -a check -d 'is a kernel safe to boot'
 complete -c dkms -n 'not __dkms_verb' -a why -d 'why a module is, or is not, installed'
 complete -c dkms -n 'not __dkms_verb' -a log -d 'print the log of the last build'
@@ -71,7 +72,7 @@ complete -c dkms -n 'not __dkms_verb' -a kernel_postinst -d 'install what is mis
 complete -c dkms -n 'not __dkms_verb' -a kernel_prerm -d 'drop builds for a kernel to be removed'
 complete -c dkms -n 'not __dkms_verb' -a version -d 'which dkms this is'
 
-complete -c dkms -n '__dkms_in build install uninstall unbuild remove status match mktarball export why log lint sign' -a '(__dkms_added)'
+complete -c dkms -n '__dkms_in build install uninstall unbuild remove list status match mktarball export why log lint sign' -a '(__dkms_added)'
 complete -c dkms -n '__dkms_in mok; and not __dkms_in status enroll' -a 'status enroll'
 complete -c dkms -n '__dkms_in add build install' -a '(__dkms_sources)'
 complete -c dkms -n '__dkms_in add build install ldtarball import lint' -F
@@ -85,12 +86,12 @@ complete -c dkms -l installtree -x -a '(__fish_complete_directories)' -d 'instal
 complete -c dkms -s h -l help -d 'print a summary'
 complete -c dkms -s V -l version -d 'print the version'
 
-set -l one add build install uninstall unbuild remove status mktarball export import why log
+set -l one add build install uninstall unbuild remove list status mktarball export import why log
 complete -c dkms -n "__dkms_in $one" -s m -l module -x -a '(__dkms_added; __dkms_sources)' -d module
 complete -c dkms -n "__dkms_in $one" -s v -x -a '(__dkms_versions)' -d version
 complete -c dkms -n __dkms_verb -s k -l kernelver -x -a '(__dkms_kernels)' -d kernel
 complete -c dkms -n __dkms_verb -s a -l arch -x -d architecture
-complete -c dkms -n 'not __dkms_in status check why log lint' -s n -l dry-run -d 'print what would be done'
+complete -c dkms -n 'not __dkms_in status list check why log lint' -s n -l dry-run -d 'print what would be done'
 complete -c dkms -n '__dkms_in add build install mktarball lint' -s c -r -F -d 'dkms.conf to use'
 complete -c dkms -n '__dkms_in build install autoinstall rehearse' -l config -r -F -d 'kernel configuration'
 complete -c dkms -n '__dkms_in build install autoinstall' -l kernelsourcedir -x -a '(__fish_complete_directories)' -d 'kernel headers'
@@ -107,7 +108,7 @@ complete -c dkms -n '__dkms_in uninstall unbuild remove mktarball' -l all -d 'al
 complete -c dkms -n '__dkms_in mktarball' -l binaries-only -d 'without sources'
 complete -c dkms -n '__dkms_in mktarball' -l source-only -d 'without builds'
 complete -c dkms -n '__dkms_in match' -l templatekernel -x -a '(__dkms_kernels)' -d template
-complete -c dkms -n '__dkms_in status check why doctor rehearse mok autoinstall export import version' -l json -d 'print JSON'
+complete -c dkms -n '__dkms_in status list check why doctor rehearse mok autoinstall export import version' -l json -d 'print JSON'
 complete -c dkms -n '__dkms_in doctor' -l fix -d 'do what is safe'
 complete -c dkms -n '__dkms_in rehearse' -l headers -x -a '(__fish_complete_directories)' -d 'kernel headers'
 complete -c dkms -n '__dkms_in mok' -l password-file -r -F -d 'file with the password'

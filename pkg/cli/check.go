@@ -24,6 +24,6 @@ func (*checkVerb) about() about {
 // Run tells whether it is safe to boot.
 func (v *checkVerb) Run(c *call) error {
 	return c.tell(func(m *machine.Machine) (exit.Code, error) {
-		return inspect.Check(c.ctx, m, inspect.Query{Choice: v.choice(), JSON: v.JSON})
+		return inspect.Check(c.ctx, m, inspect.Query{Choice: v.choice(), JSON: v.JSON, Quiet: c.options.Quiet})
 	})
 }

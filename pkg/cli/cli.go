@@ -151,5 +151,5 @@ func (c *call) reporter(l *line) *report.Reporter {
 	default:
 		sinks = append(sinks, &lines)
 	}
-	return report.New(out, sinks...)
+	return report.New(out, sinks...).Coloured(p.Host.Env, p.OutFile())
 }

@@ -48,6 +48,7 @@ func verbs() []verb {
 		&unbuildVerb{},
 		&removeVerb{},
 		&autoinstallVerb{},
+		&listVerb{},
 		&statusVerb{},
 		&checkVerb{},
 		&whyVerb{},

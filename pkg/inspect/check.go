@@ -1,15 +1,10 @@
-// Package inspect is what only tells: how modules stand, what is wrong with a
-// machine, what a log or a source directory shows.
-//
-// It guarantees that nothing changes by asking, since it is given nothing that
-// can write, and that all answers come from the same facts.
 package inspect
 
 import (
 	"context"
-	"fmt"
-	"strings"
+	"slices"
 
+	"dkms/pkg/boot"
 	"dkms/pkg/exit"
 	"dkms/pkg/kernel"
 	"dkms/pkg/machine"
@@ -21,6 +16,11 @@ import (
 type Verdict struct {
 	Kernel string `json:"kernel"`
 	Arch   string `json:"arch"`
+	// Next and Running mark the kernel that boots next and the one that runs.
+	Next    bool `json:"next"`
+	Running bool `json:"running"`
+	// Headers says that modules can be built for the kernel here.
+	Headers bool `json:"headers"`
 	// Safe says that every module that belongs to the kernel is installed,
 	// whole, and will be loaded.
 	Safe    bool            `json:"safe"`
@@ -28,6 +28,19 @@ type Verdict struct {
 	// SignaturesRequired says that this machine loads signed modules only.
 	SignaturesRequired bool `json:"signatures_required"`
 }
+
+// bad counts the modules that are not ready.
+func (v *Verdict) bad() int {
+	n := 0
+	for _, mod := range v.Modules {
+		if mod.bad() {
+			n++
+		}
+	}
+	return n
+}
+
+func (v *Verdict) target() tree.Target { return tree.Target{Kernel: v.Kernel, Arch: v.Arch} }
 
 // ModuleVerdict is how one module stands for a kernel.
 type ModuleVerdict struct {
@@ -50,20 +63,15 @@ func (v ModuleVerdict) id() tree.ID { return tree.ID{Name: v.Module, Version: v.
 // checkSchema is the version of the JSON that check prints.
 const checkSchema = 1
 
-// Check tells, for every kernel or the named ones, whether it is safe to boot.
-// The status is 0 when all are, and 11 when one is not.
+// Check tells, for every kernel of the machine or the named ones, whether it is
+// safe to boot and, unless kernels were named, whether the machine can be
+// restarted. The status is 0 when all kernels are safe, and 11 when one is not.
 func Check(ctx context.Context, m *machine.Machine, q Query) (exit.Code, error) {
-	targets, err := m.Targets(q.Choice, func() ([]string, error) {
-		list := kernel.Installed(m.Host.Root)
-		if len(list) == 0 {
-			return nil, exit.Errorf(exit.Usage, "no kernel in %s has headers: there is nothing to check", m.Host.Root.InstallTree())
-		}
-		return list, nil
-	})
+	t, err := newTeller(m, q)
 	if err != nil {
 		return 0, err
 	}
-	t, err := newTeller(m, q)
+	targets, err := m.Targets(q.Choice, t.bootable)
 	if err != nil {
 		return 0, err
 	}
@@ -76,17 +84,65 @@ func Check(ctx context.Context, m *machine.Machine, q Query) (exit.Code, error) 
 		}
 		verdicts = append(verdicts, v)
 	}
-	if q.JSON {
-		return code, m.Report.JSON(map[string]any{"schema": checkSchema, "kernels": verdicts})
+	r := newRestart(t.facts.Boot().Next, verdicts)
+	switch {
+	case q.JSON:
+		return code, m.Report.JSON(map[string]any{"schema": checkSchema, "kernels": verdicts, "next": r.next(), "restart": r.Answer})
+	case q.Quiet:
+		return code, nil
 	}
 	for _, v := range verdicts {
-		t.printVerdict(v)
+		t.printVerdict(&v)
+	}
+	if len(q.Choice.Kernels) == 0 {
+		m.Report.Result(r.line())
+		m.Report.Detailf("%s", r.source())
 	}
 	return code, nil
 }
 
+// bootable are the kernels of the machine: the one that boots next, the running
+// one, and the others from the newest to the oldest.
+func (t *teller) bootable() ([]string, error) {
+	found := t.facts.Boot()
+	var first, list []string
+	for _, k := range slices.Backward(found.Kernels) {
+		switch {
+		case k.Next:
+			first = slices.Insert(first, 0, k.Release)
+		case k.Running:
+			first = append(first, k.Release)
+		default:
+			list = append(list, k.Release)
+		}
+	}
+	if list = append(first, list...); len(list) == 0 {
+		return nil, exit.Errorf(exit.Usage, "no kernel is installed in %s or %s: there is nothing to check",
+			t.Host.Root.InstallTree(), t.Host.Root.Path("/boot")).WithHint("dkms check -k RELEASE asks about one that only has headers here")
+	}
+	return list, nil
+}
+
+// kernels are the kernels of the machine, the oldest first, or those with
+// headers where no kernel can be started, as in a container that builds for
+// others.
+func (t *teller) kernels() ([]string, error) {
+	var list []string
+	for _, k := range t.facts.Boot().Kernels {
+		list = append(list, k.Release)
+	}
+	if len(list) == 0 {
+		list = kernel.Installed(t.Host.Root)
+	}
+	return list, nil
+}
+
 func (t *teller) verdictOn(ctx context.Context, k tree.Target) Verdict {
-	v := Verdict{Kernel: k.Kernel, Arch: k.Arch, Safe: true, Modules: []ModuleVerdict{}, SignaturesRequired: t.facts.SignaturesRequired(k)}
+	of, _ := t.facts.Boot().Find(k.Kernel)
+	v := Verdict{
+		Kernel: k.Kernel, Arch: k.Arch, Next: of.Next, Running: of.Running, Headers: t.Kernel(k).HasHeaders(),
+		Safe: true, Modules: []ModuleVerdict{}, SignaturesRequired: t.facts.SignaturesRequired(k),
+	}
 	for _, mod := range t.facts.Verdicts(ctx, k) {
 		v.Modules = append(v.Modules, newModuleVerdict(mod))
 		v.Safe = v.Safe && !mod.Bad()
@@ -94,26 +150,47 @@ func (t *teller) verdictOn(ctx context.Context, k tree.Target) Verdict {
 	return v
 }
 
-func (t *teller) printVerdict(v Verdict) {
-	bad := 0
-	for _, mod := range v.Modules {
-		line := fmt.Sprintf("%s: %s/%s: %s", v.Kernel, mod.Module, mod.Version, mod.State)
-		if mod.Reason != "" {
-			line += ": " + t.Brief(machine.Subject{ID: mod.id(), Target: tree.Target{Kernel: v.Kernel, Arch: v.Arch}}, mod.Reason)
-		}
-		if mod.bad() {
-			bad++
-			if mod.Hint != "" {
-				line += " (" + strings.ReplaceAll(mod.Hint, "\n", "; ") + ")"
-			}
-		}
-		if mod.State != machine.Unwanted {
-			t.Report.Result(line)
+// Answer is a word on whether the machine can be restarted.
+type Answer string
+
+// The answers.
+const (
+	CanRestart    Answer = "safe"
+	CannotRestart Answer = "unsafe"
+	NobodyKnows   Answer = "unknown"
+)
+
+// restart is the answer to "can this machine be restarted".
+type restart struct {
+	Answer
+	boot.Next
+	// verdicts are those on the kernels that may be booted next.
+	verdicts []*Verdict
+}
+
+// newRestart finds out whether the machine can be restarted. What boots next
+// once and what boots after that must both be safe and, where nobody knows what
+// boots next, all kernels.
+func newRestart(next boot.Next, verdicts []Verdict) *restart {
+	r := &restart{Next: next, Answer: NobodyKnows}
+	for i, v := range verdicts {
+		if !next.Known() || v.Kernel == next.Release || v.Kernel == next.Then {
+			r.verdicts = append(r.verdicts, &verdicts[i])
 		}
 	}
-	if bad == 0 {
-		t.Report.Result(v.Kernel + ": safe to boot")
-		return
+	safe, unsafe := 0, 0
+	for _, v := range r.verdicts {
+		if v.Safe {
+			safe++
+		} else {
+			unsafe++
+		}
 	}
-	t.Report.Result(fmt.Sprintf("%s: not safe to boot: %d of %d modules are not ready", v.Kernel, bad, len(v.Modules)))
+	switch {
+	case unsafe == 0 && safe > 0:
+		r.Answer = CanRestart
+	case unsafe > 0 && (safe == 0 || next.Known()):
+		r.Answer = CannotRestart
+	}
+	return r
 }

@@ -13,7 +13,6 @@ import (
 	"dkms/pkg/machine"
 	"dkms/pkg/system"
 	"dkms/pkg/tree"
-	"dkms/pkg/version"
 )
 
 // Finding is something that is not as it should be. The JSON names are an
@@ -38,9 +37,9 @@ type doctor struct {
 	*teller
 	// force has --fix install modules again, which may build them.
 	force bool
-	// versions is what is registered; kernels are those to look at.
+	// versions is what is registered; targets are the kernels to look at.
 	versions []tree.Version
-	kernels  []tree.Target
+	targets  []tree.Target
 	found    []Finding
 }
 
@@ -61,11 +60,11 @@ func Examine(ctx context.Context, m *machine.Machine, choice machine.Choice, for
 	if d.versions, err = m.Tree.All(); err != nil {
 		return nil, err
 	}
-	if d.kernels, err = m.Targets(choice, d.present); err != nil {
+	if d.targets, err = m.Targets(choice, d.teller.kernels); err != nil {
 		return nil, err
 	}
 	for _, look := range []func(context.Context){
-		d.programs, d.headers, d.compilers, d.modules, d.sources, d.journal, d.indexes,
+		d.programs, d.headers, d.compilers, d.modules, d.sources, d.missing, d.configurations, d.journal, d.indexes,
 		d.removedKernels, d.temporary, d.key, d.space, d.rivals, d.service,
 	} {
 		if look(ctx); ctx.Err() != nil {
@@ -129,19 +128,6 @@ func (p Prescription) Tell(m *machine.Machine, found []Finding) (exit.Code, erro
 	return code, nil
 }
 
-// present are the kernels of this machine, the oldest first.
-func (d *doctor) present() ([]string, error) {
-	entries, _ := os.ReadDir(d.Host.Root.InstallTree())
-	var list []string
-	for _, entry := range entries {
-		if system.PlainName(entry.Name()) && d.hasKernel(entry.Name()) {
-			list = append(list, entry.Name())
-		}
-	}
-	slices.SortFunc(list, version.Natural)
-	return list, nil
-}
-
 // hasKernel tells a module directory that belongs to a kernel, or to headers,
 // from one that only modules of ours are left in.
 func (d *doctor) hasKernel(release string) bool {
@@ -163,52 +149,10 @@ func (d *doctor) registered() bool { return len(d.versions) > 0 }
 // withHeaders are the kernels that modules can be built for.
 func (d *doctor) withHeaders() []*kernel.Kernel {
 	var list []*kernel.Kernel
-	for _, t := range d.kernels {
+	for _, t := range d.targets {
 		if k := d.Kernel(t); k.HasHeaders() {
 			list = append(list, k)
 		}
 	}
 	return list
-}
-
-// installCommand installs a package of a distribution.
-func installCommand(distribution, pkg string) string {
-	for _, word := range strings.Fields(distribution) {
-		switch word {
-		case "debian", "ubuntu":
-			return "apt-get install " + pkg
-		case "fedora", "rhel", "centos":
-			return "dnf install " + pkg
-		case "suse", "opensuse", "sles":
-			return "zypper install " + pkg
-		case "arch":
-			return "pacman -S " + pkg
-		case "alpine":
-			return "apk add " + pkg
-		case "void":
-			return "xbps-install " + pkg
-		}
-	}
-	return "install the package " + pkg
-}
-
-// ownerCommand tells which package of a distribution a file belongs to.
-func ownerCommand(distribution, file string) string {
-	for _, word := range strings.Fields(distribution) {
-		switch word {
-		case "debian", "ubuntu":
-			return "dpkg -S " + file
-		case "fedora", "rhel", "centos", "suse", "opensuse", "sles":
-			return "rpm -qf " + file
-		case "arch":
-			return "pacman -Qo " + file
-		case "alpine":
-			return "apk info --who-owns " + file
-		case "void":
-			return "xbps-query -o " + file
-		case "gentoo":
-			return "qfile " + file
-		}
-	}
-	return ""
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,7 +26,7 @@ func (d *doctor) programs(context.Context) {
 		return
 	}
 	for _, p := range missingPrograms(d.Run.Has) {
-		d.add("programs", installCommand(d.Distribution, p.pkg), nil, "%s is not installed", p.program)
+		d.add("programs", machine.InstallCommand(d.Distribution, p.pkg), nil, "%s is not installed", p.program)
 	}
 }
 
@@ -46,17 +47,10 @@ func (d *doctor) headers(context.Context) {
 	if !d.registered() || d.Framework.PrebuiltSource != "" {
 		return
 	}
-	for _, t := range d.kernels {
-		k := d.Kernel(t)
-		err := k.CheckHeaders(d.Distribution)
-		if err == nil {
-			continue
+	for _, t := range d.targets {
+		if err := d.CheckHeaders(t); err != nil {
+			d.add("headers", d.HeadersCure(t, err), nil, "%v", err)
 		}
-		cure := exit.Hint(err)
-		if pkg := k.HeadersPackage(d.Distribution); pkg != "" {
-			cure = installCommand(d.Distribution, pkg)
-		}
-		d.add("headers", cure, nil, "%v", err)
 	}
 }
 
@@ -70,7 +64,7 @@ func (d *doctor) compilers(ctx context.Context) {
 	for _, k := range d.withHeaders() {
 		tools := k.Toolchain(d.Run)
 		if missing := tools.Missing(); missing != "" {
-			d.add("compiler", installCommand(d.Distribution, compilerPackage(missing)), nil,
+			d.add("compiler", machine.InstallCommand(d.Distribution, compilerPackage(missing)), nil,
 				"kernel %s was built with %s, which is not installed", k.Release, missing)
 			continue
 		}
@@ -83,7 +77,7 @@ func (d *doctor) compilers(ctx context.Context) {
 		}
 		if have := releases[cc]; want != 0 && have != 0 && have != want {
 			name, _, _ := strings.Cut(filepath.Base(cc), "-")
-			d.add("compiler", installCommand(d.Distribution, fmt.Sprintf("%s-%d", name, want)), nil,
+			d.add("compiler", machine.InstallCommand(d.Distribution, fmt.Sprintf("%s-%d", name, want)), nil,
 				"kernel %s was built with %s %d, and %s here is %d", k.Release, name, want, cc, have)
 		}
 	}
@@ -126,12 +120,12 @@ func (d *doctor) compilerRelease(ctx context.Context, cc string) int {
 // that with --force only.
 func (d *doctor) modules(ctx context.Context) {
 	required := map[tree.Target]bool{}
-	for _, k := range d.kernels {
+	for _, k := range d.targets {
 		required[k] = d.facts.SignaturesRequired(k)
 	}
 	for _, v := range d.versions {
 		for _, b := range v.Builds {
-			if !b.Installed || !d.hasKernel(b.Kernel) {
+			if !b.Installed || !d.lookedAt(b.Kernel) {
 				continue
 			}
 			mod := d.facts.Module(machine.Subject{ID: v.ID, Target: b.Target})
@@ -143,6 +137,61 @@ func (d *doctor) modules(ctx context.Context) {
 			d.addModule(mod, h)
 		}
 	}
+}
+
+// lookedAt tells whether a kernel is one of those to look at.
+func (d *doctor) lookedAt(release string) bool {
+	return slices.ContainsFunc(d.targets, func(t tree.Target) bool { return t.Kernel == release })
+}
+
+// missing carries what check says is not ready and has no line of its own yet:
+// what is installed, what has lost its sources and what has no headers has one.
+func (d *doctor) missing(ctx context.Context) {
+	reinstall := func(t tree.Target) *machine.Cure {
+		if d.force {
+			return &machine.Cure{Kind: machine.Reinstall, Target: t}
+		}
+		return nil
+	}
+	for _, k := range d.targets {
+		headers := d.CheckHeaders(k)
+		for _, v := range d.facts.Verdicts(ctx, k) {
+			told := v.State == machine.BrokenSource || headers != nil && v.Reason == headers.Error() ||
+				d.facts.Module(machine.Subject{ID: v.ID, Target: k}).Active
+			if v.Bad() && !told {
+				s := machine.Subject{ID: v.ID, Target: k}
+				d.add("modules", v.Hint, reinstall(k), "%s: kernel %s: %s: %s", v.ID, k.Kernel, v.State, d.Brief(s, v.Why()))
+			}
+		}
+	}
+}
+
+// configurations reads every dkms.conf that may be asked for by the newest
+// kernel: what is installed has no need of it until then.
+func (d *doctor) configurations(ctx context.Context) {
+	if len(d.targets) == 0 {
+		return
+	}
+	newest := d.targets[len(d.targets)-1]
+	var subjects []machine.Subject
+	for _, v := range d.versions {
+		if v.State != tree.Broken {
+			subjects = append(subjects, machine.Subject{ID: v.ID, Target: newest})
+		}
+	}
+	confs := d.facts.Confs(ctx, subjects)
+	for _, s := range subjects {
+		err := confs[s].Err
+		if err != nil && !d.told(err) {
+			d.add("configuration", exit.Hint(err), nil, "%s: %v", s.ID, err)
+		}
+	}
+}
+
+// told tells whether an error has a line already.
+func (d *doctor) told(err error) bool {
+	first, _, _ := strings.Cut(err.Error(), "\n")
+	return slices.ContainsFunc(d.found, func(f Finding) bool { return strings.Contains(f.Text, first) })
 }
 
 // addModule notes what is wrong with an installed module.
@@ -165,7 +214,7 @@ func (d *doctor) addModule(mod *machine.Module, h machine.Health) {
 
 // indexes looks for modules that modprobe will not find.
 func (d *doctor) indexes(context.Context) {
-	for _, t := range d.kernels {
+	for _, t := range d.targets {
 		if why := d.facts.Index(t); why != "" {
 			d.add("index", "depmod -a "+t.Kernel, &machine.Cure{Kind: machine.Reindex, Target: t}, "%s", why)
 		}
@@ -179,7 +228,7 @@ func (d *doctor) prebuilts() {
 	source := d.Framework.PrebuiltSource
 	switch {
 	case strings.HasPrefix(source, registry) && !d.Run.Has("skopeo"):
-		d.add("programs", installCommand(d.Distribution, "skopeo"), nil, "skopeo is not installed, and prebuilt_source is %s", source)
+		d.add("programs", machine.InstallCommand(d.Distribution, "skopeo"), nil, "skopeo is not installed, and prebuilt_source is %s", source)
 	case !strings.HasPrefix(source, registry) && !system.IsDir(d.Host.Root.Path(source)):
 		d.add("prebuilt", "mkdir "+source+", or mount it", nil, "prebuilt_source %s is not there", source)
 	}

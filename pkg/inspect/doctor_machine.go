@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"dkms/pkg/machine"
 	"dkms/pkg/system"
 )
 
@@ -40,7 +41,7 @@ func (d *doctor) rivals(context.Context) {
 
 // removal is how to get rid of a file that may belong to a package.
 func (d *doctor) removal(path string) string {
-	if ask := ownerCommand(d.Distribution, path); ask != "" {
+	if ask := machine.OwnerCommand(d.Distribution, path); ask != "" {
 		return "remove its package, see " + ask + ", or rm " + path
 	}
 	return "rm " + path

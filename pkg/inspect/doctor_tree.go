@@ -84,7 +84,7 @@ func (d *doctor) removedKernels(context.Context) {
 		r.what = append(r.what, "the link "+d.Tree.ActiveLink(link.name, link.target))
 	}
 	for _, t := range slices.SortedFunc(maps.Keys(left), func(a, b tree.Target) int { return strings.Compare(a.String(), b.String()) }) {
-		if d.hasKernel(t.Kernel) || t.Check() != nil || len(d.Choice.Kernels) > 0 && !slices.Contains(d.kernels, t) {
+		if d.hasKernel(t.Kernel) || t.Check() != nil || len(d.Choice.Kernels) > 0 && !slices.Contains(d.targets, t) {
 			continue
 		}
 		var fix *machine.Cure
@@ -143,7 +143,7 @@ func (d *doctor) temporary(context.Context) {
 	}
 	root := d.Host.Root
 	list := temporaryBelow(d.Tree.Dir())
-	for _, t := range d.kernels {
+	for _, t := range d.targets {
 		list = append(list, temporaryBelow(d.Kernel(t).ModuleDir())...)
 	}
 	sources, _ := filepath.Glob(filepath.Join(root.SourceTree(), system.StagePrefix+"*"))

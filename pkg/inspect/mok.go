@@ -77,7 +77,7 @@ func MOK(ctx context.Context, m *machine.Machine, q Query) (exit.Code, error) {
 		return 0, exit.Errorf(exit.Usage, "%s was revoked", pair.CertPath).
 			WithHint("move %s and %s away, then: dkms generate_mok; dkms mok enroll; dkms sign", pair.KeyPath, pair.CertPath)
 	case s.Verdict == "refused":
-		return 0, exit.Errorf(exit.Usage, "the kernel does not trust %s", pair.CertPath).WithHint("dkms mok enroll")
+		return 0, exit.Errorf(exit.Usage, "%s", machine.Distrust(t, cert)).WithHint("%s", machine.EnrolHint(t))
 	case s.Verdict == "none" && s.SignaturesRequired:
 		return 0, exit.Errorf(exit.Usage, "there is no certificate to sign with").
 			WithHint("dkms generate_mok makes a key and its certificate")
@@ -140,6 +140,10 @@ func printMOK(m *machine.Machine, s MOKStatus) {
 		return
 	}
 	m.Report.Result("Certificate is known to: " + strings.Join(s.places(), ", "))
+	if s.Verdict == "refused" && s.Pending {
+		m.Report.Result("Verdict: modules signed with this key are refused until the enrolment is confirmed")
+		return
+	}
 	m.Report.Result("Verdict: " + map[string]string{
 		"trusted":   "modules signed with this key load",
 		"untrusted": "modules load, and taint the kernel: this key is not trusted",

@@ -21,6 +21,8 @@ type Query struct {
 	Choice        machine.Choice
 	// JSON prints the answer as JSON.
 	JSON bool
+	// Quiet leaves the answer of check to its status.
+	Quiet bool
 }
 
 // word is what was asked about, for messages.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"dkms/pkg/exit"
-	"dkms/pkg/kernel"
 	"dkms/pkg/machine"
 	"dkms/pkg/tree"
 	"dkms/pkg/version"
@@ -101,14 +100,14 @@ func (t *teller) named(verb string) ([]tree.ID, error) {
 }
 
 // concerned are the kernels that a question about some versions is about: the
-// named ones, or those with headers and those that there is a build for.
+// named ones, or those of the machine and those that there is a build for.
 func (t *teller) concerned(ids []tree.ID) ([]tree.Target, error) {
 	targets, err := t.Targets(t.Choice, func() ([]string, error) {
-		list := kernel.Installed(t.Host.Root)
-		if len(list) == 0 {
-			return t.Running()
+		list, err := t.kernels()
+		if err != nil || len(list) > 0 {
+			return list, err
 		}
-		return list, nil
+		return t.Running()
 	})
 	if err != nil || len(t.Choice.Kernels) > 0 {
 		return targets, err

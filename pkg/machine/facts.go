@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"dkms/pkg/boot"
 	"dkms/pkg/build"
 	"dkms/pkg/conf"
 	"dkms/pkg/install"
@@ -27,6 +28,7 @@ type Facts struct {
 	names []string
 	etc   []string // the names in /etc/dkms
 	now   time.Time
+	boot  func() boot.Machine
 
 	packages map[string]*Package
 	kernels  keyed[tree.Target, *kernelFacts]
@@ -78,6 +80,7 @@ type kernelFacts struct {
 // asked for.
 func (m *Machine) Facts() (*Facts, error) {
 	f := &Facts{m: m, now: m.Host.Now(), packages: map[string]*Package{}, confs: map[Subject]conf.Result{}, etc: []string{}}
+	f.boot = sync.OnceValue(func() boot.Machine { return boot.Look(m.Host) })
 	var err error
 	if f.names, err = m.Tree.Names(); err != nil {
 		return nil, err
@@ -94,6 +97,9 @@ func (m *Machine) Facts() (*Facts, error) {
 	}
 	return f, nil
 }
+
+// Boot is the kernels of the machine, and which of them boots next.
+func (f *Facts) Boot() boot.Machine { return f.boot() }
 
 // Packages are all packages, in byte order.
 func (f *Facts) Packages() []*Package {

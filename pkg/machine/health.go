@@ -80,7 +80,9 @@ func failed(err error) Health {
 func (m *Machine) Brief(s Subject, reason string) string {
 	var list []string
 	for i, line := range strings.Split(reason, "\n") {
-		line = strings.TrimPrefix(strings.TrimPrefix(line, s.ID.String()+": "), "kernel "+s.Kernel+": ")
+		for _, known := range []string{s.ID.String() + ": ", s.ID.String() + " is broken: ", "kernel " + s.Kernel + ": "} {
+			line = strings.TrimPrefix(line, known)
+		}
 		if i == 0 || strings.HasPrefix(line, "  ") && !strings.HasPrefix(line, "   ") {
 			list = append(list, strings.TrimSpace(line))
 		}

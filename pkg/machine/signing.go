@@ -43,7 +43,9 @@ func (m *Machine) Trust(t tree.Target, cert *x509.Certificate) *sign.Trust {
 type usedKey struct {
 	cert    *x509.Certificate
 	trusted bool
-	err     error
+	// hint is what makes it trusted.
+	hint string
+	err  error
 }
 
 // SignaturesRequired tells whether this machine loads signed modules only.
@@ -62,7 +64,8 @@ func (f *Facts) key(ctx context.Context, t tree.Target) usedKey {
 		if err != nil {
 			return usedKey{err: err}
 		}
-		return usedKey{cert: cert, trusted: f.m.Trust(t, cert).Trusted()}
+		trust := f.m.Trust(t, cert)
+		return usedKey{cert: cert, trusted: trust.Trusted(), hint: EnrolHint(trust)}
 	})
 }
 
@@ -105,7 +108,7 @@ func signature(mod *Module, path string, key, origin usedKey) Health {
 		return Health{State: Untrusted, Reason: key.err.Error(), Hint: exit.Hint(key.err)}
 	case !key.trusted:
 		h.State, h.Reason = Untrusted, fmt.Sprintf("is signed by %q, which this machine does not trust", info.Signature.Signer)
-		h.Hint = "dkms mok enroll"
+		h.Hint = key.hint
 	case !key.signed(path, info):
 		h.State, h.Reason = Untrusted, fmt.Sprintf("is signed by %q, and not with the key that this machine trusts", info.Signature.Signer)
 	default:

@@ -64,6 +64,8 @@ type Reporter struct {
 	mu    sync.Mutex
 	out   io.Writer
 	sinks []Sink
+	// colours says that results go to a terminal that shows them.
+	colours bool
 }
 
 // New returns a reporter whose results go to out and events to sinks. Unless out
@@ -128,7 +130,9 @@ func (r *Reporter) Alive() {
 }
 
 // Result writes a line that programs may read to standard output.
-func (r *Reporter) Result(line string) {
+func (r *Reporter) Result(line string) { r.print(r.out, line) }
+
+func (r *Reporter) print(out io.Writer, line string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range r.sinks {
@@ -137,7 +141,7 @@ func (r *Reporter) Result(line string) {
 			defer l.show()
 		}
 	}
-	fmt.Fprintln(r.out, line)
+	fmt.Fprintln(out, line)
 }
 
 // JSON writes v, indented, as the one result of a command.

@@ -10,6 +10,7 @@ import (
 
 	"dkms/pkg/exit"
 	"dkms/pkg/machine"
+	"dkms/pkg/report"
 	"dkms/pkg/sign"
 	"dkms/pkg/system"
 	"dkms/pkg/tree"
@@ -56,7 +57,7 @@ func (e Enrolment) enroll(ctx context.Context, m *machine.Machine, t tree.Target
 		m.Report.Progressf("%s is enrolled already", pair.CertPath)
 		return nil
 	case trust.Pending:
-		m.Report.Progressf("%s waits already: confirm it in the blue screen at the next start", pair.CertPath)
+		say(m, pair.CertPath+" waits already: it is confirmed at the next start, before Linux runs", trust)
 		return nil
 	case trust.Trusted():
 		m.Report.Progressf("%s needs no enrolment: the kernel trusts it (%s)", pair.CertPath, strings.Join(trust.Keyrings, ", "))
@@ -75,8 +76,13 @@ func (e Enrolment) enroll(ctx context.Context, m *machine.Machine, t tree.Target
 		return exit.Errorf(exit.Usage, "%s: mokutil has not asked for its enrolment", pair.CertPath).
 			WithHint("mokutil --import %s says why", pair.CertPath)
 	}
-	m.Report.Progressf("%s: confirm the enrolment in the blue screen at the next start, with the password just given", pair.CertPath)
+	say(m, pair.CertPath+": the enrolment was asked for, and is confirmed at the next start, before Linux runs; if the blue screen is passed over, ask again", trust)
 	return nil
+}
+
+// say tells of an enrolment that waits, and of the next step.
+func say(m *machine.Machine, text string, t *sign.Trust) {
+	m.Report.Emit(report.Event{Kind: report.Progress, Text: text, Err: exit.Errorf(exit.OK, "waiting").WithHint("%s", machine.EnrolHint(t))})
 }
 
 // mokutil has the program of that name import the certificate.
@@ -120,6 +126,7 @@ func (e Enrolment) password(m *machine.Machine, cmd *system.Cmd) error {
 		}
 		cmd.Stdin = strings.NewReader(line + "\n" + line + "\n")
 	case system.IsTerminal(e.Input):
+		m.Report.Progressf("choose a password of 8 to 16 letters or digits: the blue screen asks for it once, at the next start, to see that it is you who enrols the key")
 		cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Terminal = e.Input, e.Prompt, e.Prompt, true
 	default:
 		return exit.Errorf(exit.Usage, "there is no terminal to ask for the password at").

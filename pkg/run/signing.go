@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"dkms/pkg/conf"
 	"dkms/pkg/exit"
 	"dkms/pkg/machine"
+	"dkms/pkg/plan"
 	"dkms/pkg/report"
 	"dkms/pkg/sign"
 	"dkms/pkg/tree"
@@ -36,11 +38,8 @@ func (x *executor) signer(ctx context.Context, t tree.Target) (*sign.Signer, err
 // and the kernel would refuse them, there is an error; elsewhere a warning.
 func signerFor(ctx context.Context, w *machine.Writer, t tree.Target) (*sign.Signer, error) {
 	s, err := openSigner(ctx, w.Machine, w, t)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, unsigned(w.Machine, t, err)
-	case s != nil:
-		checkTrust(w.Machine, t, s)
 	}
 	return s, nil
 }
@@ -57,19 +56,46 @@ func unsigned(m *machine.Machine, t tree.Target, err error) error {
 	return nil
 }
 
-// checkTrust warns of signatures that the kernel of this machine would not
-// take, where it insists on them.
-func checkTrust(m *machine.Machine, t tree.Target, s *sign.Signer) {
-	trust := m.Trust(t, s.Certificate())
-	if !trust.Enforced() || trust.Trusted() {
-		return
+// tellRefused warns, when everything else was said, of modules that have come
+// and will not load, since this machine insists on signatures that it trusts.
+func (x *executor) tellRefused(ctx context.Context) error {
+	facts, err := x.w.Facts()
+	if err != nil {
+		return err
 	}
-	text := "this machine only loads modules signed with a key it trusts, and it does not trust " + s.Name()
-	if trust.Pending {
-		text += " until the enrolment is confirmed at the next start"
+	var targets []tree.Target
+	refused := map[tree.Target][]string{}
+	why := map[tree.Target]machine.Health{}
+	for _, s := range x.order {
+		if x.results[s].outcome != plan.Changed || !facts.SignaturesRequired(s.Target) {
+			continue
+		}
+		mod := facts.Module(s)
+		if h := facts.Signature(ctx, mod); mod.Built && h.Bad() {
+			if refused[s.Target] == nil {
+				targets = append(targets, s.Target)
+			}
+			refused[s.Target], why[s.Target] = append(refused[s.Target], s.ID.String()), h
+		}
 	}
-	m.Report.Emit(report.Event{Kind: report.Warning, Text: text,
-		Err: exit.Errorf(exit.Usage, "untrusted").WithHint("enrol %s: dkms mok enroll", s.Pair().CertPath)})
+	for _, t := range targets {
+		err := x.distrust(ctx, t, why[t])
+		x.w.Report.Emit(report.Event{Kind: report.Warning, Kernel: t.Kernel, Arch: t.Arch, Err: err,
+			Text: fmt.Sprintf("%s: kernel %s will not load this: %v", strings.Join(refused[t], ", "), t.Kernel, err)})
+	}
+	return nil
+}
+
+// distrust says why modules are not loaded that have a certain health, and what
+// to do about it.
+func (x *executor) distrust(ctx context.Context, t tree.Target, h machine.Health) error {
+	_, cert, err := x.w.Certificate(ctx, t)
+	if err == nil && cert != nil && h.State == machine.Untrusted {
+		if trust := x.w.Trust(t, cert); !trust.Trusted() {
+			return exit.Errorf(exit.Usage, "%s", machine.Distrust(trust, cert)).WithHint("%s", machine.EnrolHint(trust))
+		}
+	}
+	return exit.Errorf(exit.Usage, "%s", h.Why()).WithHint("%s", h.Hint)
 }
 
 // openSigner opens the key for a target, and makes it where there is none and

@@ -63,7 +63,10 @@ func carryOut(ctx context.Context, m *machine.Machine, w *machine.Writer, o Opti
 		return x.dry(m), nil
 	}
 	x.background, x.source, x.firstFailure = j.background, j.source, j.firstFailure
-	return x, x.run(ctx)
+	if err := x.run(ctx); err != nil {
+		return x, err
+	}
+	return x, x.tellRefused(ctx)
 }
 
 // dry fills in how everything fares that needs no step.

@@ -33,6 +33,12 @@ func (p Process) ErrFile() *os.File {
 	return f
 }
 
+// OutFile is Out where that is a file, and nil otherwise.
+func (p Process) OutFile() *os.File {
+	f, _ := p.Out.(*os.File)
+	return f
+}
+
 // Begin gives new files the modes that they ask for, and returns the context
 // of the program; see [Interrupts].
 func (p Process) Begin() (ctx context.Context, stop context.CancelFunc) {

@@ -1,0 +1,220 @@
+package inspect
+
+import (
+	"fmt"
+	"strings"
+
+	"dkms/pkg/machine"
+)
+
+// printVerdict prints the block of a kernel: the verdict, what is not ready
+// with its next step, and how many modules there is nothing to do about.
+func (t *teller) printVerdict(v *Verdict) {
+	t.Report.Result(v.head())
+	for _, g := range t.groups(v) {
+		for _, line := range g.lines() {
+			t.Report.Result("  " + line)
+		}
+	}
+	if rest := v.rest(); rest != "" {
+		t.Report.Result("  " + rest)
+	}
+	for _, mod := range v.Modules {
+		if !mod.told() {
+			t.Report.Detailf("%s: %s: %s%s", v.Kernel, mod.id(), mod.State, after(": ", mod.Reason))
+		}
+	}
+}
+
+// head is the verdict on a kernel. Scripts look for what stands before the
+// marks.
+func (v *Verdict) head() string {
+	text := v.Kernel + ": safe to boot"
+	if n := v.bad(); n > 0 {
+		text = fmt.Sprintf("%s: not safe to boot: %d of %d modules %s not ready", v.Kernel, n, len(v.Modules), isAre(n))
+	}
+	return text + v.marks()
+}
+
+// marks is what a kernel is, in parentheses, or "".
+func (v *Verdict) marks() string {
+	var marks []string
+	if v.Next {
+		marks = append(marks, "boots next")
+	}
+	if v.Running {
+		marks = append(marks, "running")
+	}
+	if !v.Headers {
+		marks = append(marks, "no headers")
+	}
+	if len(marks) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(marks, ", ") + ")"
+}
+
+// told says that a module has a line of its own: it is not ready, or it is by a
+// version that is not the one that was meant.
+func (v ModuleVerdict) told() bool { return v.bad() || v.State == machine.Ready && v.Reason != "" }
+
+// group is modules that stand alike, for the same reason.
+type group struct {
+	ids          []string
+	state        machine.State
+	reason, hint string
+}
+
+// groups are the modules of a kernel that have a line, those that stand alike
+// together.
+func (t *teller) groups(v *Verdict) []*group {
+	var list []*group
+	for _, mod := range v.Modules {
+		if !mod.told() {
+			continue
+		}
+		g := &group{ids: []string{mod.id().String()}, state: mod.State, hint: mod.Hint}
+		g.reason = t.Brief(machine.Subject{ID: mod.id(), Target: v.target()}, mod.Reason)
+		if last := g.in(list); last != nil {
+			last.ids = append(last.ids, g.ids...)
+			continue
+		}
+		list = append(list, g)
+	}
+	return list
+}
+
+// in is the group of a list that stands as g does.
+func (g *group) in(list []*group) *group {
+	for _, o := range list {
+		if o.state == g.state && o.reason == g.reason && o.hint == g.hint {
+			return o
+		}
+	}
+	return nil
+}
+
+// maxNamed is how many modules of a group are named.
+const maxNamed = 3
+
+func (g *group) lines() []string {
+	names := g.ids
+	text := strings.Join(names, ", ")
+	if len(names) > maxNamed+1 {
+		text = fmt.Sprintf("%s and %d more", strings.Join(names[:maxNamed], ", "), len(names)-maxNamed)
+	}
+	list := []string{text + ": " + string(g.state) + after(": ", g.reason)}
+	if g.hint != "" {
+		list = append(list, "  next: "+strings.ReplaceAll(g.hint, "\n", "; "))
+	}
+	return list
+}
+
+// rest counts the modules of a kernel that have no line.
+func (v *Verdict) rest() string {
+	if len(v.Modules) == 0 {
+		return "no module is registered"
+	}
+	counts := map[machine.State]int{}
+	for _, mod := range v.Modules {
+		if !mod.told() {
+			counts[mod.State]++
+		}
+	}
+	var list []string
+	for _, of := range []struct {
+		state machine.State
+		what  string
+	}{{machine.Ready, "ready"}, {machine.Excluded, "not meant for this kernel"}, {machine.Unwanted, "not installed automatically"}} {
+		if n := counts[of.state]; n > 0 {
+			list = append(list, fmt.Sprintf("%d %s", n, of.what))
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+// line is the answer for people.
+func (r *restart) line() string {
+	const unknown = " (which one boots next is unknown)"
+	switch {
+	case r.Answer == CanRestart && r.Known():
+		return fmt.Sprintf("safe to restart: %s%s, and every module is ready", r.Release, r.boots())
+	case r.Answer == CanRestart:
+		return "safe to restart: every module is ready for " + r.which() + unknown
+	case r.Answer == CannotRestart && r.Known():
+		return fmt.Sprintf("not safe to restart: %s%s, and %s", r.Release, r.boots(), r.lacking())
+	case r.Answer == CannotRestart:
+		return "not safe to restart: modules are not ready for " + r.which() + unknown
+	case r.Known():
+		return fmt.Sprintf("unknown whether it is safe to restart: %s boots next, and it is not installed here", r.Release)
+	}
+	return "unknown whether it is safe to restart: which kernel boots next is unknown: " + r.Why
+}
+
+// which are the kernels of an answer that holds for all of them.
+func (r *restart) which() string {
+	switch len(r.verdicts) {
+	case 1:
+		return "the only kernel"
+	case 2:
+		return "both kernels"
+	}
+	return fmt.Sprintf("all %d kernels", len(r.verdicts))
+}
+
+func (r *restart) boots() string {
+	switch {
+	case r.Once && r.Then != "" && r.Then != r.Release:
+		return " boots next, once, and " + r.Then + " after that"
+	case r.Once:
+		return " boots next, once"
+	}
+	return " boots next"
+}
+
+// lacking says how many modules of the kernels to come are not ready.
+func (r *restart) lacking() string {
+	var list []string
+	for _, v := range r.verdicts {
+		n := v.bad()
+		if n == 0 {
+			continue
+		}
+		of := ""
+		if len(r.verdicts) > 1 {
+			of = " for " + v.Kernel
+		}
+		list = append(list, fmt.Sprintf("%d of %d modules %s not ready%s", n, len(v.Modules), isAre(n), of))
+	}
+	return strings.Join(list, " and ")
+}
+
+func isAre(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}
+
+// source says where it is known from what boots next.
+func (r *restart) source() string {
+	if !r.Known() {
+		return "which kernel boots next is unknown: " + r.Why
+	}
+	return r.Release + " boots next: " + r.Why
+}
+
+// nextBoot is the kernel that boots next as JSON.
+type nextBoot struct {
+	// Kernel is empty where it is not known.
+	Kernel string `json:"kernel"`
+	// Once says that it is booted once only, and Then what boots after that.
+	Once   bool   `json:"once"`
+	Then   string `json:"then"`
+	Loader string `json:"loader"`
+	Why    string `json:"why"`
+}
+
+func (r *restart) next() nextBoot {
+	return nextBoot{Kernel: r.Release, Once: r.Once, Then: r.Then, Loader: r.Loader, Why: r.Why}
+}

@@ -1,0 +1,182 @@
+package inspect
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"dkms/pkg/machine"
+	"dkms/pkg/report"
+	"dkms/pkg/tree"
+)
+
+// listSchema is the version of the JSON that list prints.
+const listSchema = 1
+
+// table is modules down and kernels across.
+type table struct {
+	verdicts []Verdict
+	rows     []row
+}
+
+// row is how one version stands for each kernel.
+type row struct {
+	Module  string `json:"module"`
+	Version string `json:"version"`
+	// States are in the order of the kernels.
+	States []machine.State `json:"states"`
+}
+
+// List shows how modules stand for the kernels of the machine.
+func List(ctx context.Context, m *machine.Machine, q Query) error {
+	t, err := newTeller(m, q)
+	if err != nil {
+		return err
+	}
+	if q.Name != "" {
+		if _, err := t.named("list"); err != nil {
+			return err
+		}
+	}
+	targets, err := m.Targets(q.Choice, t.bootable)
+	if err != nil {
+		return err
+	}
+	all := &table{}
+	for _, k := range targets {
+		all.verdicts = append(all.verdicts, t.verdictOn(ctx, k))
+	}
+	all.rows = t.rows(all.verdicts)
+	if q.JSON {
+		return m.Report.JSON(map[string]any{"schema": listSchema, "kernels": all.kernels(), "modules": append([]row{}, all.rows...)})
+	}
+	all.print(m.Report)
+	return nil
+}
+
+// rows are the versions that are asked about: what counts for a kernel has the
+// state that check gives it, and every other version is unwanted there.
+func (t *teller) rows(verdicts []Verdict) []row {
+	var list []row
+	for _, v := range t.facts.Registered() {
+		if !t.matches(v.ID) {
+			continue
+		}
+		r := row{Module: v.ID.Name, Version: v.ID.Version}
+		for _, on := range verdicts {
+			r.States = append(r.States, on.state(v.ID))
+		}
+		list = append(list, r)
+	}
+	return list
+}
+
+func (v *Verdict) state(id tree.ID) machine.State {
+	if at := slices.IndexFunc(v.Modules, func(m ModuleVerdict) bool { return m.id() == id }); at >= 0 {
+		return v.Modules[at].State
+	}
+	return machine.Unwanted
+}
+
+// listedKernel is a column as JSON.
+type listedKernel struct {
+	Kernel  string `json:"kernel"`
+	Arch    string `json:"arch"`
+	Next    bool   `json:"next"`
+	Running bool   `json:"running"`
+	Headers bool   `json:"headers"`
+}
+
+func (t *table) kernels() []listedKernel {
+	list := []listedKernel{}
+	for _, v := range t.verdicts {
+		list = append(list, listedKernel{v.Kernel, v.Arch, v.Next, v.Running, v.Headers})
+	}
+	return list
+}
+
+// signOf is what a terminal without colours has to tell a state by.
+func signOf(s machine.State) report.Piece {
+	switch s {
+	case machine.Ready:
+		return report.Piece{Text: "+", Colour: report.Good}
+	case machine.Excluded:
+		return report.Piece{Text: "-", Colour: report.Faint}
+	case machine.Unwanted:
+		return report.Piece{Text: ".", Colour: report.Faint}
+	}
+	return report.Piece{Text: "x " + string(s), Colour: report.Bad}
+}
+
+// print prints the kernels, each with its number, and below them a line for
+// each version.
+func (t *table) print(to *report.Reporter) {
+	if len(t.rows) == 0 {
+		to.Result("no module is registered")
+		return
+	}
+	for i := range t.verdicts {
+		v := &t.verdicts[i]
+		to.Pieces(report.Piece{Text: fmt.Sprintf("%d: ", i+1)}, report.Piece{Text: v.Kernel}, report.Piece{Text: v.marks()})
+	}
+	names, widths := t.widths()
+	head := strings.Repeat(" ", names)
+	for i, w := range widths {
+		head += "  " + padded(strconv.Itoa(i+1), w)
+	}
+	to.Result(strings.TrimRight(head, " "))
+	for _, r := range t.rows {
+		line := []report.Piece{{Text: padded(r.Module+"/"+r.Version, names)}}
+		for i, s := range r.States {
+			cell, end := signOf(s), ""
+			if i < len(r.States)-1 {
+				end = strings.Repeat(" ", widths[i]-len(cell.Text))
+			}
+			line = append(line, report.Piece{Text: "  "}, cell, report.Piece{Text: end})
+		}
+		to.Pieces(line...)
+	}
+	to.Pieces(report.Piece{Text: t.legend(), Colour: report.Faint})
+}
+
+// widths are those of the names and of each kernel's column.
+func (t *table) widths() (names int, kernels []int) {
+	kernels = make([]int, len(t.verdicts))
+	for i := range kernels {
+		kernels[i] = len(strconv.Itoa(i + 1))
+	}
+	for _, r := range t.rows {
+		names = max(names, len(r.Module)+1+len(r.Version))
+		for i, s := range r.States {
+			kernels[i] = max(kernels[i], len(signOf(s).Text))
+		}
+	}
+	return names, kernels
+}
+
+func padded(s string, width int) string { return s + strings.Repeat(" ", width-len(s)) }
+
+// legend explains the signs that were used.
+func (t *table) legend() string {
+	used := func(wanted func(machine.State) bool) bool {
+		return slices.ContainsFunc(t.rows, func(r row) bool { return slices.ContainsFunc(r.States, wanted) })
+	}
+	is := func(s machine.State) func(machine.State) bool { return func(o machine.State) bool { return o == s } }
+	var list []string
+	for _, l := range []struct {
+		text string
+		used bool
+	}{
+		{"+ ready", used(is(machine.Ready))},
+		{"- not meant for the kernel", used(is(machine.Excluded))},
+		{". not installed automatically, or another version is", used(is(machine.Unwanted))},
+		{"x not ready: dkms check says why", used(func(s machine.State) bool { return machine.Health{State: s}.Bad() })},
+	} {
+		if l.used {
+			list = append(list, l.text)
+		}
+	}
+	return strings.Join(list, "   ")
+}
