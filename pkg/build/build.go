@@ -361,7 +361,7 @@ func (w *work) check(r conf.Record) error {
 	file, err := w.outside(filepath.Join(w.scratch.dir, name))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || err == nil && !system.IsFile(file):
-		return w.notBuilt(r)
+		return leftovers{w}.notBuilt(r)
 	case err != nil:
 		return err
 	}

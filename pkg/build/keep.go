@@ -29,7 +29,7 @@ func (w *work) keep(ctx context.Context) (*tree.Manifest, error) {
 	if err := stage.Lay(); err != nil {
 		return nil, err
 	}
-	manifest, err := w.stage(ctx, stage)
+	manifest, err := packing{w}.stage(ctx, stage)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func (w *work) postBuild(ctx context.Context, m *tree.Manifest) error {
 	if err != nil {
 		return err
 	}
-	return w.recheck(m, dir)
+	return packing{w}.recheck(m, dir)
 }
 
 // takeBack undoes swapIn.
@@ -100,7 +100,7 @@ func swapIn(stage *tree.Stage) error {
 	return nil
 }
 
-func (w *work) stage(ctx context.Context, stage *tree.Stage) (*tree.Manifest, error) {
+func (w packing) stage(ctx context.Context, stage *tree.Stage) (*tree.Manifest, error) {
 	m := &tree.Manifest{
 		Module: w.ID.Name, Version: w.ID.Version, Kernel: w.Kernel.Release, Arch: w.Kernel.Arch,
 		Built: w.Host.Now().UTC(), Compiler: w.tools.CC,
@@ -137,7 +137,7 @@ func (w *work) stage(ctx context.Context, stage *tree.Stage) (*tree.Manifest, er
 
 // finishModule strips, signs and compresses the module of one record, in that
 // order: a signature covers what the kernel sees after decompression.
-func (w *work) finishModule(ctx context.Context, stage *tree.Stage, r conf.Record) (tree.File, error) {
+func (w packing) finishModule(ctx context.Context, stage *tree.Stage, r conf.Record) (tree.File, error) {
 	path := filepath.Join(w.scratch.dir, built(r))
 	if r.Strip {
 		if err := module.Strip(ctx, w.Run, path, w.tools.CC == "clang", w.jail()); err != nil {
@@ -169,7 +169,7 @@ func (w *work) finishModule(ctx context.Context, stage *tree.Stage, r conf.Recor
 
 // signOrNot signs a module. Where that fails, and the module would be loaded all
 // the same, it and those after it stay unsigned.
-func (w *work) signOrNot(ctx context.Context, stage *tree.Stage, name string, data []byte) ([]byte, error) {
+func (w packing) signOrNot(ctx context.Context, stage *tree.Stage, name string, data []byte) ([]byte, error) {
 	signed, err := w.sign(ctx, stage, name, data)
 	if err == nil || ctx.Err() != nil || w.Unsigned == nil {
 		return signed, err
@@ -181,7 +181,7 @@ func (w *work) signOrNot(ctx context.Context, stage *tree.Stage, name string, da
 	return w.sign(ctx, stage, name, data)
 }
 
-func (w *work) sign(ctx context.Context, stage *tree.Stage, name string, data []byte) ([]byte, error) {
+func (w packing) sign(ctx context.Context, stage *tree.Stage, name string, data []byte) ([]byte, error) {
 	payload, _, _ := module.CutSignature(data)
 	if w.Signer == nil {
 		return payload, nil
@@ -195,7 +195,7 @@ func (w *work) sign(ctx context.Context, stage *tree.Stage, name string, data []
 
 // compress makes the file format that the kernel's modules have, with the
 // admin's options.
-func (w *work) compress(ctx context.Context, format module.Compression, data []byte) ([]byte, error) {
+func (w packing) compress(ctx context.Context, format module.Compression, data []byte) ([]byte, error) {
 	options, err := module.ParseOptions(format, w.compressOptions(format))
 	var packed []byte
 	bad := err != nil
@@ -210,7 +210,7 @@ func (w *work) compress(ctx context.Context, format module.Compression, data []b
 	return packed, err
 }
 
-func (w *work) compressOptions(format module.Compression) string {
+func (w packing) compressOptions(format module.Compression) string {
 	switch format {
 	case module.Gzip:
 		return w.Framework.CompressGzip

@@ -15,10 +15,14 @@ import (
 	"dkms/pkg/tree"
 )
 
+// packing is the part of a build that makes of what was compiled what is kept:
+// stripped, signed, compressed and on record.
+type packing struct{ *work }
+
 // recheck puts on record what POST_BUILD has made of the modules. Where it has
 // put links in the place of directories nothing is written: they may lead
 // anywhere.
-func (w *work) recheck(m *tree.Manifest, dir string) error {
+func (w packing) recheck(m *tree.Manifest, dir string) error {
 	for _, d := range []string{dir, filepath.Join(dir, "module"), filepath.Join(dir, "log")} {
 		if st, err := os.Lstat(d); err != nil || !st.IsDir() {
 			return w.failed(exit.NoModule, fmt.Errorf("POST_BUILD has left no directory %s", d))
@@ -51,7 +55,7 @@ func (w *work) recheck(m *tree.Manifest, dir string) error {
 // may read, sign and install without a second look. Plain files that a package
 // adds for others stay; links, other modules than those of the build, and what
 // is no file at all go: whoever follows such a link publishes what it leads to.
-func (w *work) clean(m *tree.Manifest, dir string) error {
+func (w packing) clean(m *tree.Manifest, dir string) error {
 	root, err := os.OpenRoot(filepath.Dir(dir))
 	if err != nil {
 		return err

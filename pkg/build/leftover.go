@@ -14,9 +14,13 @@ import (
 // maxLeft is how many modules are looked for among what a build has left.
 const maxLeft = 200
 
+// leftovers is what a build has left in its directory beside what was asked of
+// it.
+type leftovers struct{ *work }
+
 // notBuilt is the error of a build that has not left the module of a record. It
 // names what there is instead, and the directive that would take it.
-func (w *work) notBuilt(r conf.Record) error {
+func (w leftovers) notBuilt(r conf.Record) error {
 	left := w.left()
 	text := "make succeeded but did not build " + built(r)
 	if len(left) == 0 {
@@ -30,7 +34,7 @@ func (w *work) notBuilt(r conf.Record) error {
 }
 
 // noModule is what to do where make has made nothing.
-func (w *work) noModule() string {
+func (w leftovers) noModule() string {
 	for _, command := range w.Conf.Make {
 		if strings.Contains(command, "SUBDIRS=") {
 			return subdirs
@@ -44,7 +48,7 @@ const subdirs = "Kbuild has not known SUBDIRS= since 5.4: MAKE in dkms.conf has 
 
 // left are the modules that the build has left, by their paths in its
 // directory.
-func (w *work) left() []string {
+func (w leftovers) left() []string {
 	var left []string
 	filepath.WalkDir(w.scratch.real, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || filepath.Ext(path) != ".ko" {
@@ -62,7 +66,7 @@ func (w *work) left() []string {
 }
 
 // unclaimed are the modules that no record takes.
-func (w *work) unclaimed(left []string) []string {
+func (w leftovers) unclaimed(left []string) []string {
 	return slices.DeleteFunc(slices.Clone(left), func(path string) bool {
 		return slices.ContainsFunc(w.records, func(r conf.Record) bool { return filepath.Clean(built(r)) == path })
 	})

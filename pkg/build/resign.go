@@ -18,7 +18,7 @@ import (
 // the signatures that they have; nothing is compiled. The build changes as a
 // whole, and undo brings back what it was until then; done forgets about that.
 func (b *Builder) Resign(ctx context.Context, j Job) (undo, done func() error, err error) {
-	w := &work{Builder: b, Job: j}
+	w := packing{&work{Builder: b, Job: j}}
 	manifest, err := b.Tree.Manifest(j.ID, w.target())
 	if err != nil {
 		return nil, nil, err
@@ -45,7 +45,7 @@ func (b *Builder) Resign(ctx context.Context, j Job) (undo, done func() error, e
 
 // resign makes a copy of the build, and signs what the build is known to have
 // made and nothing else: a signature says that root vouches for a file.
-func (w *work) resign(ctx context.Context, stage *tree.Stage, m *tree.Manifest) error {
+func (w packing) resign(ctx context.Context, stage *tree.Stage, m *tree.Manifest) error {
 	build, err := filepath.EvalSymlinks(w.Tree.BuildDir(w.ID, w.target()))
 	if err != nil {
 		return err
@@ -75,7 +75,7 @@ func (w *work) resign(ctx context.Context, stage *tree.Stage, m *tree.Manifest) 
 }
 
 // signable lists the modules of a build: those of its manifest, if it has one.
-func (w *work) signable(stage *tree.Stage, m *tree.Manifest) ([]string, error) {
+func (w packing) signable(stage *tree.Stage, m *tree.Manifest) ([]string, error) {
 	var names []string
 	if m != nil {
 		for _, f := range m.Files {
@@ -92,7 +92,7 @@ func (w *work) signable(stage *tree.Stage, m *tree.Manifest) ([]string, error) {
 	return names, err
 }
 
-func (w *work) resignFile(ctx context.Context, stage *tree.Stage, m *tree.Manifest, file string) error {
+func (w packing) resignFile(ctx context.Context, stage *tree.Stage, m *tree.Manifest, file string) error {
 	name, format, ok := module.ParseSuffix(file)
 	if !ok {
 		return fmt.Errorf("%s: %s is not the name of a module", w.ID, file)
@@ -122,7 +122,7 @@ func (w *work) resignFile(ctx context.Context, stage *tree.Stage, m *tree.Manife
 }
 
 // unlike is the error of a build that is not what is on record.
-func (w *work) unlike(err error) error {
+func (w packing) unlike(err error) error {
 	return exit.Errorf(exit.NotBuilt, "%s: not signed: %w", w.ID, err).
 		WithHint("dkms build --force %s -k %s builds it again", w.ID, w.Kernel.Release)
 }

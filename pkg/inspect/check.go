@@ -1,3 +1,8 @@
+// Package inspect is what only tells: how modules stand, what is wrong with a
+// machine, what a log or a source directory shows.
+//
+// It guarantees that nothing changes by asking, since it is given nothing that
+// can write, and that all answers come from the same facts.
 package inspect
 
 import (

@@ -201,7 +201,7 @@ func (x *executor) failure(to *report.Reporter, s machine.Subject, step string, 
 func (x *executor) step(ctx context.Context, i int) error {
 	s := x.plan.Steps[i]
 	if s.Kind.Closing() {
-		return x.closing(ctx, s)
+		return closing{x.w, x.installed, x.changed}.carryOut(ctx, s)
 	}
 	sub := machine.Subject{ID: s.ID, Target: s.Target}
 	if x.blocked(i, sub) {

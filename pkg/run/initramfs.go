@@ -12,10 +12,10 @@ import (
 // initramfs looks after the early file system of a kernel whose modules were
 // just installed: an image with an old copy of one would bring that up at the
 // next boot. It is said or, where the admin wants it, mended.
-func (x *executor) initramfs(ctx context.Context, t tree.Target) {
+func (c closing) initramfs(ctx context.Context, t tree.Target) {
 	changed := map[string]bool{}
-	for _, s := range x.installed {
-		m, err := x.w.Tree.Manifest(s.ID, s.Target)
+	for _, s := range c.installed {
+		m, err := c.w.Tree.Manifest(s.ID, s.Target)
 		if err != nil || m == nil || s.Target != t {
 			continue
 		}
@@ -26,29 +26,29 @@ func (x *executor) initramfs(ctx context.Context, t tree.Target) {
 		}
 	}
 	if len(changed) > 0 {
-		x.refresh(ctx, t, changed)
+		c.refresh(ctx, t, changed)
 	}
 }
 
-func (x *executor) refresh(ctx context.Context, t tree.Target, names map[string]bool) {
-	image := x.w.Kernel(t).Initramfs()
+func (c closing) refresh(ctx context.Context, t tree.Target, names map[string]bool) {
+	image := c.w.Kernel(t).Initramfs()
 	if image == nil {
 		return
 	}
-	found, err := image.Contains(ctx, x.w.Run, names)
+	found, err := image.Contains(ctx, c.w.Run, names)
 	if err != nil {
-		x.w.Report.Warnf("whether %s holds a module that changed is not known: %v", image.Image, err)
+		c.w.Report.Warnf("whether %s holds a module that changed is not known: %v", image.Image, err)
 		return
 	}
 	switch {
 	case len(found) == 0:
-	case !x.w.Framework.RefreshInitramfs:
-		x.w.Report.Warnf("%s holds an old copy of %s; make it again before the next boot, or set refresh_initramfs in framework.conf",
+	case !c.w.Framework.RefreshInitramfs:
+		c.w.Report.Warnf("%s holds an old copy of %s; make it again before the next boot, or set refresh_initramfs in framework.conf",
 			image.Image, strings.Join(found, ", "))
 	default:
-		x.w.Report.Progressf("making %s again: it holds %s", image.Image, strings.Join(found, ", "))
-		if err := image.Refresh(ctx, x.w.Run, t.Kernel); err != nil {
-			x.w.Report.Warnf("%s is out of date: %v", image.Image, err)
+		c.w.Report.Progressf("making %s again: it holds %s", image.Image, strings.Join(found, ", "))
+		if err := image.Refresh(ctx, c.w.Run, t.Kernel); err != nil {
+			c.w.Report.Warnf("%s is out of date: %v", image.Image, err)
 		}
 	}
 }

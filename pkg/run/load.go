@@ -16,15 +16,15 @@ import (
 // without a driver asks for or that modules-load.d names. Nothing is unloaded
 // and no device changes its driver. A module that cannot be loaded is said,
 // not more: it is installed.
-func (x *executor) load(ctx context.Context) {
-	modaliases := kernel.Driverless(x.w.Host.Root)
-	atBoot := kernel.AtBoot(x.w.Host.Root)
+func (c closing) load(ctx context.Context) {
+	modaliases := kernel.Driverless(c.w.Host.Root)
+	atBoot := kernel.AtBoot(c.w.Host.Root)
 	var wanted []string
-	for _, s := range x.installed {
-		if s.Kernel != x.w.Host.Release {
+	for _, s := range c.installed {
+		if s.Kernel != c.w.Host.Release {
 			continue
 		}
-		m, err := x.w.Tree.Manifest(s.ID, s.Target)
+		m, err := c.w.Tree.Manifest(s.ID, s.Target)
 		if err != nil || m == nil {
 			continue
 		}
@@ -35,9 +35,9 @@ func (x *executor) load(ctx context.Context) {
 		}
 	}
 	for _, name := range wanted {
-		x.w.Report.Progressf("loading %s", name)
-		if err := x.w.Run.Run(ctx, system.Cmd{Argv: []string{"modprobe", "-b", "--", name}}); err != nil {
-			x.w.Report.Warnf("%s is installed but was not loaded: %v", name, err)
+		c.w.Report.Progressf("loading %s", name)
+		if err := c.w.Run.Run(ctx, system.Cmd{Argv: []string{"modprobe", "-b", "--", name}}); err != nil {
+			c.w.Report.Warnf("%s is installed but was not loaded: %v", name, err)
 		}
 	}
 }

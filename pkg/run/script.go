@@ -3,21 +3,14 @@ package run
 import (
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
 
 	"dkms/pkg/machine"
 	"dkms/pkg/script"
-	"dkms/pkg/system"
 	"dkms/pkg/tree"
 )
 
-// script runs a hook of a package that is not part of a build. A hook that is
-// not there is a warning.
-func (x *executor) script(ctx context.Context, id tree.ID, hook, line string, env map[string]string) error {
-	return runScript(ctx, x.w.Machine, id, hook, line, env)
-}
-
+// runScript runs a hook of a package that is not part of a build. A hook that
+// is not there is a warning.
 func runScript(ctx context.Context, m *machine.Machine, id tree.ID, hook, line string, env map[string]string) error {
 	for name, value := range m.Directives() {
 		env[name] = value
@@ -34,30 +27,6 @@ func runScript(ctx context.Context, m *machine.Machine, id tree.ID, hook, line s
 		return nil
 	}
 	return err
-}
-
-// postTransaction runs the admin's command after a run that changed something.
-// What it says goes to a log in the tree; its failure is a warning, since the
-// modules are what was asked for.
-func (x *executor) postTransaction(ctx context.Context, t tree.Target) {
-	command, err := x.w.PostTransaction(ctx, t.Kernel)
-	if err != nil {
-		x.w.Report.Warnf("post_transaction: %v", err)
-		return
-	}
-	path := filepath.Join(x.w.Tree.Dir(), "post_transaction.log")
-	log, err := os.Create(path)
-	if err != nil {
-		x.w.Report.Warnf("post_transaction: %v", err)
-		return
-	}
-	defer log.Close()
-	x.w.Report.Progressf("running the post-transaction command")
-	x.w.Report.Detailf("%s", command)
-	err = x.w.Run.Run(ctx, system.Cmd{Argv: []string{"bash", "-c", command, "dkms"}, Stdout: log, Stderr: log})
-	if err != nil {
-		x.w.Report.Warnf("the post-transaction command failed: %v; its output is in %s", err, path)
-	}
 }
 
 // lineWriter hands whole lines on.

@@ -2,7 +2,6 @@ package run
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,12 +36,12 @@ func (x *executor) install(ctx context.Context, s plan.Step, sub machine.Subject
 		return false, err
 	}
 	env := scriptEnv(sub)
-	if err := x.script(ctx, sub.ID, "PRE_INSTALL", c.PreInstall, env); err != nil && !x.Force {
+	if err := runScript(ctx, x.w.Machine, sub.ID, "PRE_INSTALL", c.PreInstall, env); err != nil && !x.Force {
 		return false, exit.Errorf(exit.PreInstallFailed, "%s: PRE_INSTALL refused: %w", sub.ID, err)
 	}
-	postRemove := ""
+	hook := ""
 	if s.Replaces && x.w.Tree.IsInstalled(sub.ID, sub.Target) { // packages count on the pair of hooks
-		postRemove = x.postRemove(ctx, sub)
+		hook = postRemove(ctx, x.w.Machine, sub)
 	}
 	if err := x.touch(sub.Target); err != nil {
 		return false, err
@@ -53,8 +52,8 @@ func (x *executor) install(ctx context.Context, s plan.Step, sub machine.Subject
 	x.installed = append(x.installed, sub)
 	x.w.Tree.ForgetFailure(sub.ID, sub.Target)
 	x.weak(ctx, sub, true)
-	x.runPostRemove(ctx, sub, postRemove)
-	if err := x.script(ctx, sub.ID, "POST_INSTALL", c.PostInstall, env); err != nil && ctx.Err() == nil {
+	runPostRemove(ctx, x.w.Machine, sub, hook)
+	if err := runScript(ctx, x.w.Machine, sub.ID, "POST_INSTALL", c.PostInstall, env); err != nil && ctx.Err() == nil {
 		x.w.Report.Warnf("%s: %v; the module is installed all the same", sub.ID, err)
 	}
 	return true, nil
@@ -85,33 +84,33 @@ func (x *executor) touch(t tree.Target) error {
 
 func (x *executor) uninstall(ctx context.Context, sub machine.Subject) (changed bool, err error) {
 	x.weak(ctx, sub, false)
-	hook := x.postRemove(ctx, sub)
+	hook := postRemove(ctx, x.w.Machine, sub)
 	if err := x.touch(sub.Target); err != nil {
 		return false, err
 	}
 	if err := x.w.Installer.Uninstall(sub.ID, x.w.Kernel(sub.Target)); err != nil {
 		return false, err
 	}
-	x.runPostRemove(ctx, sub, hook)
+	runPostRemove(ctx, x.w.Machine, sub, hook)
 	return true, nil
 }
 
 // runPostRemove runs POST_REMOVE, whose failure is a warning.
-func (x *executor) runPostRemove(ctx context.Context, sub machine.Subject, hook string) {
-	if err := x.script(ctx, sub.ID, "POST_REMOVE", hook, scriptEnv(sub)); err != nil && ctx.Err() == nil {
-		x.w.Report.Warnf("%s: %v; the module is taken out all the same", sub.ID, err)
+func runPostRemove(ctx context.Context, m *machine.Machine, sub machine.Subject, hook string) {
+	if err := runScript(ctx, m, sub.ID, "POST_REMOVE", hook, scriptEnv(sub)); err != nil && ctx.Err() == nil {
+		m.Report.Warnf("%s: %v; the module is taken out all the same", sub.ID, err)
 	}
 }
 
 // postRemove is the hook of a version, from the manifest or, for builds of the
 // original, from its dkms.conf if that can still be read.
-func (x *executor) postRemove(ctx context.Context, sub machine.Subject) string {
-	if m, err := x.w.Tree.Manifest(sub.ID, sub.Target); err == nil && m != nil {
-		return m.PostRemove
+func postRemove(ctx context.Context, m *machine.Machine, sub machine.Subject) string {
+	if made, err := m.Tree.Manifest(sub.ID, sub.Target); err == nil && made != nil {
+		return made.PostRemove
 	}
-	c, err := x.w.Conf(ctx, sub, x.w.ConfFile(sub))
+	c, err := m.Conf(ctx, sub, m.ConfFile(sub))
 	if err != nil {
-		x.w.Report.Warnf("%s: no POST_REMOVE is run: %v", sub.ID, err)
+		m.Report.Warnf("%s: no POST_REMOVE is run: %v", sub.ID, err)
 		return ""
 	}
 	return c.PostRemove
@@ -205,25 +204,4 @@ func forcedInstall(m *machine.Machine, name string) (force, version bool) {
 // that packages rely on.
 func scriptEnv(s machine.Subject) map[string]string {
 	return map[string]string{"module": s.Name, "module_version": s.Version, "kernelver": s.Kernel, "arch": s.Arch}
-}
-
-// closing carries out a step that ends a run, where something has changed.
-func (x *executor) closing(ctx context.Context, s plan.Step) error {
-	switch s.Kind {
-	case plan.Index:
-		err := x.w.Index(ctx)
-		if ctx.Err() != nil {
-			return fmt.Errorf("depmod for kernel %s: %w", s.Target.Kernel, context.Cause(ctx))
-		}
-		return err
-	case plan.Initramfs:
-		x.initramfs(ctx, s.Target)
-	case plan.Load:
-		x.load(ctx)
-	case plan.Command:
-		if x.changed {
-			x.postTransaction(ctx, s.Target)
-		}
-	}
-	return nil
 }

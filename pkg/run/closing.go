@@ -1,0 +1,72 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"dkms/pkg/machine"
+	"dkms/pkg/plan"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+)
+
+// closing carries out the steps that end a run.
+type closing struct {
+	w *machine.Writer
+	// installed lists what was installed, in order; changed says that anything
+	// was.
+	installed []machine.Subject
+	changed   bool
+}
+
+func (c closing) carryOut(ctx context.Context, s plan.Step) error {
+	switch s.Kind {
+	case plan.Index:
+		err := c.w.Index(ctx)
+		if ctx.Err() != nil {
+			return fmt.Errorf("depmod for kernel %s: %w", s.Target.Kernel, context.Cause(ctx))
+		}
+		return err
+	case plan.Initramfs:
+		c.initramfs(ctx, s.Target)
+	case plan.Load:
+		c.load(ctx)
+	case plan.Command:
+		if c.changed {
+			c.command(ctx, s.Target)
+		}
+	}
+	return nil
+}
+
+// command runs the admin's command after a run that changed something. What the
+// command says goes to a log in the tree, with the command, the time and how it
+// ended; its failure is a warning, since the modules are what was asked for.
+func (c closing) command(ctx context.Context, t tree.Target) {
+	report := c.w.Report
+	command, err := c.w.PostTransaction(ctx, t.Kernel)
+	if err != nil {
+		report.Warnf("post_transaction: %v", err)
+		return
+	}
+	path := filepath.Join(c.w.Tree.Dir(), "post_transaction.log")
+	log, err := os.Create(path)
+	if err != nil {
+		report.Warnf("post_transaction: %v", err)
+		return
+	}
+	defer log.Close()
+	fmt.Fprintf(log, "# %s: %s\n", c.w.Host.Now().Format(time.RFC3339), command)
+	report.Progressf("running the post-transaction command")
+	report.Detailf("%s", command)
+	err = c.w.Run.Run(ctx, system.Cmd{Argv: []string{"bash", "-c", command, "dkms"}, Stdout: log, Stderr: log})
+	ended := "exit status 0"
+	if err != nil {
+		ended = err.Error()
+		report.Warnf("the post-transaction command failed: %v; its output is in %s", err, path)
+	}
+	fmt.Fprintf(log, "# %s: %s\n", c.w.Host.Now().Format(time.RFC3339), ended)
+}
