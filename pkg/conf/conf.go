@@ -96,11 +96,7 @@ type Result struct {
 // ref the overrides are those of PACKAGE_NAME and PACKAGE_VERSION, where the
 // original looks for files with an empty name.
 func (r *Reader) Modules(ctx context.Context, refs []Ref) []Result {
-	var dirs []string
-	for _, ref := range refs {
-		dirs = append(dirs, filepath.Dir(r.Host.Abs(ref.File)), ref.Target.SourceDir)
-	}
-	sh := r.shell(moduleNames, dirs...)
+	sh := r.shell(moduleNames)
 	results := make([]Result, len(refs))
 	seats := make(chan struct{}, max(1, r.Host.CPUs))
 	var running sync.WaitGroup
@@ -137,20 +133,21 @@ func (r *Reader) Fresh(m *Module) []string {
 	return list
 }
 
-// shell evaluates names, in files that may look at dirs, too.
-func (r *Reader) shell(names []string, dirs ...string) *shell {
+// shell evaluates names.
+func (r *Reader) shell(names []string) *shell {
 	limit := r.Limit
 	if limit == 0 {
 		limit = defaultLimit
 	}
 	root := r.Host.Root
 	sh := &shell{run: r.Run, uid: r.Host.UID, names: names, limit: limit}
-	for _, dir := range append(dirs, root.Path("/"), root.StateTree(), root.SourceTree(), root.InstallTree()) {
-		if dir != "" && system.IsDir(dir) {
-			sh.show = append(sh.show, dir)
-		}
-	}
+	sh.show = directories(root.Path("/"), root.StateTree(), root.SourceTree(), root.InstallTree())
 	return sh
+}
+
+// directories are those of paths that there are.
+func directories(paths ...string) []string {
+	return slices.DeleteFunc(paths, func(p string) bool { return p == "" || !system.IsDir(p) })
 }
 
 // module reads one conf, and once more if the administrator's files for it
@@ -180,7 +177,8 @@ func (r *Reader) builder(ctx context.Context, sh *shell, ref Ref, env map[string
 		return nil, err
 	}
 	c := chain{etc: r.Host.Root.Path("/etc/dkms"), ref: ref, todo: []source{base}}
-	ev, err := sh.read(ctx, r.moduleVars(ref), env, c.next)
+	in := setting{r.moduleVars(ref), env, directories(filepath.Dir(base.path), ref.Target.SourceDir)}
+	ev, err := sh.read(ctx, in, c.next)
 	if err := cmp.Or(c.err, err); err != nil {
 		return nil, err
 	}

@@ -46,7 +46,8 @@ __dkms_dump() {
 
 __dkms_emit() {
     if [[ $1 == cut ]]; then
-        __dkms_value=${__dkms_value%$'\r'}
+        # With "%" the time would grow with the square of the length.
+        [[ ${__dkms_value: -1} != $'\r' ]] || __dkms_value=${__dkms_value::-1}
         __dkms_words=()
         __dkms_words=($__dkms_mark$__dkms_value$__dkms_mark)
         builtin printf -v __dkms_value '%s ' "${__dkms_words[@]}"
@@ -119,12 +120,14 @@ override_dest_module_location() {
 # __dkms_main does what is asked for, read or assign, in a subshell: what a
 # configuration does to its shell must not keep this one from ending. It lets
 # the second evaluation follow at once where values may have more to evaluate.
+# What this shell says of how a subshell has ended is nobody's business.
 __dkms_main() {
     builtin unset MAPFILE
-    ("__dkms_$1" "$2")
+    exec 104>&2 2>/dev/null
+    ("__dkms_$1" "$2") 2>&104 104>&-
     if [[ $? == 10 && $1 == read && -r /proc/self/fd/102 ]]; then
         exec 101>&103
-        (__dkms_assign "" 102)
+        (__dkms_assign "" 102) 2>&104 104>&-
     fi
 }
 

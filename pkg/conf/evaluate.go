@@ -64,21 +64,27 @@ var (
 	errEnded = errors.New("ends the shell that reads it")
 )
 
+// setting is what a chain of files finds.
+type setting struct {
+	// vars are set before each, and env is in the environment.
+	vars, env map[string]string
+	// show are directories that the files may look into, wherever they are.
+	show []string
+}
+
 // query is the evaluation of a chain of files on its way.
 type query struct {
 	evaluation
+	setting
 	shell    *shell
-	vars     map[string]string
-	env      map[string]string
 	deadline time.Time // set when bash is first needed
 }
 
 // read evaluates the files that next gives, each on top of what the ones
-// before it have set, until it gives none. vars are set before, and env is in
-// the environment. The error names the file that could not be evaluated to its
-// end; other evaluations are not affected by it.
-func (s *shell) read(ctx context.Context, vars, env map[string]string, next func(values) (source, bool)) (*evaluation, error) {
-	q := query{evaluation: evaluation{values: values{}}, shell: s, vars: vars, env: env}
+// before it have set, until it gives none. The error names the file that could
+// not be evaluated to its end; other evaluations are not affected by it.
+func (s *shell) read(ctx context.Context, in setting, next func(values) (source, bool)) (*evaluation, error) {
+	q := query{evaluation: evaluation{values: values{}}, setting: in, shell: s}
 	for {
 		src, ok := next(q.values)
 		if !ok {
@@ -171,7 +177,7 @@ func (q *query) bash(ctx context.Context, op string, src source) (outcome, error
 	}
 	ctx, cancel := context.WithDeadlineCause(ctx, q.deadline, errLate)
 	defer cancel()
-	return q.shell.evaluate(ctx, job{op: op, vars: q.vars, env: q.env, values: q.values, src: src})
+	return q.shell.evaluate(ctx, job{setting: q.setting, op: op, values: q.values, src: src})
 }
 
 // settled tells whether a second evaluation changes nothing: between double

@@ -220,7 +220,7 @@ func (o *options) literal(src source, names []string, exact bool) bool {
 func (r *Reader) evaluated(ctx context.Context, o *options, sources []source, names []string, release string) error {
 	vars := r.frameworkVars(release)
 	todo := sources
-	ev, err := r.shell(names).read(ctx, vars, nil, func(v values) (source, bool) {
+	ev, err := r.shell(names).read(ctx, setting{vars: vars}, func(v values) (source, bool) {
 		if len(o.files) > 0 {
 			o.note(v, vars)
 		}

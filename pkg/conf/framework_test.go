@@ -305,7 +305,7 @@ func FuzzLiterals(f *testing.F) {
 		}
 		r := newReader(t)
 		// The first line leaves it to bash.
-		ev, err := r.shell(names).read(t.Context(), nil, nil, once("/nowhere/conf", ":\n"+text))
+		ev, err := r.shell(names).read(t.Context(), setting{}, once("/nowhere/conf", ":\n"+text))
 		if err != nil {
 			t.Fatal(err)
 		}

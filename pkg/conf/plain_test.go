@@ -29,7 +29,7 @@ func FuzzPlain(f *testing.F) {
 		r := newReader(t)
 		// The first line leaves it to bash.
 		src := source{"/nowhere/conf", []byte(":\n" + text)}
-		q := query{evaluation: evaluation{values: old}, shell: r.shell(moduleNames), vars: vars}
+		q := query{evaluation: evaluation{values: old}, setting: setting{vars: vars}, shell: r.shell(moduleNames)}
 		if err := q.file(t.Context(), src); err != nil {
 			t.Fatal(err)
 		}

@@ -49,7 +49,7 @@ func TestShapes(t *testing.T) {
 			if _, ok := plain(text, moduleNames, vars, values{}); !ok {
 				shell++
 			}
-			ev, err := r.shell(moduleNames, dir, headers).read(t.Context(), vars, nil, once(file, string(text)))
+			ev, err := r.shell(moduleNames).read(t.Context(), setting{vars: vars, show: []string{dir, headers}}, once(file, string(text)))
 			if err != nil {
 				t.Errorf("%s: %v", filepath.Base(file), err)
 				continue

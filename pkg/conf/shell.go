@@ -49,8 +49,8 @@ type shell struct {
 	uid   int
 	names []string
 	limit time.Duration
-	// show are directories that configurations may look into, wherever they
-	// are.
+	// show are directories that all configurations may look into, wherever
+	// they are.
 	show []string
 	// first is the best confinement that this system allows, as far as it is
 	// known.
@@ -61,12 +61,12 @@ type shell struct {
 
 // job is one evaluation by bash.
 type job struct {
+	setting
 	// op is what eval.bash is to do: read or assign.
 	op string
-	// vars and values are set before, env is exported.
-	vars, env map[string]string
-	values    values
-	src       source
+	// values are set before, like the variables of the setting.
+	values values
+	src    source
 }
 
 // outcome is what an evaluation leaves: rows of values, and what was said.
@@ -93,7 +93,7 @@ func (c confinement) contained() bool {
 }
 
 // confinements are the ways to start bash for one evaluation, the best first.
-func (s *shell) confinements() []confinement {
+func (s *shell) confinements(show ...string) []confinement {
 	if s.uid != 0 {
 		return []confinement{{shared: true}}
 	}
@@ -101,7 +101,7 @@ func (s *shell) confinements() []confinement {
 	// each other.
 	user := firstUser + rand.IntN(users)
 	const apart = unix.CLONE_NEWNET | unix.CLONE_NEWIPC
-	list := []confinement{{jail: &system.Jail{UID: user, Show: s.show}}}
+	list := []confinement{{jail: &system.Jail{UID: user, Show: slices.Concat(s.show, show)}}}
 	// A user namespace may have no user of that number.
 	for _, uid := range []int{user, nobody} {
 		for _, flags := range []uintptr{apart | unix.CLONE_NEWPID, apart, 0} {
@@ -122,7 +122,7 @@ func as(uid int, flags uintptr) *syscall.SysProcAttr {
 
 // evaluate runs bash for j and waits until nothing of it is left.
 func (s *shell) evaluate(ctx context.Context, j job) (outcome, error) {
-	list := s.confinements()
+	list := s.confinements(j.show...)
 	for i := int(s.first.Load()); ; i++ {
 		out, err := s.evaluateIn(ctx, list[i], j)
 		if err == nil || i == len(list)-1 || !impossible(err) {

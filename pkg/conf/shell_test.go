@@ -210,7 +210,7 @@ func TestOracle(t *testing.T) {
 // not happened.
 func evaluations(t *testing.T, sh *shell, vars map[string]string, file, text string) []values {
 	t.Helper()
-	ev, err := sh.read(t.Context(), vars, nil, once(file, text))
+	ev, err := sh.read(t.Context(), setting{vars: vars}, once(file, text))
 	if errors.Is(err, errEnded) { // as the oracle's has
 		return []values{{}}
 	}
@@ -221,7 +221,7 @@ func evaluations(t *testing.T, sh *shell, vars map[string]string, file, text str
 	list := []values{ev.values}
 	if _, ok := plain([]byte(text), sh.names, vars, values{}); ok {
 		text = ":\n" + text
-		if ev, err = sh.read(t.Context(), vars, nil, once(write(t, file, text), text)); err != nil {
+		if ev, err = sh.read(t.Context(), setting{vars: vars}, once(write(t, file, text), text)); err != nil {
 			t.Errorf("read(%q): %v", text, err)
 			return list
 		}
