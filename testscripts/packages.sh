@@ -181,11 +181,15 @@ packages_go() {
 
 kernels_go() {
 	step "a kernel goes and comes again"
-	apt "remove the kernel" remove "linux-image-$kernel"
+	# Since trixie the headers depend on an image: apt would put another one in.
+	headers=''
+	[ "$suite" = bookworm ] || headers=linux-headers-$kernel
+	# shellcheck disable=SC2086 # or none
+	apt "remove the kernel" remove "linux-image-$kernel" $headers
 	said "its hook has run" "^/etc/kernel/prerm.d/dkms:"
 	status "nothing is left for it" "$acpi, $realtime, x86_64: installed" "$v4l, $realtime, x86_64: installed"
 	gone "not in its directory either" "/lib/modules/$kernel/updates"
-	apt "install it again" install linux-image-amd64
+	apt "install it again" install linux-image-amd64 linux-headers-amd64
 	status "everything is installed for it again" "$(installed "$acpi" "$v4l")"
 	modules "$kernel" acpi_call v4l2loopback
 	apt "purge the other kernel's headers" purge linux-headers-rt-amd64 "linux-headers-$realtime"

@@ -63,7 +63,7 @@ else
 	install -D -m 644 LICENSE "$STAGE/usr/share/licenses/dkms/LICENSE"
 	mv "$doc/licenses.txt" "$STAGE/usr/share/licenses/dkms"
 	cat >>"$tmp/nfpm.yaml" <<-END
-		license: Apache-2.0 AND BSD-3-Clause AND MIT
+		license: Apache-2.0 AND 0BSD AND BSD-3-Clause AND MIT
 		changelog: $tmp/changelog.yaml
 	END
 	cat >"$tmp/changelog.yaml" <<-END

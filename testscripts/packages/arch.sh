@@ -26,6 +26,22 @@ prepare() {
 	in_root chown -R builder: /home/builder /var/cache/go
 }
 
+# depmod_hook stands in for the hook of Arch's kmod, which Debian's lacks: a
+# kernel that came has an index before our hooks run, and none when it has gone.
+depmod_hook() {
+	mkdir -p "$root/etc/pacman.d/hooks"
+	printf '[Trigger]\nOperation = Install\nOperation = Upgrade\nOperation = Remove\nType = Path\n%s\n[Action]\n%s\n%s\nNeedsTargets\n' \
+		'Target = usr/lib/modules/*/modules.order' 'When = PostTransaction' 'Exec = /usr/local/bin/depmod-hook' >"$root/etc/pacman.d/hooks/60-depmod.hook"
+	cat >"$root/usr/local/bin/depmod-hook" <<-'END'
+		#!/bin/sh
+		while read -r path; do
+			dir=/${path%/modules.order}
+			if [ -e "/$path" ]; then depmod "${dir##*/}"; else rm -f "$dir"/modules.* && rmdir "$dir"; fi
+		done
+	END
+	chmod 755 "$root/usr/local/bin/depmod-hook"
+}
+
 # makepkg DIR: builds the package of the PKGBUILD there, into /packages. That
 # gcc and the others are Debian's, pacman cannot know.
 makepkg() {
@@ -176,6 +192,7 @@ installed_for_both() {
 
 : >"$cache/pacman.log"
 prepare "$@"
+depmod_hook
 ours_comes
 make_packages
 transactions

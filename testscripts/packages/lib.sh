@@ -35,7 +35,8 @@ make_base() {
 	) 9>"$base.lock" || exit
 }
 
-# make_root NAME: a copy of $base as $root, in which apt fetches nothing twice.
+# make_root NAME: a copy of $base as $root, in which apt fetches nothing twice,
+# and a mirror may be one of the past.
 make_root() {
 	root=$cache/$1-$suite
 	rm -rf "$root"
@@ -50,6 +51,7 @@ make_root() {
 	cat >"$root/etc/apt/apt.conf.d/test" <<-END
 		APT::Install-Recommends "false";
 		APT::Keep-Downloaded-Packages "true";
+		Acquire::Check-Valid-Until "false";
 		Dpkg::Use-Pty "false";
 		Dpkg::Options { "--force-confdef"; "--force-confold"; };
 		$(apt-config dump Acquire::http::Proxy 2>/dev/null)

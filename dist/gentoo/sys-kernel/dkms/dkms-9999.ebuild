@@ -26,9 +26,9 @@ else
 	RESTRICT="fetch"
 fi
 
-# Go's own and golang.org/x/sys, compress and xz: BSD; kong: MIT; the rest:
+# Go's own, x/sys, compress and one xz: BSD; the other xz: 0BSD; kong: MIT; the rest:
 # Apache-2.0. The texts are in licenses.txt.
-LICENSE="Apache-2.0 BSD MIT"
+LICENSE="Apache-2.0 0BSD BSD MIT"
 SLOT="0"
 IUSE="systemd"
 
