@@ -134,7 +134,7 @@ func (m *Machine) CheckHeaders(t tree.Target) error {
 	if m.Framework.PrebuiltSource != "" {
 		return nil
 	}
-	return m.Kernel(t).CheckHeaders(m.Distribution)
+	return m.NeedHeaders(t)
 }
 
 // ConfFile is the dkms.conf of an added version.
@@ -196,11 +196,6 @@ func (m *Machine) Directives() map[string]string {
 func (m *Machine) Broken(id tree.ID) error {
 	return exit.Errorf(exit.Broken, "%s is broken: %s does not lead to its sources", id, m.Tree.SourceLink(id)).
 		WithHint("put the sources back to %s and run: dkms add %s\nor forget it: dkms remove %s --all", m.Tree.Sources(id), id, id)
-}
-
-// NotRegistered is the error of a module that the tree does not know.
-func (m *Machine) NotRegistered(word string) error {
-	return exit.Errorf(exit.NotAdded, "%s is not registered with dkms", word).WithHint("dkms status lists what is")
 }
 
 // KernelConfig is how a dkms.conf asks for the configuration of a kernel; nil

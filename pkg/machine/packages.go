@@ -10,7 +10,7 @@ import (
 // HeadersCure is the next step where the headers of a kernel are missing, which
 // is what err says.
 func (m *Machine) HeadersCure(t tree.Target, err error) string {
-	if pkg := m.Kernel(t).HeadersPackage(m.Distribution); pkg != "" {
+	if pkg := m.Kernel(t).HeadersPackage(m.Distribution); pkg != "" && m.Installed(t) {
 		return InstallCommand(m.Distribution, pkg)
 	}
 	return exit.Hint(err)

@@ -252,7 +252,7 @@ func (f *Facts) settled(ctx context.Context, n plan.Note, required bool) Verdict
 		v.State, v.Reason = Waiting, n.Reason
 	default:
 		v.Health = failed(n.Err)
-		if exit.Status(n.Err) == exit.NoHeaders {
+		if exit.Status(n.Err) == exit.NoHeaders && f.m.Installed(n.Target) {
 			v.Hint = f.m.HeadersCure(n.Target, n.Err) + ", then dkms autoinstall -k " + f.m.KernelArg(n.Target)
 		}
 	}

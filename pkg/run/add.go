@@ -40,8 +40,11 @@ func (v *verb) register(ctx context.Context, b brought, confFile string) error {
 		return exit.Errorf(exit.AlreadyAdded, "%s is already added", id).WithHint("dkms install %s builds and installs it", id)
 	}
 	if !system.IsDir(b.sources) {
-		return exit.Errorf(exit.NoSource, "%s: there is no source directory %s", id, b.sources).
-			WithHint("put its sources there, or name their directory: dkms add DIRECTORY")
+		err := exit.Errorf(exit.NoSource, "%s: there is no source directory %s", id, b.sources)
+		if near := v.Nearest(id.String()); near != "" && near != id.String() {
+			return err.WithHint("%s", v.again(near))
+		}
+		return err.WithHint("put its sources there, or name their directory: dkms add DIRECTORY")
 	}
 	sub, c, err := v.registrable(ctx, b, confFile)
 	if err != nil {

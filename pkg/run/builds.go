@@ -159,7 +159,7 @@ func (x *executor) sayAgain(s plan.Step, to *report.Reporter) {
 // make builds a subject here.
 func (x *executor) make(ctx context.Context, sub machine.Subject, c *conf.Module, u *underway, to *report.Reporter, turn *build.Turn) error {
 	k := x.w.Kernel(sub.Target)
-	if err := k.CheckHeaders(x.w.Distribution); err != nil {
+	if err := x.w.NeedHeaders(sub.Target); err != nil {
 		return exit.Errorf(exit.Status(err), "%w", fmt.Errorf("%s: %w", sub.ID, err)).WithHint("%s", exit.Hint(err))
 	}
 	if err := x.checkDepends(sub, c, to); err != nil {

@@ -304,8 +304,8 @@ func (x *executor) meanwhile(s plan.Step, sub machine.Subject) bool {
 // looks after a boot that went wrong. outdated says why a build that is there
 // was to be replaced.
 func (x *executor) remember(s machine.Subject, err error, outdated string) {
-	if machine.OnRecord(err) || x.scratch {
-		return
+	if machine.OnRecord(err) || x.scratch || exit.Status(err) == exit.NoHeaders && !x.w.Machine.Installed(s.Target) {
+		return // a kernel that is not here was misspelt
 	}
 	f := tree.Failure{Time: x.w.Host.Now().UTC(), Code: int(exit.Status(err)), Message: err.Error(), Hint: exit.Hint(err), Outdated: outdated}
 	if failure, ok := errors.AsType[*build.Failure](err); ok {

@@ -78,14 +78,37 @@ func (v *verb) versionHint(name string) string {
 		found = append(found, v.unregistered(name)...)
 	}
 	if len(found) == 0 {
+		if near := v.Nearest(name); near != "" && near != name {
+			return v.again(near)
+		}
 		return general
 	}
 	slices.SortFunc(found, version.Compare)
 	var lines []string
 	for _, f := range slices.Compact(found) {
-		lines = append(lines, fmt.Sprintf("dkms %s %s/%s", v.name, name, f))
+		lines = append(lines, v.again(name+"/"+f))
 	}
 	return strings.Join(lines, "\n")
+}
+
+// again is the command with another module, and the options that were given.
+func (v *verb) again(word string) string {
+	text := "dkms " + v.name + " " + word
+	for _, k := range v.choice.Kernels {
+		text += " -k " + k
+	}
+	for _, a := range v.choice.Arches {
+		text += " -a " + a
+	}
+	for _, o := range []struct {
+		set  bool
+		name string
+	}{{v.Force, "--force"}, {v.ForceVersion, "--force-version-override"}, {v.NoDepmod, "--no-depmod"}, {v.Modprobe, "--modprobe-on-install"}, {v.DryRun, "--dry-run"}} {
+		if o.set {
+			text += " " + o.name
+		}
+	}
+	return text
 }
 
 // unregistered are the versions of a module in the source tree.

@@ -1,0 +1,101 @@
+package machine
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+	"dkms/pkg/version"
+)
+
+// NotRegistered is the error of a module that the tree does not know.
+func (m *Machine) NotRegistered(word string) error {
+	err := exit.Errorf(exit.NotAdded, "%s is not registered with dkms", word)
+	if near := m.Nearest(word); near != "" {
+		return err.WithHint("%s is, perhaps; dkms status lists what is", near)
+	}
+	return err.WithHint("dkms status lists what is")
+}
+
+// Nearest is what somebody who typed MODULE or MODULE/VERSION most likely means,
+// in the same form, of what is registered or in the source tree. It is "" where
+// nothing is near.
+func (m *Machine) Nearest(word string) string {
+	name, number, _ := strings.Cut(word, "/")
+	versions := m.versions()
+	if _, known := versions[name]; !known {
+		var names []string
+		for n := range versions {
+			names = append(names, n)
+		}
+		if name = version.Nearest(name, names); name == "" {
+			return ""
+		}
+		if number == "" {
+			return name
+		}
+	}
+	for _, v := range versions[name] {
+		if v == number {
+			return name + "/" + v
+		}
+	}
+	near := version.Nearest(number, versions[name])
+	if near == "" && len(versions[name]) == 1 {
+		near = versions[name][0]
+	}
+	if near == "" {
+		return ""
+	}
+	return name + "/" + near
+}
+
+// versions are those of every module that is registered or in the source tree.
+func (m *Machine) versions() map[string][]string {
+	list := map[string][]string{}
+	names, _ := m.Tree.Names()
+	for _, name := range names {
+		for _, v := range m.Tree.Known(name) {
+			if v.State != tree.Absent {
+				list[name] = append(list[name], v.ID.Version)
+			}
+		}
+	}
+	sources, _ := filepath.Glob(filepath.Join(m.Host.Root.SourceTree(), "*", "dkms.conf"))
+	for _, file := range sources {
+		dir := filepath.Base(filepath.Dir(file))
+		for i := 1; i < len(dir)-1; i++ {
+			if dir[i] == '-' && dir[i+1] >= '0' && dir[i+1] <= '9' {
+				list[dir[:i]] = append(list[dir[:i]], dir[i+1:])
+				break
+			}
+		}
+	}
+	return list
+}
+
+// NeedHeaders says what keeps modules from being built here for a kernel. A
+// kernel that has no directory at all may be misspelt.
+func (m *Machine) NeedHeaders(t tree.Target) error {
+	err := m.Kernel(t).CheckHeaders(m.Distribution)
+	if err == nil || m.Installed(t) {
+		return err
+	}
+	entries, _ := os.ReadDir(m.Host.Root.InstallTree())
+	var releases []string
+	for _, e := range entries {
+		releases = append(releases, e.Name())
+	}
+	if near := version.Nearest(t.Kernel, releases); near != "" {
+		return exit.Errorf(exit.NoHeaders, "%w", err).WithHint("kernel %s is installed here, perhaps: -k %s", near, near)
+	}
+	return err
+}
+
+// Installed tells whether a kernel has a directory, or headers that were named.
+func (m *Machine) Installed(t tree.Target) bool {
+	return m.Settings.Headers != "" || system.IsDir(m.Kernel(t).ModuleDir())
+}
