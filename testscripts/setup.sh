@@ -20,7 +20,8 @@ if [ "$what" = test ] || [ "$what" = differential ] || [ "$what" = bench ]; then
 		shellcheck:shellcheck systemd-analyze:systemd kernel-install:systemd script:bsdutils sign-file:linux-headers-amd64
 		/usr/include/libelf.h:libelf-dev softhsm2-util:softhsm2
 		skopeo:skopeo docker-registry:docker-registry umoci:umoci busybox:busybox-static
-		ccache:ccache distccd:distcc"
+		ccache:ccache distccd:distcc rpm:rpm python3:python3
+		grub-mkconfig:grub-common bootctl:systemd-boot /usr/lib/systemd/boot/efi/linuxx64.efi.stub:systemd-boot-efi"
 fi
 if [ "$what" = arch ]; then
 	need="$need qemu-s390x:qemu-user"

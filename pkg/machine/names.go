@@ -58,7 +58,8 @@ func (m *Machine) versions() map[string][]string {
 	list := map[string][]string{}
 	names, _ := m.Tree.Names()
 	for _, name := range names {
-		for _, v := range m.Tree.Known(name) {
+		known, _ := m.Tree.Known(name)
+		for _, v := range known {
 			if v.State != tree.Absent {
 				list[name] = append(list[name], v.ID.Version)
 			}
