@@ -3,7 +3,6 @@ package conf
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"dkms/pkg/exit"
@@ -239,25 +238,4 @@ func (m *Module) CheckStrict() error {
 		return badConf(problems)
 	}
 	return nil
-}
-
-// Destination is where the record goes below the install tree's directory of
-// a kernel. distribution is as [Distribution] returns it, addon is
-// ADDON_MODULES_DIR.
-func (r Record) Destination(distribution, addon string) string {
-	is := func(prefixes ...string) bool {
-		return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(distribution, p) })
-	}
-	switch {
-	case addon != "":
-		return "/" + addon
-	case is("fedora", "centos", "rhel"):
-		return "/extra"
-	case is("sles", "suse", "opensuse"):
-		return "/updates"
-	case is("debian", "ubuntu", "arch"):
-		return "/updates/dkms"
-	default:
-		return r.DestLocation
-	}
 }
