@@ -1,11 +1,8 @@
 package conf
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"dkms/pkg/exit"
@@ -65,10 +62,6 @@ type Record struct {
 	// without this module.
 	Optional bool
 }
-
-// maxRecords bounds the highest index. The largest packages known have some
-// hundred records.
-const maxRecords = 10000
 
 // builder makes a Module of the values of its variables.
 type builder struct {
@@ -164,18 +157,6 @@ func (b *builder) hooks() {
 	}
 }
 
-// inside reports whether path, which is used in the directory dir, stays in it.
-func inside(dir, path string) bool {
-	_, ok := within(dir, path)
-	return ok
-}
-
-// within is path as seen from dir, in which it is used, if it stays in there.
-func within(dir, path string) (string, bool) {
-	rel, err := filepath.Rel(dir, filepath.Join(dir, path))
-	return rel, err == nil && filepath.IsLocal(rel)
-}
-
 // plain is a value that becomes a part of paths below the trees, which the
 // original lets escape from them.
 func (b *builder) plain(name string) string {
@@ -223,127 +204,6 @@ func (b *builder) yes(name string) bool {
 		b.problem("%s=%s is neither yes nor no", name, value)
 	}
 	return false
-}
-
-func (b *builder) records() {
-	n := 0
-	for _, name := range []string{"BUILT_MODULE_NAME", "BUILT_MODULE_LOCATION", "DEST_MODULE_NAME", "DEST_MODULE_LOCATION"} {
-		n = max(n, b.values[name].Len())
-	}
-	if n > maxRecords {
-		b.problem("record #%d is beyond the limit of %d", n-1, maxRecords)
-		return
-	}
-	for i := range n {
-		r := Record{
-			Index:         i,
-			BuiltName:     b.values["BUILT_MODULE_NAME"].At(i),
-			BuiltLocation: b.values["BUILT_MODULE_LOCATION"].At(i),
-			DestName:      b.values["DEST_MODULE_NAME"].At(i),
-			DestLocation:  b.values["DEST_MODULE_LOCATION"].At(i),
-			Strip:         b.strip(i),
-		}
-		if n == 1 {
-			r.BuiltName = cmp.Or(r.BuiltName, b.m.Name)
-		}
-		if r.BuiltLocation != "" && !strings.HasSuffix(r.BuiltLocation, "/") {
-			r.BuiltLocation += "/"
-		}
-		b.builtName(r)
-		b.builtLocation(&r)
-		r.DestName = cmp.Or(r.DestName, r.BuiltName)
-		r.Optional = b.optional(r)
-		b.destName(r)
-		b.destLocation(&r)
-		b.m.Records = append(b.m.Records, r)
-	}
-}
-
-// strip says whether record i is stripped: its own STRIP, else that of record
-// 0, else yes.
-func (b *builder) strip(i int) bool {
-	text := cmp.Or(b.values["STRIP"].At(i), b.values["STRIP"].At(0), b.values["strip"].At(0))
-	return !strings.HasPrefix(text, "n") && !strings.HasPrefix(text, "N")
-}
-
-func (b *builder) builtName(r Record) {
-	switch {
-	case r.BuiltName == "":
-		b.problem("BUILT_MODULE_NAME[%d] is not set", r.Index)
-	case hasSuffix(r.BuiltName):
-		b.problem("BUILT_MODULE_NAME[%d]=%s ends in .o or .ko", r.Index, r.BuiltName)
-	}
-}
-
-// builtLocation keeps what make leaves inside the build directory. The name
-// may have a path of its own. An absolute location can only be the build
-// directory's own path, which configurations make from $dkms_tree.
-func (b *builder) builtLocation(r *Record) {
-	file := r.BuiltLocation + r.BuiltName
-	if file == "" {
-		return
-	}
-	if below, absolute := strings.CutPrefix(file, b.tree+"/"); absolute {
-		if !filepath.IsLocal(below) {
-			b.problem("BUILT_MODULE_LOCATION[%d]=%s leads out of the build directory", r.Index, r.BuiltLocation)
-		}
-		return
-	}
-	build := filepath.Join(b.tree, b.m.Name, b.m.Version, "build")
-	location, ok := within(build, r.BuiltLocation)
-	if !ok || filepath.IsAbs(file) || !inside(build, file) {
-		b.problem("BUILT_MODULE_LOCATION[%d]=%s leads out of the build directory", r.Index, r.BuiltLocation)
-		return
-	}
-	if slices.Contains(strings.Split(r.BuiltLocation, "/"), "..") {
-		r.BuiltLocation = strings.TrimPrefix(location+"/", "./")
-	}
-}
-
-// optional tells whether BUILD_OPTIONAL names the module of a record.
-func (b *builder) optional(r Record) bool {
-	for _, i := range b.values["BUILD_OPTIONAL"].Indexes() {
-		if slices.Contains(strings.Fields(b.values["BUILD_OPTIONAL"][i]), filepath.Base(r.BuiltName)) {
-			return true
-		}
-	}
-	return false
-}
-
-func (b *builder) destName(r Record) {
-	switch {
-	case r.DestName == "":
-	case hasSuffix(r.DestName):
-		b.problem("DEST_MODULE_NAME[%d]=%s ends in .o or .ko", r.Index, r.DestName)
-	case !system.PlainName(r.DestName):
-		b.problem("DEST_MODULE_NAME[%d]=%s cannot be a file name", r.Index, r.DestName)
-	}
-}
-
-// destLocation keeps what is installed in the directories for modules.
-func (b *builder) destLocation(r *Record) {
-	if r.DestLocation == "" {
-		b.problem("DEST_MODULE_LOCATION[%d] is not set", r.Index)
-		return
-	}
-	path := r.DestLocation
-	if slices.Contains(strings.Split(path, "/"), "..") {
-		local, ok := within("/lib/modules/K", path)
-		if !ok {
-			b.problem("DEST_MODULE_LOCATION[%d]=%s leads out of the kernel's module directory", r.Index, path)
-			return
-		}
-		path = "/" + local
-	}
-	starts := func(prefix string) bool { return strings.HasPrefix(path, prefix) }
-	if !slices.ContainsFunc([]string{"/kernel", "/updates", "/extra"}, starts) {
-		b.problem("DEST_MODULE_LOCATION[%d]=%s does not begin with /kernel, /updates or /extra", r.Index, r.DestLocation)
-	}
-	r.DestLocation = path
-}
-
-func hasSuffix(name string) bool {
-	return strings.HasSuffix(name, ".o") || strings.HasSuffix(name, ".ko")
 }
 
 // patterns warns of regular expressions that can never match.
