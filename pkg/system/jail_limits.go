@@ -3,6 +3,7 @@ package system
 import (
 	"fmt"
 	"os/exec"
+	"slices"
 )
 
 // wrap has bash set the limits before it becomes the program: they belong to a
@@ -12,10 +13,6 @@ func (l Limits) wrap(cmd *exec.Cmd) error {
 	if l == (Limits{}) {
 		return nil
 	}
-	bash, err := lookPath("bash", programPath)
-	if err != nil {
-		return err
-	}
 	script := "ulimit -c 0"
 	if l.FileSize > 0 {
 		script += fmt.Sprintf(" -f %d", l.FileSize<<10)
@@ -23,7 +20,16 @@ func (l Limits) wrap(cmd *exec.Cmd) error {
 	if l.Processes > 0 {
 		script += fmt.Sprintf(" -u %d", l.Processes)
 	}
+	if len(cmd.Args) > 2 && cmd.Args[0] == "bash" && cmd.Args[1] == "-c" {
+		cmd.Args = slices.Clone(cmd.Args)
+		cmd.Args[2] = script + " || exit; " + cmd.Args[2] // one bash will do
+		return nil
+	}
 	script += ` && exec -a "$0" -- "$@"`
+	bash, err := lookPath("bash", programPath)
+	if err != nil {
+		return err
+	}
 	cmd.Args = append([]string{"bash", "-c", script, cmd.Args[0], cmd.Path}, cmd.Args[1:]...)
 	cmd.Path = bash
 	return nil

@@ -65,7 +65,7 @@ func TestFilter(t *testing.T) {
 		arch    uint32
 		call    uint32
 		args    [2]uint32
-		sockets bool
+		allowed bool // network and sockets
 		want    uint32
 	}{
 		{"read", auditArch, unix.SYS_READ, [2]uint32{}, false, unix.SECCOMP_RET_ALLOW},
@@ -86,8 +86,9 @@ func TestFilter(t *testing.T) {
 		{"a pair", auditArch, unix.SYS_SOCKETPAIR, [2]uint32{unix.AF_UNIX, unix.SOCK_STREAM | unix.SOCK_CLOEXEC}, false, unix.SECCOMP_RET_ALLOW},
 		{"a datagram pair", auditArch, unix.SYS_SOCKETPAIR, [2]uint32{unix.AF_UNIX, unix.SOCK_DGRAM | unix.SOCK_CLOEXEC}, false, perm},
 		{"socketcall", unix.AUDIT_ARCH_I386, 102, [2]uint32{1}, false, perm},
+		{"socketcall that is allowed", unix.AUDIT_ARCH_I386, 102, [2]uint32{1}, true, unix.SECCOMP_RET_ALLOW},
 	} {
-		j := &Jail{Sockets: c.sockets}
+		j := &Jail{Sockets: c.allowed, Network: c.allowed}
 		if got := interpret(j.program(), c.arch, c.call, c.args); got != c.want {
 			t.Errorf("%s: %#x; want %#x", c.what, got, c.want)
 		}
