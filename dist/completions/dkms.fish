@@ -116,3 +116,4 @@ complete -c dkms -n '__dkms_in export' -l format -x -a 'oci tar' -d 'form of the
 complete -c dkms -n '__dkms_in export' -l busybox -r -F -d 'static busybox for the image'
 complete -c dkms -n '__dkms_in import' -l certificate -r -F -d 'certificates to accept'
 complete -c dkms -n '__dkms_in import' -l insecure -d 'registry without TLS'
+complete -c dkms -n '__dkms_in build install autoinstall rehearse check' -l all-kernels -d 'every kernel of this machine'

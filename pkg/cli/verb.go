@@ -96,6 +96,18 @@ func (k kernels) choice() machine.Choice {
 	return machine.Choice{Kernels: k.Kernelver, Arches: k.Arch}
 }
 
+// anyKernels are the kernels of a verb that can be about all of them.
+type anyKernels struct {
+	kernels
+	AllKernels bool `kong:"name='all-kernels'" help:"Every kernel of this machine."`
+}
+
+func (k anyKernels) choice() machine.Choice {
+	c := k.kernels.choice()
+	c.Every = k.AllKernels
+	return c
+}
+
 // dryRun is the option of verbs that change something.
 type dryRun struct {
 	DryRun bool `kong:"name='dry-run',short='n'" help:"Show what would be done and why."`

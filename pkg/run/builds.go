@@ -228,6 +228,7 @@ func passOn(to *report.Reporter, c *conf.Module, warnings []string) {
 func (x *executor) build(i int, sub machine.Subject) (changed bool, err error) {
 	u := x.builds.under[i]
 	<-u.done
+	x.w.Report.Tally(x.plan.Count(plan.Build, i+1), x.plan.Count(plan.Build, len(x.plan.Steps)))
 	u.turn(func(e report.Event) report.Event {
 		if e.Kind == report.Failure {
 			e.Err = x.locate(sub, e.Err)
