@@ -151,7 +151,7 @@ _dkms() {
 		log) _dkms_reply "$cur" "$common --module -v --kernelver --arch" ;;
 		doctor) _dkms_reply "$cur" "$common --kernelver --arch --fix --force --dry-run --json" ;;
 		rehearse) _dkms_reply "$cur" "$common --kernelver --arch --headers --config -j --dry-run --json --all-kernels" ;;
-		lint) _dkms_reply "$cur" "$common --kernelver --arch -c" ;;
+		lint) _dkms_reply "$cur" "$common --kernelver --arch -c --json" ;;
 		sign) _dkms_reply "$cur" "$common --kernelver --arch --no-depmod --dry-run" ;;
 		mok) _dkms_reply "$cur" "$common --kernelver --password-file --hash-file --dry-run --json" ;;
 		generate_mok) _dkms_reply "$cur" "$common --kernelver --dry-run" ;;

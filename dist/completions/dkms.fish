@@ -107,7 +107,7 @@ complete -c dkms -n '__dkms_in uninstall unbuild remove mktarball' -l all -d 'al
 complete -c dkms -n '__dkms_in mktarball' -l binaries-only -d 'without sources'
 complete -c dkms -n '__dkms_in mktarball' -l source-only -d 'without builds'
 complete -c dkms -n '__dkms_in match' -l templatekernel -x -a '(__dkms_kernels)' -d template
-complete -c dkms -n '__dkms_in status list check why doctor rehearse mok autoinstall export import' -l json -d 'print JSON'
+complete -c dkms -n '__dkms_in status list check why doctor lint rehearse mok autoinstall export import' -l json -d 'print JSON'
 complete -c dkms -n '__dkms_in doctor' -l fix -d 'do what is safe'
 complete -c dkms -n '__dkms_in rehearse' -l headers -x -a '(__fish_complete_directories)' -d 'kernel headers'
 complete -c dkms -n '__dkms_in mok' -l password-file -r -F -d 'file with the password'
