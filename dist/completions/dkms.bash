@@ -84,7 +84,7 @@ _dkms() {
 		case $before in
 		-m | --module) module=$word ;;
 		-v | -k | --kernelver | -a | --arch | -c | -j | --config | --archive | --format | --busybox | --certificate) ;;
-		--kernelsourcedir | --headers | --templatekernel | --directive | --dkmstree | --sourcetree | --installtree) ;;
+		--kernelsourcedir | --headers | --templatekernel | --directive | --env | --dkmstree | --sourcetree | --installtree) ;;
 		*)
 			if [[ $word != -* && " ${verbs//[[:space:]]/ } " == *" $word "* ]]; then
 				verb=$word
@@ -127,31 +127,31 @@ _dkms() {
 		_dkms_reply "$cur" 'oci tar'
 		return
 		;;
-	-a | --arch | -j | --directive) return ;;
+	-a | --arch | -j | --directive | --env) return ;;
 	esac
 
 	if [[ $cur == -* ]]; then
 		case $verb in
 		'') _dkms_reply "$cur" "$common --version" ;;
 		add) _dkms_reply "$cur" "$common --module -v -c --archive --force --rpm_safe_upgrade --directive --dry-run" ;;
-		build) _dkms_reply "$cur" "$common $one -j --force --kernelsourcedir --archive" ;;
-		install) _dkms_reply "$cur" "$common $one -j --force --force-version-override --kernelsourcedir --archive --no-depmod --symlink-modules --modprobe-on-install --rpm_safe_upgrade" ;;
+		build) _dkms_reply "$cur" "$common $one -j --env --force --kernelsourcedir --archive --all-kernels" ;;
+		install) _dkms_reply "$cur" "$common $one -j --env --force --force-version-override --kernelsourcedir --archive --no-depmod --symlink-modules --modprobe-on-install --rpm_safe_upgrade --all-kernels" ;;
 		uninstall) _dkms_reply "$cur" "$common $one --all --no-depmod" ;;
 		unbuild) _dkms_reply "$cur" "$common $one --all --no-depmod" ;;
 		remove) _dkms_reply "$cur" "$common $one --all --no-depmod --rpm_safe_upgrade" ;;
-		autoinstall) _dkms_reply "$cur" "$common --kernelver --arch -j --force --no-depmod --kernelsourcedir --config --dry-run --json" ;;
+		autoinstall) _dkms_reply "$cur" "$common --kernelver --arch -j --env --force --no-depmod --kernelsourcedir --config --dry-run --json --all-kernels" ;;
 		list | status) _dkms_reply "$cur" "$common --module -v --kernelver --arch --json" ;;
-		match) _dkms_reply "$cur" "$common --templatekernel --kernelver --arch -j --force --dry-run" ;;
+		match) _dkms_reply "$cur" "$common --templatekernel --kernelver --arch -j --env --force --dry-run" ;;
 		mktarball) _dkms_reply "$cur" "$common $one --all --archive --binaries-only --source-only" ;;
 		ldtarball) _dkms_reply "$cur" "$common --archive --force --dry-run" ;;
 		export) _dkms_reply "$cur" "$common --module -v --kernelver --arch --archive --format --busybox --force --dry-run --json" ;;
 		import) _dkms_reply "$cur" "$common --module -v --kernelver --arch --certificate --insecure --force --no-depmod --dry-run --json" ;;
-		check) _dkms_reply "$cur" "$common --kernelver --arch --json" ;;
+		check) _dkms_reply "$cur" "$common --kernelver --arch --json --all-kernels" ;;
 		why) _dkms_reply "$cur" "$common --module -v --kernelver --arch --json" ;;
 		log) _dkms_reply "$cur" "$common --module -v --kernelver --arch" ;;
 		doctor) _dkms_reply "$cur" "$common --kernelver --arch --fix --force --dry-run --json" ;;
-		rehearse) _dkms_reply "$cur" "$common --kernelver --arch --headers --config -j --dry-run --json" ;;
-		lint) _dkms_reply "$cur" "$common --kernelver --arch -c" ;;
+		rehearse) _dkms_reply "$cur" "$common --kernelver --arch --headers --config -j --env --dry-run --json --all-kernels" ;;
+		lint) _dkms_reply "$cur" "$common --kernelver --arch -c --json" ;;
 		sign) _dkms_reply "$cur" "$common --kernelver --arch --no-depmod --dry-run" ;;
 		mok) _dkms_reply "$cur" "$common --kernelver --password-file --hash-file --dry-run --json" ;;
 		generate_mok) _dkms_reply "$cur" "$common --kernelver --dry-run" ;;

@@ -108,7 +108,8 @@ complete -c dkms -n '__dkms_in uninstall unbuild remove mktarball' -l all -d 'al
 complete -c dkms -n '__dkms_in mktarball' -l binaries-only -d 'without sources'
 complete -c dkms -n '__dkms_in mktarball' -l source-only -d 'without builds'
 complete -c dkms -n '__dkms_in match' -l templatekernel -x -a '(__dkms_kernels)' -d template
-complete -c dkms -n '__dkms_in status list check why doctor rehearse mok autoinstall export import version' -l json -d 'print JSON'
+complete -c dkms -n '__dkms_in status list check why doctor lint rehearse mok autoinstall export import' -l json -d 'print JSON'
+complete -c dkms -n '__dkms_in add build install match autoinstall rehearse doctor kernel_postinst' -l env -x -d 'variable for the build'
 complete -c dkms -n '__dkms_in doctor' -l fix -d 'do what is safe'
 complete -c dkms -n '__dkms_in rehearse' -l headers -x -a '(__fish_complete_directories)' -d 'kernel headers'
 complete -c dkms -n '__dkms_in mok' -l password-file -r -F -d 'file with the password'
@@ -117,3 +118,4 @@ complete -c dkms -n '__dkms_in export' -l format -x -a 'oci tar' -d 'form of the
 complete -c dkms -n '__dkms_in export' -l busybox -r -F -d 'static busybox for the image'
 complete -c dkms -n '__dkms_in import' -l certificate -r -F -d 'certificates to accept'
 complete -c dkms -n '__dkms_in import' -l insecure -d 'registry without TLS'
+complete -c dkms -n '__dkms_in build install autoinstall rehearse check' -l all-kernels -d 'every kernel of this machine'

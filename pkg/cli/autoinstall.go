@@ -9,7 +9,7 @@ import (
 // autoinstallVerb installs every module that is missing for a kernel.
 type autoinstallVerb struct {
 	byRoot
-	kernels
+	anyKernels
 	forced
 	jobs
 	installing

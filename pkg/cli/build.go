@@ -9,7 +9,7 @@ import (
 // buildVerb builds a module, adding it first where it is not registered.
 type buildVerb struct {
 	sources
-	kernels
+	anyKernels
 	dryRun
 	forced
 	safeUpgrade

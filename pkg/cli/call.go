@@ -52,6 +52,7 @@ func (c *call) settings(j jobs, symlink bool) (machine.Settings, error) {
 		Headers: c.options.Kernelsourcedir, Config: c.options.Config, Directives: c.options.Directive, Symlink: symlink,
 	}
 	var err error
+	s.Env = j.Env
 	s.Jobs, err = j.number()
 	return s, err
 }

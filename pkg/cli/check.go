@@ -8,7 +8,7 @@ import (
 
 // checkVerb tells whether it is safe to boot.
 type checkVerb struct {
-	kernels
+	anyKernels
 	dryAnyway
 	jsonOutput
 }

@@ -9,7 +9,7 @@ import (
 // installVerb installs a module, building it first where needed.
 type installVerb struct {
 	sources
-	kernels
+	anyKernels
 	dryRun
 	forced
 	safeUpgrade

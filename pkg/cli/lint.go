@@ -12,6 +12,7 @@ type lintVerb struct {
 	modules
 	kernels
 	dryAnyway
+	jsonOutput
 	Conf  string `kong:"short='c',placeholder='FILE'" help:"The dkms.conf to judge."`
 	Where string `kong:"arg,optional,name='directory | module/version'" help:"The sources; the working directory without."`
 }
@@ -30,7 +31,7 @@ func (v *lintVerb) Run(c *call) error {
 		return err
 	}
 	return c.tell(func(m *machine.Machine) (exit.Code, error) {
-		return inspect.Lint(c.ctx, m, inspect.Source{Dir: s.dir, Name: s.name, Version: s.version, Conf: v.Conf, Choice: v.choice()})
+		return inspect.Lint(c.ctx, m, inspect.Source{Dir: s.dir, Name: s.name, Version: s.version, Conf: v.Conf, Choice: v.choice(), JSON: v.JSON})
 	})
 }
 

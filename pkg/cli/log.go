@@ -15,8 +15,8 @@ type logVerb struct {
 
 func (*logVerb) about() about {
 	return about{
-		name: "log", everyday: true, help: "print the log of the last build of a module",
-		examples: [2]string{"log hello", "log hello/1.0 -k 6.1.0-57-amd64"},
+		name: "log", everyday: true, help: "print the log of the last build of a module, or of the last failure",
+		examples: [2]string{"log", "log hello/1.0 -k 6.1.0-57-amd64"},
 	}
 }
 

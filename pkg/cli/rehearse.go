@@ -9,7 +9,7 @@ import (
 // rehearseVerb tells whether every module would build for a kernel.
 type rehearseVerb struct {
 	dryRun
-	kernels
+	anyKernels
 	jobs
 	jsonOutput
 	Headers string `kong:"name='headers',placeholder='DIR'" help:"The same as --kernelsourcedir: headers, of a kernel that need not be installed."`

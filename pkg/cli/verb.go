@@ -97,6 +97,18 @@ func (k kernels) choice() machine.Choice {
 	return machine.Choice{Kernels: k.Kernelver, Arches: k.Arch}
 }
 
+// anyKernels are the kernels of a verb that can be about all of them.
+type anyKernels struct {
+	kernels
+	AllKernels bool `kong:"name='all-kernels'" help:"Every kernel of this machine."`
+}
+
+func (k anyKernels) choice() machine.Choice {
+	c := k.kernels.choice()
+	c.Every = k.AllKernels
+	return c
+}
+
 // dryRun is the option of verbs that change something.
 type dryRun struct {
 	DryRun bool `kong:"name='dry-run',short='n'" help:"Show what would be done and why."`
@@ -123,9 +135,10 @@ type forced struct {
 	Force bool `kong:"" help:"Do it again, or over what stands in the way."`
 }
 
-// jobs is the option of verbs that compile.
+// jobs are the options of verbs that compile.
 type jobs struct {
-	Jobs *string `kong:"short='j',placeholder='N'" help:"Parallel jobs of make; 0 is without limit."`
+	Jobs *string  `kong:"short='j',placeholder='N'" help:"Parallel jobs of make; 0 is without limit."`
+	Env  []string `kong:"name='env',sep='none',placeholder='NAME=VALUE'" help:"A variable for dkms.conf and the build (repeatable)."`
 }
 
 // indexing is the option of verbs that change what is installed.

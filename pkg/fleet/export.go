@@ -238,6 +238,9 @@ func (e Export) busybox(m *machine.Machine, t tree.Target) (string, error) {
 
 // writeImage writes an image to path, whole or not at all.
 func writeImage(img *image.Image, path, format string) (digest string, err error) {
+	if path, err = system.Resolve(path); err != nil {
+		return "", err
+	}
 	parent := filepath.Dir(path)
 	stage, err := os.MkdirTemp(parent, system.StagePrefix+"export.")
 	if err != nil {

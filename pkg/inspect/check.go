@@ -76,6 +76,7 @@ func Check(ctx context.Context, m *machine.Machine, q Query) (exit.Code, error) 
 	if err != nil {
 		return 0, err
 	}
+	q.Choice.Every = false // which is what no -k means already
 	targets, err := m.Targets(q.Choice, t.bootable)
 	if err != nil {
 		return 0, err

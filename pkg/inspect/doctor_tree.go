@@ -144,7 +144,7 @@ func (d *doctor) temporary(context.Context) {
 	root := d.Host.Root
 	list := temporaryBelow(d.Tree.Dir())
 	for _, t := range d.targets {
-		list = append(list, temporaryBelow(d.Kernel(t).ModuleDir())...)
+		list = append(list, install.Leftovers(d.Tree, t.Kernel)...)
 	}
 	sources, _ := filepath.Glob(filepath.Join(root.SourceTree(), system.StagePrefix+"*"))
 	for _, path := range append(list, sources...) {

@@ -20,7 +20,12 @@ type Source struct {
 	// Conf is a dkms.conf in place of the one in the directory.
 	Conf   string
 	Choice machine.Choice
+	// JSON prints the remarks as JSON.
+	JSON bool
 }
+
+// lintSchema is the version of the JSON that lint prints.
+const lintSchema = 1
 
 // Lint judges a source directory. The status is 8 when there are errors.
 func Lint(ctx context.Context, m *machine.Machine, s Source) (exit.Code, error) {
@@ -48,7 +53,14 @@ func Lint(ctx context.Context, m *machine.Machine, s Source) (exit.Code, error) 
 		if r.Error {
 			errors++
 		}
-		m.Report.Result(r.String())
+		if !s.JSON {
+			m.Report.Result(r.String())
+		}
+	}
+	if s.JSON {
+		if err := m.Report.JSON(map[string]any{"schema": lintSchema, "remarks": append([]lint.Remark{}, remarks...)}); err != nil {
+			return 0, err
+		}
 	}
 	m.Report.Progressf("%s: %d errors, %d warnings", file, errors, len(remarks)-errors)
 	if errors > 0 {

@@ -11,27 +11,30 @@ import (
 )
 
 // Log prints the log of the last build of what a question is about: of any of
-// its versions and kernels where that is left open.
+// its versions and kernels where that is left open. Without a module it is that
+// of the last build that failed.
 func Log(ctx context.Context, m *machine.Machine, q Query) error {
 	t, err := newTeller(m, q)
 	if err != nil {
 		return err
 	}
-	ids, err := t.named("log")
-	if err != nil {
+	var ids []tree.ID
+	if q.Name == "" {
+		for _, v := range t.facts.Registered() {
+			ids = append(ids, v.ID)
+		}
+	} else if ids, err = t.named("log"); err != nil {
 		return err
 	}
-	var last build.Attempt
-	for _, id := range ids {
-		for _, a := range build.Attempts(m.Tree, id) {
-			if q.asks(a.Target) && a.Time.After(last.Time) {
-				last = a
-			}
-		}
-	}
-	if last.Path == "" {
+	last, id := t.lastAttempt(ids)
+	switch {
+	case last.Path == "" && q.Name == "":
+		return exit.Errorf(exit.NotBuilt, "there is no log of a build that failed").WithHint("dkms log MODULE shows the last build of one")
+	case last.Path == "":
 		return exit.Errorf(exit.NotBuilt, "there is no log of a build of %s", q.word()).
 			WithHint("dkms why %s says how it stands", q.Name)
+	case q.Name == "":
+		m.Report.Progressf("%s: the last build that failed", id)
 	}
 	how := "ended well"
 	if last.Failed {
@@ -45,6 +48,18 @@ func Log(ctx context.Context, m *machine.Machine, q Query) error {
 		m.Report.Progressf("the first error in it: %s", strings.Join(first, "\n"))
 	}
 	return nil
+}
+
+// lastAttempt is the last build of some versions that the question is about.
+func (t *teller) lastAttempt(ids []tree.ID) (last build.Attempt, of tree.ID) {
+	for _, id := range ids {
+		for _, a := range build.Attempts(t.Tree, id) {
+			if t.asks(a.Target) && (a.Failed || t.Name != "") && a.Time.After(last.Time) {
+				last, of = a, id
+			}
+		}
+	}
+	return last, of
 }
 
 // asks tells whether a question is about a kernel.

@@ -183,6 +183,9 @@ func (t *teller) compareConf(l *statusLine, res conf.Result) string {
 	}
 	for _, r := range t.Records(res.Conf, l.build.Target) {
 		file := install.FindModule(t.Tree.Modules(l.id, l.build.Target), r.DestName)
+		if file == "" && r.Optional {
+			continue
+		}
 		if file == "" {
 			return missingSuffix
 		}

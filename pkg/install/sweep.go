@@ -8,15 +8,16 @@ import (
 
 	"dkms/pkg/module"
 	"dkms/pkg/system"
+	"dkms/pkg/tree"
 )
 
 // Leftovers lists what interrupted runs have staged in the module directory of a
 // kernel. Other programs make temporary files there, too, and headers have some
 // of their own: ours are files and links beside modules, and their names are that
 // of a module between our mark and a number.
-func (in *Installer) Leftovers(release string) []string {
+func Leftovers(t *tree.Tree, release string) []string {
 	var list []string
-	filepath.WalkDir(filepath.Join(in.Tree.Root().InstallTree(), release), func(path string, d fs.DirEntry, err error) error {
+	filepath.WalkDir(filepath.Join(t.Root().InstallTree(), release), func(path string, d fs.DirEntry, err error) error {
 		if err == nil && isStaged(d) {
 			list = append(list, path)
 		}
@@ -41,7 +42,7 @@ func isStaged(d fs.DirEntry) bool {
 // kernel. The caller holds the lock of the tree, and no journal is left.
 func (in *Installer) Sweep(release string) (swept []string) {
 	dir := filepath.Join(in.Tree.Root().InstallTree(), release)
-	for _, path := range in.Leftovers(release) {
+	for _, path := range Leftovers(in.Tree.Tree, release) {
 		if os.Remove(path) == nil {
 			swept = append(swept, path)
 			system.RemoveEmptyDirs(filepath.Dir(path), dir)

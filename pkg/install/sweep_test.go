@@ -34,7 +34,7 @@ func TestLeftovers(t *testing.T) {
 	for _, name := range theirs {
 		h.write(h.in(name), "x")
 	}
-	got := h.Leftovers("6.1")
+	got := Leftovers(h.Tree.Tree, "6.1")
 	slices.Sort(got)
 	slices.Sort(ours)
 	if !slices.Equal(got, ours) {

@@ -52,6 +52,7 @@ func (l *linter) commands(m *conf.Module) {
 		if strings.HasPrefix(command, "'make'") || strings.HasPrefix(command, `"make"`) {
 			l.warnf(line, "make in quotes is given neither the number of jobs nor KERNELRELEASE")
 		}
+		l.verbs(command, line)
 		if jobs().MatchString(command) {
 			l.warnf(line, "-j is for dkms to decide: it knows how many processors are free")
 		}

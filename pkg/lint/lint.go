@@ -19,14 +19,15 @@ import (
 	"dkms/pkg/system"
 )
 
-// Remark is one thing to say about one file.
+// Remark is one thing to say about one file. The JSON names are an interface;
+// see dkms(8).
 type Remark struct {
-	File string
+	File string `json:"file"`
 	// Line is 0 where the remark is about something that is missing.
-	Line int
+	Line int `json:"line"`
 	// Error says that it is wrong, and not only unwise.
-	Error bool
-	Text  string
+	Error bool   `json:"error"`
+	Text  string `json:"text"`
 }
 
 // String is the form that editors understand: "path:line: error: text".
@@ -75,6 +76,10 @@ func Check(p Package) ([]Remark, error) {
 		l.hooks(m)
 		l.patches(m)
 		l.makefiles(m)
+		l.limits(m)
+		l.releases("PATCH_MATCH", m.PatchMatch)
+		l.releases("BUILD_EXCLUSIVE_KERNEL", m.Exclusive.Kernel)
+		l.moduleVersion()
 	}
 	slices.SortStableFunc(l.remarks, func(a, b Remark) int {
 		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), strings.Compare(a.Text, b.Text))

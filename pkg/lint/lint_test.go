@@ -66,6 +66,34 @@ var remarks = []struct {
 			"dkms.conf:8: warning: POST_EVERYTHING is no directive",
 		},
 	},
+	{
+		name: "limits that leave nothing", conf: "BUILD_EXCLUSIVE_KERNEL_MIN=6.10\nBUILD_EXCLUSIVE_KERNEL_MAX=6.9\nBUILD_EXCLUSIVE_ARCH='^(amd64|arm64)$'\n",
+		want: []string{
+			"dkms.conf:6: error: BUILD_EXCLUSIVE_KERNEL_MIN=6.10 is above BUILD_EXCLUSIVE_KERNEL_MAX=6.9: no kernel is left",
+			"dkms.conf:8: error: BUILD_EXCLUSIVE_ARCH=^(amd64|arm64)$: no machine calls itself that (uname -m), such as x86_64 or aarch64",
+		},
+	},
+	{name: "limits that leave something", conf: "BUILD_EXCLUSIVE_KERNEL_MIN=6.9\nBUILD_EXCLUSIVE_KERNEL_MAX=6.10\nBUILD_EXCLUSIVE_ARCH='^(x86_64|arm64)$'\n"},
+	{
+		name: "expressions that fit more", files: map[string]string{"patches/a": "", "patches/b": "", "patches/c": ""},
+		conf: "PATCH[0]=a\nPATCH_MATCH[0]='6.12*'\nPATCH[1]=b\nPATCH_MATCH[1]='^6\\.1'\nPATCH[2]=c\nPATCH_MATCH[2]='^6\\.1([^0-9]|$)'\n",
+		want: []string{
+			"dkms.conf:7: warning: PATCH_MATCH=6.12* is a regular expression and no file name: the * repeats the digit before it, and fits without it, too",
+			`dkms.conf:9: warning: PATCH_MATCH=^6\.1 fits 6.10, too: ^6\.1([^0-9]|$) does not`,
+		},
+	},
+	{
+		name: "what make is not for", conf: "MAKE='make -C $kernel_source_dir SUBDIRS=$PWD modules'\nMAKE[1]='make -C . install'\nMAKE_MATCH[1]=.\n",
+		want: []string{
+			"dkms.conf:6: error: SUBDIRS= means nothing to kernels from 5.4 on, which build their own modules then: M=",
+			"dkms.conf:7: error: installing is for dkms to do: a build may not change the system",
+		},
+	},
+	{
+		name: "no version", files: map[string]string{"foo.c": "MODULE_LICENSE(\"GPL\");\n"},
+		want: []string{"dkms.conf: warning: no source has MODULE_VERSION: which of two builds is newer, and whether the kernel's own module is, cannot be told"},
+	},
+	{name: "a version", files: map[string]string{"foo.c": "MODULE_LICENSE(\"GPL\");\n", "sub/bar.c": "MODULE_VERSION(\"1\");\n"}},
 	{name: "in small letters", conf: "package_name=foo\n", want: []string{"dkms.conf:6: error: package_name is no directive: their names are in capitals"}},
 	{
 		name: "deprecated", conf: "CLEAN='make clean'\nREMAKE_INITRD=yes\nOBSOLETE_BY=6.0\n",

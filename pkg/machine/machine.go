@@ -32,6 +32,8 @@ type Settings struct {
 	Headers, Config string
 	// Directives are NAME=VALUE for every dkms.conf.
 	Directives []string
+	// Env are --env NAME=VALUE, for every dkms.conf and build.
+	Env []string
 	// Symlink is --symlink-modules.
 	Symlink bool
 	// LockWait bounds the wait for another run that changes modules; 0 is
@@ -74,6 +76,9 @@ func New(ctx context.Context, h system.Host, run *system.Runner, r *report.Repor
 	}
 	m := &Machine{Host: h, Report: r, Run: run, Distribution: distribution, Settings: s, kernels: map[tree.Target]*kernel.Kernel{}}
 	m.reader = &conf.Reader{Host: h, Run: run, Directives: s.Directives, Distribution: distribution}
+	if m.reader.Env, err = conf.ParseEnv(s.Env); err != nil {
+		return nil, err
+	}
 	if m.Framework, err = m.reader.ReadFramework(ctx); err != nil {
 		return nil, err
 	}

@@ -4,13 +4,19 @@ import (
 	"path/filepath"
 	"strings"
 
+	"dkms/pkg/boot"
+	"dkms/pkg/exit"
 	"dkms/pkg/kernel"
 	"dkms/pkg/tree"
 )
 
 // Choice is -k and -a, in order; a kernel may carry its architecture behind a
 // slash.
-type Choice struct{ Kernels, Arches []string }
+type Choice struct {
+	Kernels, Arches []string
+	// Every takes every kernel of the machine where none is named.
+	Every bool
+}
 
 // Any tells whether nothing was chosen.
 func (c Choice) Any() bool { return len(c.Kernels)+len(c.Arches) == 0 }
@@ -32,7 +38,14 @@ func (m *Machine) Targets(c Choice, discover func() ([]string, error)) ([]tree.T
 		}
 		list = append(list, tree.Target{Kernel: release, Arch: arch})
 	}
+	if len(c.Kernels) > 0 && c.Every {
+		return nil, exit.Errorf(exit.Usage, "-k and --all-kernels exclude each other").
+			WithHint("-k names kernels, --all-kernels means every kernel of this machine")
+	}
 	if len(c.Kernels) == 0 {
+		if c.Every {
+			discover = m.every
+		}
 		releases, err := discover()
 		if err != nil {
 			return nil, err
@@ -62,6 +75,23 @@ func (m *Machine) Discover() ([]string, error) {
 		m.Report.Progressf("%s", why)
 	}
 	return releases, err
+}
+
+// every lists the kernels of the machine, the oldest first, or those with a link
+// to headers where none can be booted, as in a container that builds for others.
+func (m *Machine) every() ([]string, error) {
+	var list []string
+	for _, k := range boot.Kernels(m.Host.Root) {
+		list = append(list, k.Release)
+	}
+	if len(list) == 0 {
+		list = kernel.Installed(m.Host.Root)
+	}
+	if len(list) == 0 {
+		return nil, exit.Errorf(exit.NoHeaders, "no kernel is installed in %s", m.Host.Root.InstallTree()).
+			WithHint("name a kernel with -k, or install one with its headers")
+	}
+	return list, nil
 }
 
 // Running is the running kernel, for verbs that take something away: those

@@ -294,3 +294,14 @@ func (p *Plan) Append(other *Plan) {
 	}
 	p.Notes = append(p.Notes, other.Notes...)
 }
+
+// Count is how many of the first n steps are of a kind.
+func (p *Plan) Count(k Kind, n int) int {
+	count := 0
+	for _, s := range p.Steps[:n] {
+		if s.Kind == k {
+			count++
+		}
+	}
+	return count
+}

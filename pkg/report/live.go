@@ -24,9 +24,40 @@ type Live struct {
 
 	mu     sync.Mutex
 	steps  []step
+	began  time.Time // when the first step did
+	tally  tally
 	shown  int  // how many lines at the end of the screen are ours
 	hidden bool // somebody else is writing
 	stop   chan struct{}
+}
+
+// tally is how many of the long steps of a run are over.
+type tally struct{ over, of int }
+
+// least is how many steps are worth an estimate.
+const least = 3
+
+// text says how far the run is, and how much longer it takes if it goes on so.
+func (t tally) text(taken time.Duration) string {
+	if t.of < least {
+		return ""
+	}
+	text := fmt.Sprintf("%d of %d", t.over, t.of)
+	if t.over == 0 || t.over == t.of {
+		return text
+	}
+	return text + ", about " + About(taken/time.Duration(t.over)*time.Duration(t.of-t.over))
+}
+
+// About is a duration as somebody says it who does not look at the clock.
+func About(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", max(int(d.Round(time.Second).Seconds()), 1))
+	case d < 90*time.Minute:
+		return fmt.Sprintf("%d min", int(d.Round(time.Minute).Minutes()))
+	}
+	return fmt.Sprintf("%d h", int(d.Round(time.Hour).Hours()))
 }
 
 // step is one thing that is being done.
@@ -62,6 +93,9 @@ func (l *Live) Event(e Event) {
 
 // begin notes the step that e begins, or has reached something new.
 func (l *Live) begin(e Event) {
+	if l.began.IsZero() {
+		l.began = l.Now()
+	}
 	s := step{module: e.Module, kernel: e.Kernel, arch: e.Arch, step: e.Step, text: printable(e.Text), log: e.Log, since: l.Now()}
 	if at := slices.IndexFunc(l.steps, func(s step) bool { return s.is(e) }); at >= 0 {
 		s.since = l.steps[at].since
@@ -69,6 +103,13 @@ func (l *Live) begin(e Event) {
 		return
 	}
 	l.steps = append(l.steps, s)
+}
+
+// count notes how many of the long steps are over.
+func (l *Live) count(t tally) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tally = t
 }
 
 // rest has the line of a step say from now on that it waits for its turn. It
@@ -121,13 +162,17 @@ func (l *Live) draw() {
 
 // drawing is the lines to be shown. One that is broken at the edge of the
 // terminal, or moved off its top, could not be written over.
-func (l *Live) drawing() []string {
+func (l *Live) drawing() (lines []string) {
 	columns, rows := defaultColumns, defaultRows
 	if l.Size != nil {
 		columns, rows = l.Size()
 	}
 	width, room := columns-1, max(rows-1, 1)
-	var lines []string
+	far := l.tally.text(l.Now().Sub(l.began))
+	if far != "" && room > 1 {
+		room--
+		defer func() { lines = append(lines, cut(l.prefix()+": "+far, width)) }()
+	}
 	for i, s := range l.steps {
 		if left := len(l.steps) - i; left > room-len(lines) && len(lines) == room-1 {
 			return append(lines, l.row(width, step{text: fmt.Sprintf("%d more", left), since: s.since}))

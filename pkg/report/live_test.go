@@ -297,3 +297,37 @@ func TestJSONLines(t *testing.T) {
 		}
 	}
 }
+
+// TestTally: somebody who watches a long run is told how far it is.
+func TestTally(t *testing.T) {
+	for _, test := range []struct {
+		over, of int
+		taken    time.Duration
+		want     string
+	}{
+		{0, 28, time.Minute, "0 of 28"},
+		{12, 28, 90 * time.Second, "12 of 28, about 2 min"},
+		{27, 28, 27 * time.Second, "27 of 28, about 1 s"},
+		{28, 28, time.Hour, "28 of 28"},
+		{1, 100, 10 * time.Minute, "1 of 100, about 17 h"},
+		{1, 2, time.Minute, ""},
+	} {
+		if got := (tally{test.over, test.of}).text(test.taken); got != test.want {
+			t.Errorf("%d of %d after %s: %q; want %q", test.over, test.of, test.taken, got, test.want)
+		}
+	}
+	var b bytes.Buffer
+	l, now, ticks := liveClock(&b)
+	r := New(&b, l)
+	r.Emit(begin("a/1"))
+	*now = now.Add(90 * time.Second)
+	r.Tally(12, 28)
+	ticks <- *now
+	ticks <- *now // taken when the first is done with
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	want := []string{"dkms: a/1: building for 6.1 (x86_64) ... 90 s", "dkms: 12 of 28, about 2 min"}
+	if got := screen(b.String()); !slices.Equal(got, want) {
+		t.Errorf("the screen is %q; want %q", got, want)
+	}
+}

@@ -129,6 +129,15 @@ func (r *Reporter) Alive() {
 	}
 }
 
+// Tally tells somebody who watches how many of the long steps are over.
+func (r *Reporter) Tally(over, of int) {
+	for _, s := range r.sinks {
+		if l, ok := s.(*Live); ok {
+			l.count(tally{over, of})
+		}
+	}
+}
+
 // Result writes a line that programs may read to standard output.
 func (r *Reporter) Result(line string) { r.print(r.out, line) }
 

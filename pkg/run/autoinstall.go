@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"dkms/pkg/exit"
@@ -38,13 +39,21 @@ func Autoinstall(ctx context.Context, m *machine.Machine, choice machine.Choice,
 	return code, err
 }
 
-// autoinstallTargets are the kernels of a run: the one that is named or, for a
-// run that names none, those that are found.
+// autoinstallTargets are the kernels of a run: those that are named, each once,
+// or, for a run that names none, those that are found. A kernel that is being
+// installed is one.
 func autoinstallTargets(m *machine.Machine, name string, choice machine.Choice) ([]tree.Target, error) {
-	if len(choice.Kernels) > 1 || len(choice.Kernels) == 0 && name != "autoinstall" {
+	if name != "autoinstall" && len(choice.Kernels) != 1 {
 		return nil, exit.Errorf(exit.KernelCount, "%s takes exactly one kernel", name).WithHint("dkms %s -k RELEASE", name)
 	}
-	return m.Targets(choice, m.Discover)
+	targets, err := m.Targets(choice, m.Discover)
+	var once []tree.Target
+	for _, t := range targets {
+		if !slices.Contains(once, t) {
+			once = append(once, t)
+		}
+	}
+	return once, err
 }
 
 // autoinstall installs what is missing for some kernels.

@@ -229,6 +229,7 @@ func passOn(to *report.Reporter, c *conf.Module, warnings []string) {
 func (x *executor) build(i int, sub machine.Subject) (changed bool, err error) {
 	u := x.builds.under[i]
 	<-u.done
+	x.w.Report.Tally(x.plan.Count(plan.Build, i+1), x.plan.Count(plan.Build, len(x.plan.Steps)))
 	u.turn(func(e report.Event) report.Event {
 		if e.Kind == report.Failure {
 			e.Err = x.locate(sub, e.Err)
@@ -280,6 +281,9 @@ func confinement(ctx context.Context, m *machine.Machine) (*build.Confinement, e
 	err := build.Probe(ctx, m.Run)
 	switch {
 	case err == nil:
+		for _, wall := range system.MissingWalls() {
+			m.Report.Detailf("builds are isolated without %s, which this kernel does not have", wall)
+		}
 		return allowances(ctx, m)
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)

@@ -117,6 +117,7 @@ func (x *executor) steps(ctx context.Context) error {
 		}
 	}()
 	defer cancel()
+	start := x.w.Host.Now()
 	for i := range x.plan.Steps {
 		if x.firstFailure && !x.plan.Steps[i].Kind.Closing() && slices.Contains(x.failed, true) {
 			continue
@@ -126,7 +127,27 @@ func (x *executor) steps(ctx context.Context) error {
 			return err
 		}
 	}
+	x.taken(x.w.Host.Now().Sub(start))
 	return nil
+}
+
+// taken says how long a run over several kernels took.
+func (x *executor) taken(d time.Duration) {
+	kernels := map[tree.Target]bool{}
+	good, all := 0, 0
+	for i, s := range x.plan.Steps {
+		if s.Kind != plan.Build {
+			continue
+		}
+		kernels[s.Target] = true
+		all++
+		if !x.failed[i] {
+			good++
+		}
+	}
+	if len(kernels) > 1 && !x.scratch {
+		x.w.Report.Progressf("%d of %d builds for %d kernels ended well, in %s", good, all, len(kernels), report.About(d))
+	}
 }
 
 // show prints a plan for --dry-run.

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,6 +37,7 @@ func (x *executor) install(ctx context.Context, s plan.Step, sub machine.Subject
 		return false, err
 	}
 	env := scriptEnv(sub)
+	maps.Copy(env, c.Env)
 	if err := runScript(ctx, x.w.Machine, sub.ID, "PRE_INSTALL", c.PreInstall, env); err != nil && !x.Force {
 		return false, exit.Errorf(exit.PreInstallFailed, "%s: PRE_INSTALL refused: %w", sub.ID, err)
 	}

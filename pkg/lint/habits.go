@@ -1,0 +1,103 @@
+package lint
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"dkms/pkg/conf"
+	"dkms/pkg/version"
+)
+
+// machines are what uname -m says on the machines that Linux runs on.
+var machines = []string{
+	"x86_64", "i386", "i486", "i586", "i686", "aarch64", "armv6l", "armv7l", "armv8l", "armv5tel", "ppc", "ppc64", "ppc64le",
+	"s390x", "riscv64", "riscv32", "loongarch64", "mips", "mips64", "sparc64", "alpha", "parisc", "parisc64", "ia64", "m68k", "sh4",
+}
+
+// limits looks for BUILD_EXCLUSIVE_* that leave nothing.
+func (l *linter) limits(m *conf.Module) {
+	for _, i := range m.Exclusive.KernelMin.Indexes() {
+		least, most := m.Exclusive.KernelMin.At(i), m.Exclusive.KernelMax.At(i)
+		if least != "" && most != "" && version.Compare(least, most) > 0 {
+			l.errorf(l.assignedAt("BUILD_EXCLUSIVE_KERNEL_MIN", fmt.Sprint(i)), "BUILD_EXCLUSIVE_KERNEL_MIN=%s is above BUILD_EXCLUSIVE_KERNEL_MAX=%s: no kernel is left", least, most)
+		}
+	}
+	for _, i := range m.Exclusive.Arch.Indexes() {
+		if arch := m.Exclusive.Arch.At(i); arch != "" && !anyMachine(arch) {
+			l.errorf(l.assignedAt("BUILD_EXCLUSIVE_ARCH", fmt.Sprint(i)), "BUILD_EXCLUSIVE_ARCH=%s: no machine calls itself that (uname -m), such as x86_64 or aarch64", arch)
+		}
+	}
+}
+
+// anyMachine tells whether there is a machine that a BUILD_EXCLUSIVE_ARCH leaves.
+func anyMachine(pattern string) bool {
+	m := conf.Module{Records: []conf.Record{{}}, Exclusive: conf.Exclusive{Arch: conf.Array{0: pattern}}}
+	for _, arch := range machines {
+		if excluded, _ := m.Excluded(conf.Target{Arch: arch}, nil); !excluded {
+			return true
+		}
+	}
+	return false
+}
+
+var (
+	repeated   = pattern(`[0-9]\*`)
+	unfinished = pattern(`^\^?[0-9]+\\?\.[0-9]+$`)
+	subdirs    = pattern(`\bSUBDIRS=`)
+	installs   = pattern(`\bmake\b.*\s(modules_)?install\b`)
+)
+
+// releases looks at expressions that kernel releases are held against.
+func (l *linter) releases(name string, list conf.Array) {
+	for _, i := range list.Indexes() {
+		expr, line := list[i], l.assignedAt(name, fmt.Sprint(i))
+		switch {
+		case repeated().MatchString(expr):
+			l.warnf(line, "%s=%s is a regular expression and no file name: the * repeats the digit before it, and fits without it, too", name, expr)
+		case unfinished().MatchString(expr):
+			number := strings.ReplaceAll(strings.TrimPrefix(expr, "^"), `\`, "")
+			l.warnf(line, "%s=%s fits %s0, too: ^%s([^0-9]|$) does not", name, expr, number, strings.ReplaceAll(number, ".", `\.`))
+		}
+	}
+}
+
+// verbs looks at what make is to do.
+func (l *linter) verbs(command string, line int) {
+	if subdirs().MatchString(command) {
+		l.errorf(line, "SUBDIRS= means nothing to kernels from 5.4 on, which build their own modules then: M=")
+	}
+	if installs().MatchString(command) {
+		l.errorf(line, "installing is for dkms to do: a build may not change the system")
+	}
+}
+
+// maxSource bounds a source file, in bytes.
+const maxSource = 4 << 20
+
+// moduleVersion looks for MODULE_VERSION, by which the newer of two modules is
+// known.
+func (l *linter) moduleVersion() {
+	any, found := false, false
+	filepath.WalkDir(l.Dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || filepath.Ext(path) != ".c" {
+			return nil
+		}
+		if st, err := d.Info(); err != nil || st.Size() > maxSource {
+			return nil
+		}
+		any = true
+		text, _ := os.ReadFile(path)
+		if bytes.Contains(text, []byte("MODULE_VERSION")) {
+			found = true
+			return fs.SkipAll
+		}
+		return nil
+	})
+	if any && !found {
+		l.warnf(0, "no source has MODULE_VERSION: which of two builds is newer, and whether the kernel's own module is, cannot be told")
+	}
+}
