@@ -36,7 +36,7 @@ var arrows = map[string]string{
 	"image":   "archive exit system",
 	// What to do, how to build it, and where to put it.
 	"plan":     "exit tree",
-	"lint":     "conf exit system",
+	"lint":     "conf exit system version",
 	"prebuilt": "exit image kernel module sign system tree",
 	"build":    "conf exit kernel module report script sign system tree",
 	"install":  "conf exit index kernel module report system tree version",

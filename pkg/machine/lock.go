@@ -110,6 +110,16 @@ func IsTrouble(err error) bool {
 	return ok
 }
 
+// Touch notes, on disk and for the end of the run, that the modules of a kernel
+// change.
+func (w *Writer) Touch(t tree.Target) error {
+	if err := w.Tree.MarkPending(t); err != nil {
+		return err
+	}
+	w.Stale(t)
+	return nil
+}
+
 // Stale notes that the module index of a target is out of date.
 func (w *Writer) Stale(t tree.Target) {
 	w.mu.Lock()

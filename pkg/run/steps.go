@@ -45,7 +45,7 @@ func (x *executor) install(ctx context.Context, s plan.Step, sub machine.Subject
 	if s.Replaces && x.w.Tree.IsInstalled(sub.ID, sub.Target) { // packages count on the pair of hooks
 		hook = postRemove(ctx, x.w.Machine, sub)
 	}
-	if err := x.touch(sub.Target); err != nil {
+	if err := x.w.Touch(sub.Target); err != nil {
 		return false, err
 	}
 	if err := x.w.Installer.Install(ctx, set); err != nil {
@@ -74,20 +74,10 @@ func (x *executor) set(sub machine.Subject, c *conf.Module) *install.Set {
 	return set
 }
 
-// touch notes, on disk and for the end of the run, that the modules of a kernel
-// change.
-func (x *executor) touch(t tree.Target) error {
-	if err := x.w.Tree.MarkPending(t); err != nil {
-		return err
-	}
-	x.w.Stale(t)
-	return nil
-}
-
 func (x *executor) uninstall(ctx context.Context, sub machine.Subject) (changed bool, err error) {
 	x.weak(ctx, sub, false)
 	hook := postRemove(ctx, x.w.Machine, sub)
-	if err := x.touch(sub.Target); err != nil {
+	if err := x.w.Touch(sub.Target); err != nil {
 		return false, err
 	}
 	if err := x.w.Installer.Uninstall(sub.ID, x.w.Kernel(sub.Target)); err != nil {
