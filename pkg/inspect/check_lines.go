@@ -135,31 +135,27 @@ func (v *Verdict) rest() string {
 
 // line is the answer for people.
 func (r *restart) line() string {
-	const unknown = " (which one boots next is unknown)"
 	switch {
 	case r.Answer == CanRestart && r.Known():
 		return fmt.Sprintf("safe to restart: %s%s, and every module is ready", r.Release, r.boots())
 	case r.Answer == CanRestart:
-		return "safe to restart: every module is ready for " + r.which() + unknown
+		return "safe to restart: " + r.oneOf("the only kernel is ready", "every kernel is ready")
 	case r.Answer == CannotRestart && r.Known():
 		return fmt.Sprintf("not safe to restart: %s%s, and %s", r.Release, r.boots(), r.lacking())
 	case r.Answer == CannotRestart:
-		return "not safe to restart: modules are not ready for " + r.which() + unknown
+		return "not safe to restart: " + r.oneOf("the only kernel is not ready", "no kernel is ready")
 	case r.Known():
 		return fmt.Sprintf("unknown whether it is safe to restart: %s boots next, and it is not installed here", r.Release)
 	}
 	return "unknown whether it is safe to restart: which kernel boots next is unknown: " + r.Why
 }
 
-// which are the kernels of an answer that holds for all of them.
-func (r *restart) which() string {
-	switch len(r.verdicts) {
-	case 1:
-		return "the only kernel"
-	case 2:
-		return "both kernels"
+// oneOf is an answer that holds whichever kernel boots next.
+func (r *restart) oneOf(one, several string) string {
+	if len(r.verdicts) == 1 {
+		return one
 	}
-	return fmt.Sprintf("all %d kernels", len(r.verdicts))
+	return several + " (which one boots next is unknown)"
 }
 
 func (r *restart) boots() string {
