@@ -74,7 +74,7 @@ func (t *teller) groups(v *Verdict) []*group {
 			continue
 		}
 		g := &group{ids: []string{mod.id().String()}, state: mod.State, hint: mod.Hint}
-		g.reason = t.Brief(machine.Subject{ID: mod.id(), Target: v.target()}, mod.Reason)
+		g.reason = t.Brief(machine.Subject{ID: mod.id(), Target: v.target()}, mod.short)
 		if last := g.in(list); last != nil {
 			last.ids = append(last.ids, g.ids...)
 			continue
@@ -140,6 +140,8 @@ func (r *restart) line() string {
 		return fmt.Sprintf("safe to restart: %s%s, and every module is ready", r.Release, r.boots())
 	case r.Answer == CanRestart:
 		return "safe to restart: " + r.oneOf("the only kernel is ready", "every kernel is ready")
+	case r.Answer == CannotRestart && r.confirmed():
+		return "restart and confirm the key in the blue screen; until then modules are not loaded"
 	case r.Answer == CannotRestart && r.Known():
 		return fmt.Sprintf("not safe to restart: %s%s, and %s", r.Release, r.boots(), r.lacking())
 	case r.Answer == CannotRestart:
@@ -148,6 +150,19 @@ func (r *restart) line() string {
 		return fmt.Sprintf("unknown whether it is safe to restart: %s boots next, and it is not installed here", r.Release)
 	}
 	return "unknown whether it is safe to restart: which kernel boots next is unknown: " + r.Why
+}
+
+// confirmed says that a restart is the cure: all that is lacking is somebody who
+// confirms the key.
+func (r *restart) confirmed() bool {
+	for _, v := range r.verdicts {
+		for _, mod := range v.Modules {
+			if mod.bad() && mod.Hint != machine.Confirm {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // oneOf is an answer that holds whichever kernel boots next.
