@@ -8,6 +8,7 @@ package inspect
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"dkms/pkg/boot"
 	"dkms/pkg/exit"
@@ -55,10 +56,17 @@ type ModuleVerdict struct {
 	State  machine.State `json:"state"`
 	Reason string        `json:"reason,omitempty"`
 	Hint   string        `json:"hint,omitempty"`
+
+	// short is Reason without the file, where the reason is the same for all.
+	short string
 }
 
 func newModuleVerdict(v machine.Verdict) ModuleVerdict {
-	return ModuleVerdict{Module: v.Name, Version: v.Version, State: v.State, Reason: v.Why(), Hint: v.Hint}
+	m := ModuleVerdict{Module: v.Name, Version: v.Version, State: v.State, Reason: v.Why(), Hint: v.Hint, short: v.Why()}
+	if v.State == machine.Untrusted {
+		m.short = strings.TrimPrefix(v.Reason, "is ")
+	}
+	return m
 }
 
 func (v ModuleVerdict) bad() bool { return machine.Health{State: v.State}.Bad() }

@@ -74,7 +74,7 @@ func (t *teller) groups(v *Verdict) []*group {
 			continue
 		}
 		g := &group{ids: []string{mod.id().String()}, state: mod.State, hint: mod.Hint}
-		g.reason = t.Brief(machine.Subject{ID: mod.id(), Target: v.target()}, mod.Reason)
+		g.reason = t.Brief(machine.Subject{ID: mod.id(), Target: v.target()}, mod.short)
 		if last := g.in(list); last != nil {
 			last.ids = append(last.ids, g.ids...)
 			continue
@@ -135,31 +135,42 @@ func (v *Verdict) rest() string {
 
 // line is the answer for people.
 func (r *restart) line() string {
-	const unknown = " (which one boots next is unknown)"
 	switch {
 	case r.Answer == CanRestart && r.Known():
 		return fmt.Sprintf("safe to restart: %s%s, and every module is ready", r.Release, r.boots())
 	case r.Answer == CanRestart:
-		return "safe to restart: every module is ready for " + r.which() + unknown
+		return "safe to restart: " + r.oneOf("the only kernel is ready", "every kernel is ready")
+	case r.Answer == CannotRestart && r.confirmed():
+		return "restart and confirm the key in the blue screen; until then modules are not loaded"
 	case r.Answer == CannotRestart && r.Known():
 		return fmt.Sprintf("not safe to restart: %s%s, and %s", r.Release, r.boots(), r.lacking())
 	case r.Answer == CannotRestart:
-		return "not safe to restart: modules are not ready for " + r.which() + unknown
+		return "not safe to restart: " + r.oneOf("the only kernel is not ready", "no kernel is ready")
 	case r.Known():
 		return fmt.Sprintf("unknown whether it is safe to restart: %s boots next, and it is not installed here", r.Release)
 	}
 	return "unknown whether it is safe to restart: which kernel boots next is unknown: " + r.Why
 }
 
-// which are the kernels of an answer that holds for all of them.
-func (r *restart) which() string {
-	switch len(r.verdicts) {
-	case 1:
-		return "the only kernel"
-	case 2:
-		return "both kernels"
+// confirmed says that a restart is the cure: all that is lacking is somebody who
+// confirms the key.
+func (r *restart) confirmed() bool {
+	for _, v := range r.verdicts {
+		for _, mod := range v.Modules {
+			if mod.bad() && mod.Hint != machine.Confirm {
+				return false
+			}
+		}
 	}
-	return fmt.Sprintf("all %d kernels", len(r.verdicts))
+	return true
+}
+
+// oneOf is an answer that holds whichever kernel boots next.
+func (r *restart) oneOf(one, several string) string {
+	if len(r.verdicts) == 1 {
+		return one
+	}
+	return several + " (which one boots next is unknown)"
 }
 
 func (r *restart) boots() string {

@@ -269,7 +269,10 @@ func (f *Facts) unsettled(ctx context.Context, s plan.Step, required bool) Verdi
 	case mod.Active: // to be built again with another version of what it builds on
 		v.Health = Health{State: Outdated, Reason: s.Reason}
 	case failure != nil:
-		v.Health = Health{State: Failed, Reason: failure.Message, Hint: failure.Hint}
+		v.Health = Health{State: Failed, Reason: failure.Message}
+		if failure.Fingerprint == "" { // something else than what it is made from was wrong
+			v.Hint = failure.Hint
+		}
 	}
 	if v.Hint == "" {
 		v.Hint = "dkms autoinstall -k " + f.m.KernelArg(s.Target)
@@ -301,7 +304,7 @@ func (f *Facts) orOlder(ctx context.Context, v Verdict, s Subject, required bool
 	}
 	reason := fmt.Sprintf("%s %s", s.ID.Version, what)
 	if v.Reason != "" && v.Reason != "not installed" {
-		reason += ": " + v.Reason
+		reason += ": " + f.m.Brief(s, v.Reason)
 	}
 	return Verdict{older.ID, Health{State: Ready, Reason: reason, Hint: v.Hint}}
 }
