@@ -83,7 +83,7 @@ type work struct {
 	*Builder
 	Job
 	scratch *scratch
-	seat    *seat
+	ticket  *ticket
 	log     *buildLog
 	tools   kernel.Toolchain
 	env     map[string]string
@@ -123,26 +123,26 @@ func (f *Failure) Unwrap() error { return f.Err }
 // log for whoever looks into it. A build that runs out of memory is tried
 // again with nothing beside it. Builds may run at the same time.
 func (b *Builder) Build(ctx context.Context, j Job) (*tree.Manifest, error) {
-	seat, err := b.Pool.enter(ctx, j.Turn)
+	ticket, err := b.Pool.enter(ctx, j.Turn)
 	if err != nil {
 		return nil, err
 	}
-	manifest, err := b.build(ctx, j, seat)
+	manifest, err := b.build(ctx, j, ticket)
 	j.Begin = nil
-	seat.leave()
+	ticket.leave()
 	if _, short := errors.AsType[*memoryError](err); !short || b.Pool.Jobs == "1" {
 		return manifest, err
 	}
 	b.Report.Warnf("%s: kernel %s: the compiler ran out of memory; trying again with one job at a time", j.ID, j.Kernel.Release)
-	if seat, err = b.Pool.single(ctx); err != nil {
+	if ticket, err = b.Pool.single(ctx); err != nil {
 		return nil, err
 	}
-	defer seat.leave()
-	return b.build(ctx, j, seat)
+	defer ticket.leave()
+	return b.build(ctx, j, ticket)
 }
 
-func (b *Builder) build(ctx context.Context, j Job, seat *seat) (manifest *tree.Manifest, err error) {
-	w := &work{Builder: b, Job: j, seat: seat, tools: j.Kernel.Toolchain(b.Run)}
+func (b *Builder) build(ctx context.Context, j Job, ticket *ticket) (manifest *tree.Manifest, err error) {
+	w := &work{Builder: b, Job: j, ticket: ticket, tools: j.Kernel.Toolchain(b.Run)}
 	target := ConfTarget(j.Kernel, w.tools.Clang)
 	w.records = j.Conf.Active(target, configLookup(j.Kernel))
 	if err := w.checkSources(); err != nil {
@@ -162,7 +162,7 @@ func (b *Builder) build(ctx context.Context, j Job, seat *seat) (manifest *tree.
 			return nil, err
 		}
 	}
-	w.scratch, err = openScratch(b.Pool, b.Tree, j.ID, j.target(), confined, seat.user)
+	w.scratch, err = openScratch(b.Pool, b.Tree, j.ID, j.target(), confined, ticket.user)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +171,7 @@ func (b *Builder) build(ctx context.Context, j Job, seat *seat) (manifest *tree.
 	}
 	defer func() {
 		if closeErr := w.scratch.close(err != nil); closeErr != nil {
-			b.Pool.untidy.Store(true)
+			b.Pool.needsSweep.Store(true)
 			b.Report.Warnf("%s: kernel %s: what is left of the build could not be put away: %v", j.ID, j.Kernel.Release, closeErr)
 		}
 		if w.faulty {
@@ -284,7 +284,7 @@ func (w *work) compile(ctx context.Context, target conf.Target) error {
 	if err := w.hook(ctx, "PRE_BUILD", w.Conf.PreBuild); err != nil {
 		return err
 	}
-	command := conf.MakeLine(w.Conf.MakeCommand(target, w.scratch.dir), w.seat.makeOption(), w.Kernel.Release)
+	command := conf.MakeLine(w.Conf.MakeCommand(target, w.scratch.dir), w.ticket.makeOption(), w.Kernel.Release)
 	if err := w.shell(ctx, "Building module(s)", command); err != nil {
 		if ctx.Err() != nil {
 			return err
@@ -345,7 +345,7 @@ func (w *work) shell(ctx context.Context, what, command string) error {
 		return w.watched(ctx, func(ctx context.Context, started func(pid int)) error {
 			return w.Run.Run(ctx, system.Cmd{
 				Argv: []string{"bash", "-c", command, "dkms"}, Dir: w.scratch.dir, Env: w.env, Stdout: out, Stderr: out,
-				EndGroup: true, ExtraFiles: w.seat.files(), Jail: w.jail(), Idle: w.Idle, Started: started,
+				EndGroup: true, ExtraFiles: w.ticket.files(), Jail: w.jail(), Idle: w.Idle, Started: started,
 			})
 		})
 	})
@@ -389,7 +389,7 @@ func (w *work) hook(ctx context.Context, name, line string, more ...string) erro
 	}
 	s := script.Script{
 		Hook: name, Line: line, Dir: w.scratch.dir, Found: w.scratch.real, Override: w.Host.Root.Path("/etc/dkms/" + w.ID.Name),
-		Env: w.env, Shell: true, Jail: w.jail(more...), Files: w.seat.files(),
+		Env: w.env, Shell: true, Jail: w.jail(more...), Files: w.ticket.files(),
 	}
 	command := fmt.Sprintf("cd %s/ && %[1]s/%s", w.scratch.dir, line)
 	err := w.log.step("Running the "+strings.ToLower(name)+" script", command, func(out io.Writer) error {

@@ -216,9 +216,9 @@ func subjectOf(c class, line string) string {
 	return ""
 }
 
-// passes tells failures that another try may not have, though nothing has
+// transient tells failures that another try may not have, though nothing has
 // changed that a fingerprint is made of: what is missing may be there by then.
-func (d diagnosis) passes() bool {
+func (d diagnosis) transient() bool {
 	switch d.class {
 	case memory, disk, network, missingTool, missingLibrary, systemHeader, missing:
 		return true

@@ -32,7 +32,7 @@ type Confinement struct {
 
 // Probe tells why builds cannot be confined on this machine, or returns nil.
 func Probe(ctx context.Context, run *system.Runner) error {
-	err := run.Run(ctx, system.Cmd{Argv: []string{"true"}, Jail: &system.Jail{UID: system.Stranger(0)}})
+	err := run.Run(ctx, system.Cmd{Argv: []string{"true"}, Jail: &system.Jail{UID: system.BuildUser(0)}})
 	if refused, ok := errors.AsType[*system.JailError](err); ok {
 		return refused
 	}
@@ -89,7 +89,7 @@ func closed(k *kernel.Kernel) bool {
 // checkLending tells whether headers for root's eyes only can be shown to a
 // user of a build here. A build as root, which could read them, is not isolated.
 func (w *work) checkLending(ctx context.Context) error {
-	jail := &system.Jail{UID: w.seat.user, Lend: []string{w.Kernel.Headers}}
+	jail := &system.Jail{UID: w.ticket.user, Lend: []string{w.Kernel.Headers}}
 	err := w.Run.Run(ctx, system.Cmd{Argv: []string{"true"}, Jail: jail})
 	refused, ok := errors.AsType[*system.JailError](err)
 	if !ok {

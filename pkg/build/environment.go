@@ -25,7 +25,7 @@ func (w *work) environment(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if flags := w.seat.makeFlags() + launcher; flags != "" {
+	if flags := w.ticket.makeFlags() + launcher; flags != "" {
 		w.env["MAKEFLAGS"] = flags
 	}
 	if err := w.openCache(ctx); err != nil {

@@ -60,7 +60,7 @@ func (w *work) blame(code exit.Code, err error, lines []string) error {
 	switch {
 	case d.class == memory:
 		return &memoryError{failed}
-	case d.passes():
+	case d.transient():
 		return failed
 	}
 	return &Failure{failed, w.fingerprint}

@@ -38,11 +38,11 @@ func (w *work) keep(ctx context.Context) (*tree.Manifest, error) {
 	}
 	// The log is kept with the build from the beginning, and still written.
 	os.Link(w.scratch.log, stage.Log())
-	if err := swapIn(stage); err != nil {
+	if err := publish(stage); err != nil {
 		return nil, err
 	}
 	if err := w.postBuild(ctx, manifest); err != nil {
-		return nil, errors.Join(err, w.takeBack(stage))
+		return nil, errors.Join(err, w.rollBack(stage))
 	}
 	return manifest, nil
 }
@@ -85,15 +85,15 @@ func (w *work) postBuild(ctx context.Context, m *tree.Manifest) error {
 	return packing{w}.recheck(m, dir)
 }
 
-// takeBack undoes swapIn.
-func (w *work) takeBack(stage *tree.Stage) error {
+// rollBack undoes publish.
+func (w *work) rollBack(stage *tree.Stage) error {
 	if system.IsDir(stage.Dir) {
-		return swapIn(stage)
+		return publish(stage)
 	}
 	return w.Tree.DropBuild(w.ID, w.target())
 }
 
-func swapIn(stage *tree.Stage) error {
+func publish(stage *tree.Stage) error {
 	if err := stage.Swap(); err != nil {
 		return exit.Errorf(exit.NoModule, "%w", err)
 	}

@@ -156,7 +156,7 @@ func TestLogBlocks(t *testing.T) {
 	}
 	dir := t.TempDir()
 	w := &work{
-		Builder: &Builder{Inputs: Inputs{Run: system.NewRunner(system.Host{})}}, scratch: &scratch{dir: dir}, seat: &seat{pool: &Pool{}},
+		Builder: &Builder{Inputs: Inputs{Run: system.NewRunner(system.Host{})}}, scratch: &scratch{dir: dir}, ticket: &ticket{pool: &Pool{}},
 		log: l, env: map[string]string{"NAME": "value"},
 	}
 	err = w.shell(context.Background(), "Building module(s)", `echo "$0 $PWD $NAME"; echo err >&2; exit 2`)

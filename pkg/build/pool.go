@@ -29,10 +29,10 @@ type Pool struct {
 	// own and give are ends to read from and write to that were opened anew:
 	// what makes do to theirs is not felt, and a pipe that one has filled is
 	// nothing to wait for.
-	own, give *os.File
-	users     chan int
-	alone     sync.RWMutex
-	untidy    atomic.Bool
+	own, give  *os.File
+	users      chan int
+	alone      sync.RWMutex
+	needsSweep atomic.Bool
 
 	mu       sync.Mutex
 	running  int
@@ -40,7 +40,7 @@ type Pool struct {
 	last     *Turn // the end of the line
 }
 
-// Turn is a place in the line of the builds that wait for a seat.
+// Turn is a place in the line of the builds that wait for a ticket.
 type Turn struct {
 	before *Turn
 	over   chan struct{} // closed when those behind may go
@@ -70,7 +70,7 @@ func (t *Turn) wait(ctx context.Context) error {
 }
 
 // Leave lets the next one go: after those before, where it has not waited for
-// them. A build that has its seat has left the line.
+// them. A build that has its ticket has left the line.
 func (t *Turn) Leave() {
 	if t != nil {
 		t.left.Do(t.leave)
@@ -98,7 +98,7 @@ type place struct {
 }
 
 // maxUsers is how many builds run at a time at most: each has a user of its
-// own, see [system.Stranger].
+// own, see [system.BuildUser].
 const maxUsers = 15
 
 // NewPool returns a pool for as many builds at a time as there are jobs, or
@@ -113,7 +113,7 @@ func NewPool(jobs string, cpus int, several bool) *Pool {
 		p.jobs = 1
 	}
 	for i := range min(p.jobs, maxUsers) {
-		p.users <- system.Stranger(i)
+		p.users <- system.BuildUser(i)
 	}
 	if several && err == nil {
 		p.serve()
@@ -151,8 +151,8 @@ func (p *Pool) put(n int) {
 	})
 }
 
-// Untidy tells whether something of a build could not be put away.
-func (p *Pool) Untidy() bool { return p.untidy.Load() }
+// NeedsSweep tells whether something of a build could not be put away.
+func (p *Pool) NeedsSweep() bool { return p.needsSweep.Load() }
 
 // Close gives the pipe back.
 func (p *Pool) Close() {
@@ -164,8 +164,8 @@ func (p *Pool) Close() {
 	}
 }
 
-// seat is the place of one build in the pool: the first job of its make.
-type seat struct {
+// ticket is the place of one build in the pool: the first job of its make.
+type ticket struct {
 	pool *Pool
 	user int
 	// single is for a build that is to run alone, with one job.
@@ -174,7 +174,7 @@ type seat struct {
 
 // enter waits for a place, in turn. Every other job that its make starts, it
 // takes out of the pipe itself.
-func (p *Pool) enter(ctx context.Context, turn *Turn) (*seat, error) {
+func (p *Pool) enter(ctx context.Context, turn *Turn) (*ticket, error) {
 	defer turn.Leave()
 	if err := turn.wait(ctx); err != nil {
 		return nil, err
@@ -187,7 +187,7 @@ func (p *Pool) enter(ctx context.Context, turn *Turn) (*seat, error) {
 			p.alone.RUnlock()
 			return nil, err
 		}
-		return &seat{pool: p, user: user}, nil
+		return &ticket{pool: p, user: user}, nil
 	case <-ctx.Done():
 		p.alone.RUnlock()
 		return nil, context.Cause(ctx)
@@ -195,7 +195,7 @@ func (p *Pool) enter(ctx context.Context, turn *Turn) (*seat, error) {
 }
 
 // leave gives the place back.
-func (s *seat) leave() {
+func (s *ticket) leave() {
 	p := s.pool
 	p.mu.Lock()
 	p.running--
@@ -213,7 +213,7 @@ func (s *seat) leave() {
 
 // single waits until no other build runs, and keeps others from starting
 // until it leaves.
-func (p *Pool) single(ctx context.Context) (*seat, error) {
+func (p *Pool) single(ctx context.Context) (*ticket, error) {
 	p.alone.Lock()
 	user := <-p.users
 	if err := p.take(ctx); err != nil {
@@ -221,7 +221,7 @@ func (p *Pool) single(ctx context.Context) (*seat, error) {
 		p.alone.Unlock()
 		return nil, err
 	}
-	return &seat{pool: p, user: user, single: true}, nil
+	return &ticket{pool: p, user: user, single: true}, nil
 }
 
 // take takes a byte out of the pipe. With no build running all must be there:
@@ -265,7 +265,7 @@ func (p *Pool) take(ctx context.Context) error {
 
 // makeOption is the option that tells a make how much it may do at a time; it
 // is empty where a jobserver does.
-func (s *seat) makeOption() string {
+func (s *ticket) makeOption() string {
 	switch {
 	case s.pool.own != nil && !s.single:
 		return ""
@@ -276,7 +276,7 @@ func (s *seat) makeOption() string {
 }
 
 // makeFlags are what leads a make to the jobserver, as MAKEFLAGS has it.
-func (s *seat) makeFlags() string {
+func (s *ticket) makeFlags() string {
 	if s.single || s.pool.own == nil {
 		return ""
 	}
@@ -284,7 +284,7 @@ func (s *seat) makeFlags() string {
 }
 
 // files are the descriptors 3 and 4 of that.
-func (s *seat) files() []*os.File {
+func (s *ticket) files() []*os.File {
 	if s.single || s.pool.own == nil {
 		return nil
 	}

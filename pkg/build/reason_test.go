@@ -46,8 +46,8 @@ func TestReasons(t *testing.T) {
 			if hint := d.advice("the log", "foo", ""); !strings.Contains(hint, strings.TrimSpace(parts["hint"])) || strings.TrimSpace(parts["hint"]) == "the log" && hint != "the log" {
 				t.Errorf("advice = %q; want %q", hint, parts["hint"])
 			}
-			if _, passes := parts["passes"]; d.passes() != passes {
-				t.Errorf("passes = %v; want %v", d.passes(), passes)
+			if _, passes := parts["passes"]; d.transient() != passes {
+				t.Errorf("passes = %v; want %v", d.transient(), passes)
 			}
 		})
 	}

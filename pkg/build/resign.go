@@ -29,13 +29,13 @@ func (b *Builder) Resign(ctx context.Context, j Job) (undo, done func() error, e
 	}
 	err = w.resign(ctx, stage, manifest)
 	if err == nil {
-		err = swapIn(stage)
+		err = publish(stage)
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, stage.Discard())
 	}
 	undo = func() error {
-		if err := swapIn(stage); err != nil {
+		if err := publish(stage); err != nil {
 			return err
 		}
 		return stage.Discard()

@@ -39,7 +39,7 @@ func TestWatched(t *testing.T) {
 			log := filepath.Join(dir, "make.log")
 			w := &work{
 				Builder: &Builder{Inputs: Inputs{Run: system.NewRunner(system.Host{}), Framework: &conf.Framework{BuildTimeLimit: limit}}, Report: report.New(io.Discard)},
-				scratch: &scratch{dir: dir, log: log}, seat: &seat{pool: &Pool{}},
+				scratch: &scratch{dir: dir, log: log}, ticket: &ticket{pool: &Pool{}},
 			}
 			var err error
 			if w.log, err = openLog(log, "title", time.Now); err != nil {

@@ -399,7 +399,7 @@ POST_REMOVE="${LD_PRELOAD-unset}${SECRET-unset}"
 	}
 	m := res.Conf
 	user, _, _ := strings.Cut(m.PostAdd, " ")
-	if n, err := strconv.Atoi(user); err != nil || n < firstUser || n >= firstUser+users || system.IsStranger(n) {
+	if n, err := strconv.Atoi(user); err != nil || n < firstUser || n >= firstUser+users || system.IsBuildUser(n) {
 		t.Errorf("the user is %q; want one that only evaluates", user)
 	}
 	for _, test := range []struct{ what, got, want string }{

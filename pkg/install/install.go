@@ -114,7 +114,7 @@ func FindModule(dir, name string) string {
 // Install installs s. The caller has run PRE_INSTALL; POST_INSTALL and depmod
 // are up to it too.
 func (in *Installer) Install(ctx context.Context, s *Set) error {
-	if err := in.settle(); err != nil {
+	if err := in.finishInterrupted(); err != nil {
 		return err
 	}
 	parts, err := in.parts(s)
@@ -149,7 +149,7 @@ func (in *Installer) Install(ctx context.Context, s *Set) error {
 // ones, which were made of earlier builds of the same modules. There may be an
 // error although the files have changed: the next run then does the rest.
 func (in *Installer) Refresh(id tree.ID, k tree.Target) (changed bool, err error) {
-	if err := in.settle(); err != nil {
+	if err := in.finishInterrupted(); err != nil {
 		return false, err
 	}
 	m, err := in.Tree.Manifest(id, k)

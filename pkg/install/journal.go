@@ -85,8 +85,8 @@ func (t *transaction) stuck(err error) error {
 	return err
 }
 
-// settle deals with a change that this run, or one before it, has left.
-func (in *Installer) settle() error {
+// finishInterrupted deals with a change that this run, or one before it, has left.
+func (in *Installer) finishInterrupted() error {
 	if !Unfinished(in.Tree.Tree) {
 		return nil
 	}

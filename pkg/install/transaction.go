@@ -116,8 +116,9 @@ func (t *transaction) change(c change) {
 // linkMark begins the contents of a link.
 const linkMark = "-> "
 
-// contents tells files apart by what is in them, and links by where they lead;
-// nothing else outlives a copy of the whole tree.
+// contents is what tells one file from another: its digest or, for a link, where
+// the link leads. Inode numbers and times would not do, since a backup that is
+// restored has others.
 func contents(path string) string {
 	if to, err := os.Readlink(path); err == nil {
 		return linkMark + to

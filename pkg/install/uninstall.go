@@ -20,7 +20,7 @@ import (
 // themselves are looked for.
 func (in *Installer) Uninstall(id tree.ID, k *kernel.Kernel) error {
 	target := tree.Target{Kernel: k.Release, Arch: k.Arch}
-	if err := in.settle(); err != nil {
+	if err := in.finishInterrupted(); err != nil {
 		return err
 	}
 	m, err := in.Tree.Manifest(id, target)

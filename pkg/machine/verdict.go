@@ -212,11 +212,11 @@ func (f *Facts) Verdicts(ctx context.Context, t tree.Target) []Verdict {
 	p := f.PlanAutoinstall(ctx, []tree.Target{t}, false)
 	required := f.SignaturesRequired(t)
 	for _, n := range p.Notes {
-		list = append(list, f.settled(ctx, n, required))
+		list = append(list, f.ofNote(ctx, n, required))
 	}
 	for _, s := range p.Steps {
 		if s.Kind == plan.Install {
-			list = append(list, f.unsettled(ctx, s, required))
+			list = append(list, f.ofStep(ctx, s, required))
 		}
 	}
 	return f.oneEach(list, t)
@@ -232,8 +232,8 @@ func (f *Facts) oneEach(list []Verdict, t tree.Target) []Verdict {
 	})
 }
 
-// settled is the verdict on what needs no step, or can have none.
-func (f *Facts) settled(ctx context.Context, n plan.Note, required bool) Verdict {
+// ofNote is the verdict on what needs no step, or can have none.
+func (f *Facts) ofNote(ctx context.Context, n plan.Note, required bool) Verdict {
 	v := Verdict{ID: n.ID}
 	switch n.Outcome {
 	case plan.Ready:
@@ -259,8 +259,8 @@ func (f *Facts) settled(ctx context.Context, n plan.Note, required bool) Verdict
 	return f.orOlder(ctx, v, Subject{n.ID, n.Target}, required)
 }
 
-// unsettled is the verdict on a module that autoinstall would install.
-func (f *Facts) unsettled(ctx context.Context, s plan.Step, required bool) Verdict {
+// ofStep is the verdict on a module that autoinstall would install.
+func (f *Facts) ofStep(ctx context.Context, s plan.Step, required bool) Verdict {
 	mod := f.Module(Subject{s.ID, s.Target})
 	v := Verdict{ID: s.ID, Health: Health{State: Missing, Reason: s.Reason}}
 	switch failure := f.m.Tree.Failure(s.ID, s.Target); {

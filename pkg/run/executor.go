@@ -112,7 +112,7 @@ func (x *executor) steps(ctx context.Context) error {
 	x.builds = x.newBuilds(ctx)
 	defer func() {
 		x.builds.end()
-		if x.builds.pool.Untidy() {
+		if x.builds.pool.NeedsSweep() {
 			x.w.Trouble()
 		}
 	}()

@@ -50,10 +50,10 @@ type Limits struct {
 // other process has: systemd leaves their numbers unused
 // (systemd.io/UIDS-GIDS), and the process is part of them. Programs that run
 // as one cannot even see what runs as another.
-func Stranger(n int) int { return strangers + os.Getpid()<<4 + n }
+func BuildUser(n int) int { return strangers + os.Getpid()<<4 + n }
 
-// IsStranger tells whether a user is one of [Stranger], of whatever process.
-func IsStranger(uid int) bool { return uid >= strangers && uid < strangers+1<<26+16 } // PID_MAX_LIMIT is 1<<22
+// IsBuildUser tells whether a user is one of [BuildUser], of whatever process.
+func IsBuildUser(uid int) bool { return uid >= strangers && uid < strangers+1<<26+16 } // PID_MAX_LIMIT is 1<<22
 
 const strangers = 0x70000000
 

@@ -37,7 +37,7 @@ func TestJail(t *testing.T) {
 		}
 	}
 	src, at, tmp, headers := openDir(t, dir+"/src"), openDir(t, dir+"/state/build"), openDir(t, dir+"/tmp"), openDir(t, dir+"/closed/headers")
-	uid := Stranger(3)
+	uid := BuildUser(3)
 	for _, d := range []string{src, tmp} {
 		if err := os.Chown(d, uid, uid); err != nil {
 			t.Skip("only root can make jails: ", err)
@@ -106,7 +106,7 @@ func TestJailLend(t *testing.T) {
 	os.WriteFile(closed+"/file", []byte("text"), 0o600)
 	os.WriteFile(closed+"/key", []byte("secret"), 0o600)
 	os.Chmod(closed, 0o700)
-	j := &Jail{UID: Stranger(2), Lend: []string{closed}, Hide: []string{closed + "/key"}}
+	j := &Jail{UID: BuildUser(2), Lend: []string{closed}, Hide: []string{closed + "/key"}}
 	if got, err := jailed(t, j, "cat "+closed+"/file "+closed+"/key"); err != nil || got != "text" {
 		t.Errorf("reading: %q, %v", got, err)
 	}
@@ -117,7 +117,7 @@ func TestJailLend(t *testing.T) {
 
 // An idle program is nice to all others, in a jail or not.
 func TestIdle(t *testing.T) {
-	for _, jail := range []*Jail{nil, {UID: Stranger(1)}} {
+	for _, jail := range []*Jail{nil, {UID: BuildUser(1)}} {
 		if jail != nil && os.Geteuid() != 0 {
 			continue
 		}
@@ -143,7 +143,7 @@ func TestJailEnds(t *testing.T) {
 	}
 	defer r.Close()
 	err = NewRunner(ThisHost(nil)).Run(context.Background(), Cmd{
-		Argv: []string{"bash", "-c", "setsid sleep 1000 & exit 3"}, ExtraFiles: []*os.File{w}, Jail: &Jail{UID: Stranger(0)},
+		Argv: []string{"bash", "-c", "setsid sleep 1000 & exit 3"}, ExtraFiles: []*os.File{w}, Jail: &Jail{UID: BuildUser(0)},
 	})
 	w.Close()
 	if je, ok := errors.AsType[*JailError](err); ok {

@@ -58,7 +58,7 @@ func (t *Writer) Sweep() (swept []string) {
 			}
 		case depth == 3 && d.Name() == scratchName:
 			return fs.SkipDir // what lies there is the package's
-		case takeBack(path, d) != nil:
+		case reclaim(path, d) != nil:
 		case d.IsDir() && depth <= buildDepth:
 			dirs = append(dirs, path)
 		}
@@ -72,13 +72,13 @@ func (t *Writer) Sweep() (swept []string) {
 	return swept
 }
 
-// takeBack gives what belongs to the user of a build to root.
-func takeBack(path string, d fs.DirEntry) error {
+// reclaim gives what belongs to the user of a build to root.
+func reclaim(path string, d fs.DirEntry) error {
 	info, err := d.Info()
 	if err != nil {
 		return err
 	}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok && system.IsStranger(int(st.Uid)) {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && system.IsBuildUser(int(st.Uid)) {
 		return os.Lchown(path, 0, 0)
 	}
 	return nil

@@ -533,7 +533,7 @@ func TestSweepOwners(t *testing.T) {
 	write(t, given[0], "module")
 	write(t, others, "")
 	for _, path := range given {
-		if err := os.Lchown(path, system.Stranger(3), system.Stranger(3)); err != nil {
+		if err := os.Lchown(path, system.BuildUser(3), system.BuildUser(3)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -99,7 +99,7 @@ func (m *machine) strangers() (list []string) {
 // installed changes.
 func jailing(t *testing.T) {
 	t.Helper()
-	err := system.NewRunner(system.ThisHost(os.Environ())).Run(t.Context(), system.Cmd{Argv: []string{"true"}, Jail: &system.Jail{UID: system.Stranger(0)}})
+	err := system.NewRunner(system.ThisHost(os.Environ())).Run(t.Context(), system.Cmd{Argv: []string{"true"}, Jail: &system.Jail{UID: system.BuildUser(0)}})
 	if err != nil {
 		t.Skip("builds cannot be isolated here: ", err)
 	}
