@@ -316,9 +316,9 @@ func (p *Pool) whole(id tree.ID) (done func()) {
 	return v.use.Unlock
 }
 
-// share counts the builds that mount something at the scratch directory of a
-// version, where nobody has the whole of it; with none there before first is
-// done, and the last one to be done does last.
+// share lets several builds mount something at the scratch directory of a
+// version, while no build has the whole directory. The first of them calls
+// first, and the last that is done calls last.
 func (p *Pool) share(id tree.ID, first, last func()) (done func()) {
 	v := p.place(id)
 	v.use.RLock()

@@ -128,7 +128,7 @@ func (q *query) file(ctx context.Context, src source) error {
 	case !out.whole:
 		q.notes = append(q.notes, note{path: src.path, text: "ends the shell before its values can be read"})
 		return nil
-	case settled(out.rows):
+	case unchanged(out.rows):
 		q.take(out.rows)
 		return nil
 	case out.second != nil && !slices.ContainsFunc(out.rows, row.directs):
@@ -180,9 +180,9 @@ func (q *query) bash(ctx context.Context, op string, src source) (outcome, error
 	return q.shell.evaluate(ctx, job{setting: q.setting, op: op, values: q.values, src: src})
 }
 
-// settled tells whether a second evaluation changes nothing: between double
+// unchanged tells whether a second evaluation changes nothing: between double
 // quotes four characters mean more than themselves.
-func settled(list []row) bool {
+func unchanged(list []row) bool {
 	return !slices.ContainsFunc(list, func(r row) bool {
 		i, err := strconv.Atoi(r.index)
 		return r.directs() || err != nil || strconv.Itoa(i) != r.index || strings.ContainsAny(r.value, "$`\\\"")

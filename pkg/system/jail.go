@@ -46,16 +46,16 @@ type Limits struct {
 	Processes int
 }
 
-// Stranger is the n-th of sixteen users that no account, no container and no
+// BuildUser is the n-th of sixteen users that no account, no container and no
 // other process has: systemd leaves their numbers unused
-// (systemd.io/UIDS-GIDS), and the process is part of them. Programs that run
-// as one cannot even see what runs as another.
-func BuildUser(n int) int { return strangers + os.Getpid()<<4 + n }
+// (systemd.io/UIDS-GIDS), and the number of this process is part of them.
+// Programs of one such user cannot even see the programs of another.
+func BuildUser(n int) int { return firstBuildUser + os.Getpid()<<4 + n }
 
 // IsBuildUser tells whether a user is one of [BuildUser], of whatever process.
-func IsBuildUser(uid int) bool { return uid >= strangers && uid < strangers+1<<26+16 } // PID_MAX_LIMIT is 1<<22
+func IsBuildUser(uid int) bool { return uid >= firstBuildUser && uid < firstBuildUser+1<<26+16 } // PID_MAX_LIMIT is 1<<22
 
-const strangers = 0x70000000
+const firstBuildUser = 0x70000000
 
 // Mount is the directory From, found at another place.
 type Mount struct {

@@ -112,7 +112,7 @@ func lockFile(ctx context.Context, path string, waiting func(string)) (*os.File,
 		if err == nil && named(f, path) {
 			return f, nil
 		}
-		if errors.Is(err, errStranger) {
+		if errors.Is(err, errOtherUser) {
 			err = replaceLock(ctx, f, path)
 		}
 		f.Close()
@@ -174,9 +174,9 @@ func named(f *os.File, path string) bool {
 // lockPoll is how often a waiting process looks whether it was told to stop.
 const lockPoll = 50 * time.Millisecond
 
-// errStranger says that the lock is held by a process of a user who may not
+// errOtherUser says that the lock is held by a process of a user who may not
 // open the lock file.
-var errStranger = errors.New("held by a stranger")
+var errOtherUser = errors.New("held by another user")
 
 func flock(ctx context.Context, f *os.File, how int, loose bool, waiting func(string)) error {
 	for {
@@ -187,8 +187,8 @@ func flock(ctx context.Context, f *os.File, how int, loose bool, waiting func(st
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("%s: %w", f.Name(), err)
 		}
-		if loose && heldByStranger(f) {
-			return errStranger
+		if loose && heldByOtherUser(f) {
+			return errOtherUser
 		}
 		waiting(holder(f))
 		select {
@@ -224,9 +224,9 @@ func holder(f *os.File) string {
 	return UnknownHolder
 }
 
-// heldByStranger tells whether the process that holds the lock on f belongs to
+// heldByOtherUser tells whether the process that holds the lock on f belongs to
 // another user than the file does.
-func heldByStranger(f *os.File) bool {
+func heldByOtherUser(f *os.File) bool {
 	st, err := f.Stat()
 	if err != nil {
 		return false
