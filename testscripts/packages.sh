@@ -27,7 +27,7 @@ prepare() {
 # What has to be said: when Debian's package, which is older and has fewer
 # conffiles, comes back; when ours goes and leaves modules or the key; when the
 # only kernel goes, or headers under modules that were built with them.
-inevitable="^dpkg: warning: downgrading dkms from|\
+inevitable="^dpkg: warning: downgrading dkms |\
 ^dpkg: warning: unable to delete old directory '/etc/(kernel/preinst.d|dkms/framework.conf.d)'|\
 ^dpkg: warning: while removing dkms, directory '/var/lib/dkms' not empty|\
 ^dpkg: warning: while removing linux-headers-[^ ]*, directory '/lib/modules/|\
