@@ -141,7 +141,7 @@ func (r *restart) line() string {
 	case r.Answer == CanRestart:
 		return "safe to restart: " + r.oneOf("the only kernel is ready", "every kernel is ready")
 	case r.Answer == CannotRestart && r.confirmed():
-		return "restart and confirm the key in the blue screen; until then modules are not loaded"
+		return "restart and confirm the key in the blue screen: no module loads before that"
 	case r.Answer == CannotRestart && r.Known():
 		return fmt.Sprintf("not safe to restart: %s%s, and %s", r.Release, r.boots(), r.lacking())
 	case r.Answer == CannotRestart:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"dkms/pkg/exit"
 	"dkms/pkg/machine"
@@ -131,5 +132,24 @@ func (x *executor) summaryLines(t tree.Target, lists map[plan.Outcome][]string) 
 			x.w.Report.Emit(report.Event{Kind: l.kind, Kernel: t.Kernel, Arch: t.Arch,
 				Text: fmt.Sprintf("kernel %s: %s: %s", t.Kernel, l.text, strings.Join(lists[l.outcome], ", "))})
 		}
+	}
+}
+
+// taken says how long a run over several kernels took.
+func (x *executor) taken(d time.Duration) {
+	kernels := map[tree.Target]bool{}
+	good, all := 0, 0
+	for i, s := range x.plan.Steps {
+		if s.Kind != plan.Build {
+			continue
+		}
+		kernels[s.Target] = true
+		all++
+		if !x.failed[i] {
+			good++
+		}
+	}
+	if len(kernels) > 1 && !x.scratch {
+		x.w.Report.Progressf("%d of %d builds for %d kernels ended well, in %s", good, all, len(kernels), report.About(d))
 	}
 }

@@ -131,25 +131,6 @@ func (x *executor) steps(ctx context.Context) error {
 	return nil
 }
 
-// taken says how long a run over several kernels took.
-func (x *executor) taken(d time.Duration) {
-	kernels := map[tree.Target]bool{}
-	good, all := 0, 0
-	for i, s := range x.plan.Steps {
-		if s.Kind != plan.Build {
-			continue
-		}
-		kernels[s.Target] = true
-		all++
-		if !x.failed[i] {
-			good++
-		}
-	}
-	if len(kernels) > 1 && !x.scratch {
-		x.w.Report.Progressf("%d of %d builds for %d kernels ended well, in %s", good, all, len(kernels), report.About(d))
-	}
-}
-
 // show prints a plan for --dry-run.
 func show(r *report.Reporter, p *plan.Plan) {
 	for _, s := range p.Steps {
@@ -405,18 +386,4 @@ func (x *executor) first() exit.Code {
 		}
 	}
 	return exit.OK
-}
-
-// mention says what of a plan needs no step.
-func mention(r *report.Reporter, p *plan.Plan) {
-	for _, n := range p.Notes {
-		if n.Outcome != plan.Ready {
-			continue
-		}
-		text := fmt.Sprintf("%s: %s", n.ID, n.Reason)
-		if n.Target.Kernel != "" {
-			text += " for " + n.Target.String()
-		}
-		r.Progressf("%s", text)
-	}
 }

@@ -141,7 +141,7 @@ func (v *verb) bring(ctx context.Context, n Named) (brought, error) {
 	b, err := v.bringDirectory(ctx, n)
 	if exit.Status(err) == exit.AlreadyAdded && b.Name != "" && v.name != "add" {
 		return b, exit.Errorf(exit.AlreadyAdded, "%w", err).
-			WithHint("dkms %s %s works on the registered sources; --force replaces them", v.name, b.ID)
+			WithHint("%s works on the registered sources; --force replaces them", v.again(b.ID.String()))
 	}
 	return b, err
 }

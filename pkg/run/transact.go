@@ -9,6 +9,7 @@ import (
 	"dkms/pkg/fleet"
 	"dkms/pkg/machine"
 	"dkms/pkg/plan"
+	"dkms/pkg/report"
 	"dkms/pkg/sign"
 	"dkms/pkg/tree"
 )
@@ -86,6 +87,20 @@ func named(ctx context.Context, m *machine.Machine, w *machine.Writer, o Options
 		return 0, err
 	}
 	return x.first(), nil
+}
+
+// mention says what of a plan needs no step.
+func mention(r *report.Reporter, p *plan.Plan) {
+	for _, n := range p.Notes {
+		if n.Outcome != plan.Ready {
+			continue
+		}
+		text := fmt.Sprintf("%s: %s", n.ID, n.Reason)
+		if n.Target.Kernel != "" {
+			text += " for " + n.Target.String()
+		}
+		r.Progressf("%s", text)
+	}
 }
 
 // needsVersion is the error of a verb that was not told which version.
