@@ -71,11 +71,14 @@ func (t *Tree) lockLevel(ctx context.Context, level int, doing string, waiting f
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	unlock, left, err := system.Lock(ctx, t.lockPath(level), doing+holderMark(os.Getpid()), func(holder string) {
+		// A writer names itself. The builds of a run, which share the lock of the
+		// next level, do not: they are waited for, whoever runs them.
+		unnamed := strings.HasPrefix(holder, system.UnknownHolder)
 		switch {
-		case startedBy(holder):
+		case !unnamed && startedBy(holder):
 			giveUp(errAncestor)
 			return
-		case level > 0 && strings.HasPrefix(holder, system.UnknownHolder):
+		case unnamed && level > 0:
 			holder = buildsUnderWay
 		}
 		waiting(holder)
