@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"dkms/pkg/conf"
@@ -24,8 +25,10 @@ type Prebuilt struct {
 	// the source does not have it: somebody waits for that build.
 	TryAgain bool
 
-	// away keeps a run from waiting twice for a source that does not answer.
-	away atomic.Bool
+	// away keeps a run from waiting twice for a source that does not answer;
+	// until the source has answered, one build at a time asks.
+	away, answers atomic.Bool
+	first         sync.Mutex
 }
 
 // NewPrebuilt is the prebuilt_source of a machine, or nil where none is set.
@@ -56,6 +59,10 @@ func (p *Prebuilt) Take(ctx context.Context, w *machine.Writer, sub machine.Subj
 
 // ask takes the build of a subject from ref, if it is there and good.
 func (p *Prebuilt) ask(ctx context.Context, w *machine.Writer, sub machine.Subject, c *conf.Module, ref string, to *report.Reporter) error {
+	if !p.answers.Load() {
+		p.first.Lock()
+		defer p.first.Unlock()
+	}
 	if p.away.Load() {
 		return exit.Errorf(exit.NoSource, "%s: %w: it did not answer before", ref, errAway)
 	}
@@ -74,6 +81,7 @@ func (p *Prebuilt) ask(ctx context.Context, w *machine.Writer, sub machine.Subje
 		}
 		return err
 	}
+	p.answers.Store(true)
 	set, err := img.Judge(ctx, w.Machine, sub, c)
 	if err != nil {
 		return err

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"dkms/pkg/exit"
 	"dkms/pkg/system"
 )
 
@@ -165,7 +164,7 @@ func TestStoppedBuilds(t *testing.T) {
 			m.until("something runs", func() bool { return len(processes(word)) > 0 })
 			m.must(cmd.Process.Signal(signal))
 			cmd.Wait()
-			if code := cmd.ProcessState.ExitCode(); code != int(exit.Usage) || strings.Count(said.String(), "stopped while it was to build") != 1 {
+			if code := cmd.ProcessState.ExitCode(); code != 128+int(signal) || strings.Count(said.String(), "stopped while it was to build") != 1 {
 				t.Errorf("dkms = %d\n%s", code, said)
 			}
 			if left := processes(word); len(left) > 0 {

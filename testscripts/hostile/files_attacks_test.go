@@ -55,9 +55,9 @@ func TestLeftovers(t *testing.T) {
 		if !strings.Contains(m.run("/dkms status"), "built") {
 			t.Fatal(m.said.String())
 		}
-		said := m.run("cd " + kept + "/module && strip --remove-section=.comment -g evil.ko && md5sum evil.ko; /dkms sign evil/1.0; echo status $?; md5sum evil.ko; /dkms install evil/1.0 -k " +
-			kernelRelease + "; echo status $?")
-		if strings.Contains(said, "status 0") {
+		said := m.run("cd " + kept + "/module && strip --remove-section=.comment -g evil.ko && cp evil.ko /root/swapped.ko; /dkms sign evil/1.0 && echo it was signed; /dkms install evil/1.0 -k " +
+			kernelRelease + "; cmp /root/swapped.ko /lib/modules/" + kernelRelease + "/updates/dkms/evil.ko && echo it was installed")
+		if strings.Contains(said, "it was signed") || strings.Contains(said, "it was installed") {
 			return "a signature, or the kernel's directory"
 		}
 		return ""
@@ -69,7 +69,7 @@ func TestLeftovers(t *testing.T) {
 		return m.run("find /var/lib/dkms -not -type l \\( -perm /7022 -o -not -user 0 \\)")
 	})
 	attack(t, "a log without end", func(m *machine) string {
-		m.pack("./grow && printf '\\nafter the hole\\n'")
+		m.pack("./grow; printf '\\nafter the hole\\n'")
 		m.tool("grow", "#include <unistd.h>\nint main(void) { return ftruncate(1, 1L << 40); }\n")
 		m.run(buildCommand)
 		said := m.run("ulimit -v 4000000; timeout 40 /dkms log evil/1.0 | tail -c 100000 | tr -d '\\0'; echo status ${PIPESTATUS[0]}; timeout 40 /dkms mktarball evil/1.0 -k " +
