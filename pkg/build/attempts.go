@@ -13,22 +13,22 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Attempt is the log of one build, of a version for a target.
+// Attempt is the log of one build of a version for a target.
 type Attempt struct {
 	Path   string
 	Target tree.Target
 	// Time is when the build ended.
 	Time time.Time
-	// Failed says that nothing came of it.
+	// Failed says that the build produced nothing.
 	Failed bool
 }
 
 const (
-	// attemptsName is hidden: the original passes over it.
+	// attemptsName is hidden, so that the original ignores the directory.
 	attemptsName = ".log"
-	// attemptTime is UTC, and sorts.
+	// attemptTime is the layout of UTC times that sort as text.
 	attemptTime = "20060102T150405Z"
-	// maxAttempts is how many logs of failed builds are kept for a kernel.
+	// maxAttempts is how many logs of failed builds are kept per kernel.
 	maxAttempts = 5
 )
 
@@ -36,9 +36,9 @@ func attemptsDir(t *tree.Tree, id tree.ID) string {
 	return filepath.Join(t.VersionDir(id), attemptsName)
 }
 
-// Attempts lists the logs that there are of a version, the newest first: those
-// of the builds that are kept, that of a build that runs or has failed last,
-// and those of earlier failures.
+// Attempts lists the logs of a version, newest first: the logs of kept builds,
+// the log of the build that is running or failed last, and the logs of earlier
+// failures.
 func Attempts(t *tree.Tree, id tree.ID) []Attempt {
 	list := keptAttempts(t, id)
 	if a, ok := scratchAttempt(t, id, t.ScratchLog(id)); ok {
@@ -61,8 +61,8 @@ func Attempts(t *tree.Tree, id tree.ID) []Attempt {
 	return list
 }
 
-// keptAttempts are the logs in the directory of attempts; their names say
-// what they are of.
+// keptAttempts lists the logs in the directory of attempts. The name of a log
+// gives its kernel and time.
 func keptAttempts(t *tree.Tree, id tree.ID) []Attempt {
 	files, _ := system.Match(attemptsDir(t, id), "", ".log")
 	var list []Attempt
@@ -90,8 +90,8 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// scratchAttempt is the log of a build in its scratch directory, unless it is
-// one that came with the sources.
+// scratchAttempt is the log of a build in its scratch directory. A log that
+// came with the sources does not count.
 func scratchAttempt(t *tree.Tree, id tree.ID, path string) (Attempt, bool) {
 	st, err := os.Stat(path)
 	if err != nil || !st.Mode().IsRegular() {
@@ -101,8 +101,8 @@ func scratchAttempt(t *tree.Tree, id tree.ID, path string) (Attempt, bool) {
 	return Attempt{Path: path, Target: k, Time: st.ModTime(), Failed: true}, ok
 }
 
-// logTarget reads the kernel off the title of a log. Its like of the original,
-// and the log that came with the sources, may stand before it.
+// logTarget reads the kernel from the title of a log. Titles of the original,
+// or of a log that came with the sources, may precede our title.
 func logTarget(path string, id tree.ID) (k tree.Target, ok bool) {
 	for line, err := range Lines(context.Background(), path) {
 		if found, is := titleTarget(line, id); err == nil && is {
@@ -112,8 +112,8 @@ func logTarget(path string, id tree.ID) (k tree.Target, ok bool) {
 	return k, ok
 }
 
-// titleTarget understands "DKMS (...) make.log for NAME/VERSION for kernel
-// RELEASE (ARCH)".
+// titleTarget parses "DKMS (...) make.log for NAME/VERSION for kernel RELEASE
+// (ARCH)".
 func titleTarget(line string, id tree.ID) (k tree.Target, ok bool) {
 	if !strings.HasPrefix(line, "DKMS (") {
 		return k, false
@@ -126,9 +126,9 @@ func titleTarget(line string, id tree.ID) (k tree.Target, ok bool) {
 	return k, ok && k.Check() == nil
 }
 
-// keepAttempt moves the log of the last build of a version, if that has
-// failed, out of the scratch directory, which is about to be made anew. The
-// record of the failure then names its new place.
+// The scratch directory is about to be emptied, so keepAttempt moves the log of
+// a version's last build out of it if that build failed. The record of the
+// failure then names the new place of the log.
 func keepAttempt(t *tree.Writer, id tree.ID) error {
 	a, ok := scratchAttempt(t.Tree, id, t.ScratchLog(id))
 	if !ok {
@@ -139,7 +139,7 @@ func keepAttempt(t *tree.Writer, id tree.ID) error {
 		return err
 	}
 	to := attemptPath(dir, a)
-	for system.IsFile(to) { // two within a second: the file's own time tells which was first
+	for system.IsFile(to) { // two logs may have the same second: the time of the file gives their order
 		a.Time = a.Time.Add(time.Second)
 		to = attemptPath(dir, a)
 	}
@@ -175,13 +175,13 @@ func prune(list []Attempt) {
 	}
 }
 
-// DropAttempts deletes the logs of failed builds for a target, for when its
-// kernel is gone.
+// DropAttempts deletes the logs of failed builds for a target whose kernel is
+// gone.
 func DropAttempts(t *tree.Writer, id tree.ID, k tree.Target) {
 	for _, a := range keptAttempts(t.Tree, id) {
 		if a.Target == k {
 			os.Remove(a.Path)
 		}
 	}
-	os.Remove(attemptsDir(t.Tree, id)) // when it is empty
+	os.Remove(attemptsDir(t.Tree, id)) // succeeds only when the directory is empty
 }

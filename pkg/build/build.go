@@ -31,26 +31,27 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Release is the version of DKMS whose behaviour this program has.
+// Release is the version of DKMS whose behaviour this program implements.
 const Release = "dkms-3.4.3"
 
-// Mark is the variable that tells the programs of a build which one it is: one
-// of them that runs dkms must not wait for that build.
+// Mark is the environment variable that names the build to its programs: a
+// program of a build that runs dkms must not wait for that same build.
 const Mark = "DKMS_IN_BUILD"
 
-// Builder is what all builds of a run share.
+// Builder holds what all builds of a run share.
 type Builder struct {
 	Inputs
-	// Tree is where builds are put.
+	// Tree is the tree that builds are written to.
 	Tree   *tree.Writer
 	Report *report.Reporter
-	// Pool is what all builds of a run share.
+	// Pool limits how many builds and compilers run at the same time.
 	Pool *Pool
-	// Confine says how builds are confined; nil is not at all.
+	// Confine says how builds are confined; with nil, builds are not confined.
 	Confine *Confinement
-	// Idle leaves builds only the time that nobody else wants.
+	// Idle gives builds only the processor and disk time that nobody else
+	// wants.
 	Idle bool
-	// Rehearsal says that nobody else is to hear of a failure.
+	// Rehearsal says that a failure is not reported to anybody else.
 	Rehearsal bool
 }
 
@@ -61,24 +62,26 @@ type Job struct {
 	Conf   *conf.Module
 	// Signer signs the modules; nil leaves them unsigned.
 	Signer *sign.Signer
-	// Unsigned decides, where that fails, what it means: an error ends the build,
-	// and nil leaves the modules unsigned. Without it every failure is an error.
+	// Unsigned decides what a failure to sign means: if it returns an error,
+	// the build fails; if it returns nil, the modules stay unsigned. Without
+	// Unsigned, every failure to sign is an error.
 	Unsigned func(err error) error
-	// Turn is when it may begin; nil is as soon as there is room.
+	// Turn is the build's place in the queue; with nil, the build starts as
+	// soon as there is room.
 	Turn *Turn
-	// Begin, if set, is told when the build really begins, and where its log
-	// will be.
+	// Begin, if set, is called when the build really starts, with the path of
+	// the log.
 	Begin func(log string)
 }
 
 func (j *Job) target() tree.Target { return tree.Target{Kernel: j.Kernel.Release, Arch: j.Kernel.Arch} }
 
-// ConfTarget is the kernel as dkms.conf sees it.
+// ConfTarget describes the kernel for the evaluation of dkms.conf.
 func ConfTarget(k *kernel.Kernel, clang bool) conf.Target {
 	return conf.Target{Release: k.Release, Arch: k.Arch, SourceDir: k.Headers, ConfigFile: k.ConfigFile, Clang: clang}
 }
 
-// work is one build under way.
+// work is one build in progress.
 type work struct {
 	*Builder
 	Job
@@ -89,25 +92,26 @@ type work struct {
 	env     map[string]string
 	records []conf.Record
 	format  module.Compression
-	// fingerprint is that of the inputs, taken before anything is built, and
-	// source that of the sources.
+	// fingerprint is the digest of all inputs, and source the digest of the
+	// sources; both are taken before anything is built.
 	fingerprint, source string
-	// headers and stamp are of the kernel's headers, taken at the same time.
+	// headers and stamp describe the kernel's headers; both are taken at the
+	// same time as fingerprint.
 	headers string
 	stamp   tree.Stamp
-	// local and localStamp are of the sources as they are on this machine.
+	// local and localStamp describe the sources as they are on this machine.
 	local      string
 	localStamp uint64
-	// cache is the directory of the compiler cache in use, for a confined build.
+	// cache is the mounted directory of the compiler cache of a confined build.
 	cache *system.Mount
-	// lend says that the headers are root's alone, and are lent to the build's
-	// user.
+	// lend says that only root can read the headers, so that they are lent to
+	// the build user.
 	lend bool
 	// faulty says that a command of the package has failed.
 	faulty bool
 }
 
-// Failure is an error of a build that its inputs are to blame for.
+// Failure is a build error that is caused by the inputs of the build.
 type Failure struct {
 	Err         error
 	Fingerprint string
@@ -115,13 +119,13 @@ type Failure struct {
 
 func (f *Failure) Error() string { return f.Err.Error() }
 
-// Unwrap gives the underlying error to [errors.Is] and [errors.As].
+// Unwrap returns the underlying error for [errors.Is] and [errors.As].
 func (f *Failure) Unwrap() error { return f.Err }
 
-// Build builds j and puts the result into the tree. On failure the tree has
-// what it had before, and the scratch directory keeps the sources and the
-// log for whoever looks into it. A build that runs out of memory is tried
-// again with nothing beside it. Builds may run at the same time.
+// Build builds j and puts the result into the tree. If the build fails, the
+// tree keeps its earlier content, and the scratch directory keeps the sources
+// and the log for inspection. A build that runs out of memory is tried again
+// alone. Several builds may run at the same time.
 func (b *Builder) Build(ctx context.Context, j Job) (*tree.Manifest, error) {
 	ticket, err := b.Pool.enter(ctx, j.Turn)
 	if err != nil {
@@ -200,8 +204,8 @@ func (b *Builder) build(ctx context.Context, j Job, ticket *ticket) (manifest *t
 	return manifest, nil
 }
 
-// takeSources notes what the sources are, for whoever asks later whether they
-// have changed.
+// takeSources records the state of the sources, so that later runs can tell
+// whether the sources have changed.
 func (w *work) takeSources() error {
 	s, err := SourcesOf(w.Inputs.Tree, w.ID, w.target(), nil)
 	if err != nil {
@@ -214,8 +218,9 @@ func (w *work) takeSources() error {
 	return err
 }
 
-// noteOwnChanges takes the sources again where a build that is not isolated has
-// written to them: otherwise they would count as changed since the build.
+// A build that is not isolated may write to its sources, and the sources would
+// then count as changed since the build. noteOwnChanges therefore records their
+// state again.
 func (w *work) noteOwnChanges() error {
 	before := w.localStamp
 	s, err := SourcesOf(w.Inputs.Tree, w.ID, w.target(), nil)
@@ -230,8 +235,8 @@ func (w *work) noteOwnChanges() error {
 	return w.takeSources()
 }
 
-// configLookup is how conf asks for kernel configuration; nil says that there
-// is none to ask.
+// configLookup returns the function by which conf reads kernel configuration;
+// nil says that there is no configuration to read.
 func configLookup(k *kernel.Kernel) func(string) string {
 	if !k.Config().Found() {
 		return nil
@@ -260,7 +265,7 @@ func (w *work) checkSources() error {
 	return nil
 }
 
-// prepare lays out the sources and opens the log.
+// prepare copies the sources and opens the log.
 func (w *work) prepare(ctx context.Context) (err error) {
 	if err := w.scratch.fill(ctx, w.Tree.SourceLink(w.ID), w.Host.Root.Path("/etc/dkms/"+w.ID.Name+"/patches")); err != nil {
 		return err
@@ -307,16 +312,16 @@ func (w *work) compile(ctx context.Context, target conf.Target) error {
 	return w.gatherSymvers()
 }
 
-// spares tells whether a failure has cost the package only modules that the
-// administrator can do without.
+// spares tells whether a failure affects only modules that BUILD_OPTIONAL
+// names.
 func (w *work) spares() bool {
 	all := len(w.records)
 	return slices.ContainsFunc(w.records, func(r conf.Record) bool { return r.Optional }) &&
 		w.checkBuilt() == nil && len(w.records) < all
 }
 
-// checkBuilt makes sure that all modules are there, but for those that the
-// administrator can do without: those are left out.
+// checkBuilt makes sure that all modules exist. Missing modules that
+// BUILD_OPTIONAL names are left out.
 func (w *work) checkBuilt() error {
 	var good []conf.Record
 	for _, r := range w.records {
@@ -337,7 +342,7 @@ func (w *work) checkBuilt() error {
 	return nil
 }
 
-// shell logs and runs a command line of the package.
+// shell runs a command line of the package and logs it.
 func (w *work) shell(ctx context.Context, what, command string) error {
 	return w.log.step(what, command, func(out io.Writer) error {
 		ctx, stop := w.watchDisk(ctx)
@@ -351,11 +356,11 @@ func (w *work) shell(ctx context.Context, what, command string) error {
 	})
 }
 
-// built is where make must have left the module of a record.
+// built is the path at which make must have left the module of a record.
 func built(r conf.Record) string { return filepath.Join(r.BuiltLocation, r.BuiltName+".ko") }
 
-// check makes sure that a file is a module for this kernel: one that it
-// would refuse to load must not be called built.
+// check makes sure that a file is a module for this kernel: a module that the
+// kernel would refuse to load must not count as built.
 func (w *work) check(r conf.Record) error {
 	name := built(r)
 	file, err := w.outside(filepath.Join(w.scratch.dir, name))
@@ -380,9 +385,9 @@ func (w *work) check(r conf.Record) error {
 	return wrong
 }
 
-// hook runs PRE_BUILD or POST_BUILD with its output in the log; the exit
-// status of a failing one is that of the command. It may write to more
-// directories than the build does.
+// hook runs PRE_BUILD or POST_BUILD with its output in the log. If the command
+// fails, its exit status is the exit status of the error. more are directories
+// that the hook may write to in addition to those of the build.
 func (w *work) hook(ctx context.Context, name, line string, more ...string) error {
 	if line == "" {
 		return nil
@@ -415,8 +420,8 @@ func (w *work) hook(ctx context.Context, name, line string, more ...string) erro
 	return w.failed(exit.Usage, failedBy(name+" failed", err))
 }
 
-// apport lets Ubuntu's crash reporter collect the log of a failed build,
-// where it is installed. What it says and how it ends is its own affair.
+// apport lets Ubuntu's crash reporter, where installed, collect the log of a
+// failed build. The output and exit status of the reporter are ignored.
 func (w *work) apport(ctx context.Context) {
 	root := w.Host.Root
 	if w.Rehearsal || !system.IsExecutable(root.Path("/usr/share/apport/apport")) || !w.Run.Has("python3") {

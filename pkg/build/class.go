@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// class is what a failed build is to blame on, as far as its log tells.
+// class is the kind of cause of a failed build, as far as its log shows one.
 type class int
 
 const (
@@ -30,8 +30,9 @@ const (
 	kernelInterface
 )
 
-// marks are what the lines of a log say, the surest first. Those of the
-// sandbox, of its limits and of the network depend on whether there is a sandbox.
+// marks are patterns of log lines, the most reliable first. The meaning of
+// marks of the sandbox, its limits and the network depends on whether the build
+// was confined.
 var marks = []struct {
 	class class
 	texts []string
@@ -80,15 +81,15 @@ func marksOf(c class) []string {
 	return texts
 }
 
-// diagnosis is what a failed build is to blame on, and the program, file or
-// library that it is about, where that is known.
+// diagnosis is the cause of a failed build and, where known, the program, file
+// or library that caused it.
 type diagnosis struct {
 	class   class
 	subject string
 }
 
-// diagnose looks at the lines in turn; the first that says something decides.
-// kernel is the release that the build was for.
+// diagnose looks at the lines in order; the first line with a known pattern
+// decides. kernel is the release that the build was for.
 func diagnose(lines []string, kernel string, confined bool) diagnosis {
 	for _, line := range lines {
 		if program := missingProgram(line); program != "" {
@@ -113,7 +114,8 @@ func diagnose(lines []string, kernel string, confined bool) diagnosis {
 	return diagnosis{}
 }
 
-// missingProgram is the program that a shell, make or env did not find, or "".
+// missingProgram is the program that a shell, make or env did not find, or ""
+// if the line names none.
 func missingProgram(line string) string {
 	line = strings.TrimSpace(line)
 	for _, end := range []string{": command not found", ": Command not found", ": not found", ": No such file or directory"} {
@@ -143,27 +145,27 @@ func missingProgram(line string) string {
 	return ""
 }
 
-// endsWithNumber tells the place of a shell's message, such as "sh: 1".
+// endsWithNumber recognizes the prefix of a shell's message, such as "sh: 1".
 func endsWithNumber(s string) bool {
 	_, number, ok := cutLast(s, ": ")
 	return ok && number != "" && strings.Trim(number, "0123456789") == ""
 }
 
-// isMake tells make's own prefix: make or make[N].
+// isMake recognizes make's own prefix: make or make[N].
 func isMake(s string) bool {
 	rest, ok := strings.CutPrefix(s, "make")
 	return ok && strings.Trim(rest, "[]0123456789") == ""
 }
 
-// kernelDirs are where a kernel's own headers are, below its include
+// kernelDirs are the directories of the kernel's own headers, below its include
 // directories.
 var kernelDirs = []string{
 	"linux", "asm", "asm-generic", "net", "drm", "sound", "media", "rdma", "scsi", "crypto", "generated", "uapi", "video", "trace", "acpi",
 	"kunit", "dt-bindings", "xen", "target", "soc", "pcmcia", "misc", "memory", "keys", "kvm", "clocksource", "ras", "vdso", "cxl", "hyperv", "ufs",
 }
 
-// missingHeader tells which header a compiler did not find, and whose it is:
-// the kernel's, or that of a library or of the C compiler.
+// missingHeader tells which header the compiler did not find, and whose header
+// it is: the kernel's, a library's or the C compiler's.
 func missingHeader(line string) diagnosis {
 	_, rest, ok := strings.Cut(line, ": fatal error: ")
 	if !ok {
@@ -185,8 +187,8 @@ func missingHeader(line string) diagnosis {
 	return diagnosis{systemHeader, name}
 }
 
-// otherRelease is the kernel whose directory make did not find, where it is not
-// the one that the build is for: the makefile asks uname.
+// A makefile may ask uname for the kernel. otherRelease is the kernel whose
+// directory make did not find, if the build is for another kernel.
 func otherRelease(line, kernel string) string {
 	_, rest, ok := strings.Cut(line, "/lib/modules/")
 	if !ok || !strings.Contains(line, "No such file or directory") {
@@ -199,7 +201,7 @@ func otherRelease(line, kernel string) string {
 	return release
 }
 
-// subjectOf is what a line of a class is about.
+// subjectOf is the program, file or library that a line of a class names.
 func subjectOf(c class, line string) string {
 	if c != missingLibrary {
 		return ""
@@ -216,8 +218,8 @@ func subjectOf(c class, line string) string {
 	return ""
 }
 
-// transient tells failures that another try may not have, though nothing has
-// changed that a fingerprint is made of: what is missing may be there by then.
+// transient tells whether another try may succeed although no input of the
+// fingerprint has changed: what is missing may exist by then.
 func (d diagnosis) transient() bool {
 	switch d.class {
 	case memory, disk, network, missingTool, missingLibrary, systemHeader, missing:
@@ -226,7 +228,7 @@ func (d diagnosis) transient() bool {
 	return false
 }
 
-// words are put behind what failed.
+// words is the text that follows the name of the failed step.
 func (d diagnosis) words() string {
 	named := func(what string) string {
 		if d.subject == "" {
@@ -273,8 +275,8 @@ func (d diagnosis) words() string {
 	return ""
 }
 
-// advice says what to do next about a module, besides reading the log. line is
-// what the log says of the failure.
+// advice is the next step for a module, besides reading the log. line is the
+// line of the log that shows the failure.
 func (d diagnosis) advice(log, module, line string) string {
 	switch d.class {
 	case stall:
@@ -313,8 +315,8 @@ func (d diagnosis) advice(log, module, line string) string {
 	return log
 }
 
-// packages name what brings the thing that is missing: packages, where they
-// are the usual cause and have a name of their own, or else the thing itself.
+// packages names what provides the missing thing: the packages, where they are
+// the usual cause and have a different name, or else the thing itself.
 func (d diagnosis) packages() string {
 	for _, p := range []struct{ prefix, packages string }{
 		{"libelf", "libelf-dev (elfutils-libelf-devel, libelf)"}, {"gelf.h", "libelf-dev (elfutils-libelf-devel, libelf)"}, {"elf", "libelf-dev (elfutils-libelf-devel, libelf)"},
@@ -337,8 +339,8 @@ func (d diagnosis) packages() string {
 	return d.subject
 }
 
-// allowing is the word of build_sandbox_allow for what a line of a log says was
-// refused, and what that is.
+// allowing is the word of build_sandbox_allow that permits what a line of a log
+// says was refused, and the name of what was refused.
 func allowing(line string) (option, what string) {
 	for _, network := range []string{"Network is unreachable", "Temporary failure in name resolution", "Could not resolve host"} {
 		if strings.Contains(line, network) {
@@ -351,8 +353,8 @@ func allowing(line string) (option, what string) {
 	return "", ""
 }
 
-// memoryError says that a build ended for want of memory.
+// memoryError says that a build ended because memory ran out.
 type memoryError struct{ error }
 
-// Unwrap gives the underlying error to [errors.Is] and [errors.As].
+// Unwrap returns the underlying error for [errors.Is] and [errors.As].
 func (e *memoryError) Unwrap() error { return e.error }

@@ -12,21 +12,20 @@ import (
 	"dkms/pkg/system"
 )
 
-// Confinement is how builds are kept from everything that is none of their
-// business. They may write to their own directory, and to a /tmp, /var/tmp,
-// /dev/shm and /run/lock of their own.
+// Confinement describes the sandbox of builds. A confined build may write to
+// its own directory, and to its own /tmp, /var/tmp, /dev/shm and /run/lock.
 type Confinement struct {
-	// Allow are more directories that builds may write to.
+	// Allow lists further directories that builds may write to.
 	Allow []string
-	// Network leaves them the network, and Sockets Unix sockets, those of other
-	// programs too.
+	// Network gives builds access to the network, and Sockets access to Unix
+	// sockets, including those of other programs.
 	Network, Sockets bool
-	// Hide are files that builds do not see, whoever may read them.
+	// Hide lists files that builds do not see, whatever the permissions of the
+	// files.
 	Hide []string
-	// Limits bound what the commands of a package may take.
+	// Limits are the resource limits of the package's commands.
 	Limits system.Limits
-	// Disk is how many MiB a build may take of the file system that it is on;
-	// 0 is no limit.
+	// Disk is how many MiB a build may use on its file system; 0 is no limit.
 	Disk int
 }
 
@@ -39,8 +38,8 @@ func Probe(ctx context.Context, run *system.Runner) error {
 	return err
 }
 
-// jail is where the commands of the package run; nil is without one. They may
-// write to more directories where that is said.
+// jail is the sandbox of the package's commands, or nil without one. more are
+// further directories that the commands may write to.
 func (w *work) jail(more ...string) *system.Jail {
 	if w.scratch.private == "" {
 		return nil
@@ -73,7 +72,7 @@ func (w *work) jail(more ...string) *system.Jail {
 	return j
 }
 
-// closed tells headers that are for root's eyes only.
+// closed tells whether only root can read the headers.
 func closed(k *kernel.Kernel) bool {
 	for _, name := range []string{"", "Makefile", ".config", "include", "include/generated", "include/generated/autoconf.h", "scripts", "scripts/mod/modpost", "Module.symvers"} {
 		st, err := os.Stat(filepath.Join(k.Headers, name))
@@ -86,8 +85,9 @@ func closed(k *kernel.Kernel) bool {
 	return false
 }
 
-// checkLending tells whether headers for root's eyes only can be shown to a
-// user of a build here. A build as root, which could read them, is not isolated.
+// checkLending tells whether headers that only root can read can be shown to a
+// build user on this machine. A build as root could read them, but is not
+// isolated.
 func (w *work) checkLending(ctx context.Context) error {
 	jail := &system.Jail{UID: w.ticket.user, Lend: []string{w.Kernel.Headers}}
 	err := w.Run.Run(ctx, system.Cmd{Argv: []string{"true"}, Jail: jail})
@@ -103,13 +103,13 @@ func (w *work) checkLending(ctx context.Context) error {
 		WithHint("chmod -R a+rX %s lets builds read them; BUILD_SANDBOX=no in /etc/dkms/%s.conf builds this module as root", dir, w.ID.Name)
 }
 
-// secrets are the files that a build does not see, whoever may read them: the
-// key pair in use, those that are used by default, and what framework.conf
-// names.
+// secrets lists the files that a build does not see, whatever their
+// permissions: the key pair in use, the default key pairs, and the files that
+// framework.conf names.
 func (w *work) secrets() []string {
 	list := []string{
 		filepath.Join(w.Tree.Dir(), "mok.key"), w.Host.Root.Path("/var/lib/shim-signed/mok/MOK.priv"),
-		filepath.Join(w.Kernel.Headers, "certs/signing_key.pem"), // where kernels that sign their own modules have it
+		filepath.Join(w.Kernel.Headers, "certs/signing_key.pem"), // kernels that sign their own modules have the key here
 		w.Environment,
 	}
 	if w.Signer != nil {
@@ -118,9 +118,9 @@ func (w *work) secrets() []string {
 	return append(list, w.Confine.Hide...)
 }
 
-// outside is where a file that the commands know as path is to be found, with
-// all links followed. What a build leaves may be a link to anywhere: a file
-// outside of its directory is not its work.
+// outside resolves a path of the build's commands to the path outside the
+// sandbox, and follows all links. A build may leave a link to anywhere: a file
+// outside the build's directory is not a result of the build.
 func (w *work) outside(path string) (string, error) {
 	real, err := filepath.EvalSymlinks(w.scratch.real)
 	if err != nil {

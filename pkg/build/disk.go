@@ -8,17 +8,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// diskPause is how often the disk is looked at while a build runs.
+// diskPause is the time between two checks of the disk while a build runs.
 const diskPause = 500 * time.Millisecond
 
-// diskError says that a build took more of the disk than it may.
+// diskError says that a build used more of the disk than it may.
 type diskError struct{ limit int }
 
 func (e *diskError) Error() string {
 	return fmt.Sprintf("more than %d MiB of the disk were taken while it ran (build_disk_limit)", e.limit)
 }
 
-// watchDisk ends what a confined build runs when it takes too much of the disk.
+// watchDisk ends the commands of a confined build that uses too much of the
+// disk.
 func (w *work) watchDisk(ctx context.Context) (context.Context, func()) {
 	if w.scratch.private == "" {
 		return ctx, func() {}
@@ -26,10 +27,10 @@ func (w *work) watchDisk(ctx context.Context) (context.Context, func()) {
 	return watchDisk(ctx, w.scratch.private, w.Confine.Disk)
 }
 
-// watchDisk ends the context that it returns when the file system of dir has
-// lost more than limit MiB since it was called. What a build takes cannot be
-// counted in its directory: files without a name take room, too. stop is to be
-// called.
+// watchDisk cancels the context that it returns when the file system of dir has
+// lost more than limit MiB since the call. The use of the whole file system is
+// measured, because files without a name use space, too, and cannot be counted
+// in the directory. The caller must call stop.
 func watchDisk(ctx context.Context, dir string, limit int) (watched context.Context, stop func()) {
 	watched, end := context.WithCancelCause(ctx)
 	before, err := freeSpace(dir)

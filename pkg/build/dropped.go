@@ -10,8 +10,8 @@ import (
 	"dkms/pkg/system"
 )
 
-// session are variables of the caller that builds have their own values of, or
-// that mean nothing to a build.
+// session lists variables of the caller that mean nothing to a build, or that
+// builds set themselves.
 var session = []string{
 	"_", "HOME", "KERNELRELEASE", "LANG", "LC_ALL", "LOGNAME", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "OLDPWD", "PATH", "PWD",
 	"SHELL", "SHLVL", "TERM", "TMPDIR", "USER",
@@ -19,12 +19,12 @@ var session = []string{
 	"CCACHE_DIR", "DISTCC_HOSTS", "ICECC_VERSION", "LC_CTYPE", "NO_COLOR", "SOURCE_DATE_EPOCH",
 }
 
-// maxText bounds what is read of a file to look for variables.
+// maxText bounds how many bytes of a file are searched for variables.
 const maxText = 1 << 20
 
 // warnDropped names the variables of the caller's environment that the
-// package's files refer to: builds do not see them, and a build that goes
-// another way than its user meant it to should say why.
+// package's files refer to. Builds do not see these variables, so a build may
+// behave differently from what its user intended, and the warning explains why.
 func (w *work) warnDropped() {
 	for _, name := range slices.Sorted(maps.Keys(w.Host.Env)) {
 		if _, seen := w.env[name]; seen || slices.Contains(session, name) {
@@ -37,8 +37,8 @@ func (w *work) warnDropped() {
 	}
 }
 
-// refersTo is the first file of the package that uses a variable in the way of
-// a shell or of make.
+// refersTo is the first file of the package that uses a variable in the syntax
+// of a shell or of make.
 func (w *work) refersTo(name string) string {
 	use := regexp.MustCompile(`\$[({]?` + regexp.QuoteMeta(name) + `(?:[^A-Za-z0-9_]|$)`)
 	for _, file := range w.texts() {
@@ -50,7 +50,7 @@ func (w *work) refersTo(name string) string {
 	return ""
 }
 
-// texts are the files of the package that a build begins with.
+// texts lists the package's files that a build starts with.
 func (w *work) texts() []string {
 	list := []string{"dkms.conf", "Makefile", "makefile", "GNUmakefile", "Kbuild"}
 	for _, line := range []string{w.Conf.PreBuild, w.Conf.PostBuild} {

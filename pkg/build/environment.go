@@ -9,7 +9,8 @@ import (
 	"dkms/pkg/system"
 )
 
-// environment is what make and the scripts see beyond the runner's base.
+// environment sets the variables that make and the scripts see in addition to
+// those of the runner.
 func (w *work) environment(ctx context.Context) error {
 	w.env = map[string]string{
 		"module": w.ID.Name, "module_version": w.ID.Version,
@@ -31,7 +32,7 @@ func (w *work) environment(ctx context.Context) error {
 	if err := w.openCache(ctx); err != nil {
 		return fmt.Errorf("compiler_launcher: %w", err)
 	}
-	if w.scratch.private != "" { // root's home is closed
+	if w.scratch.private != "" { // a build user cannot read root's home
 		w.env["HOME"] = "/tmp"
 	}
 	maps.Copy(w.env, w.Conf.Env)
@@ -52,10 +53,10 @@ func (w *work) addEnvironment(ctx context.Context) error {
 		return fmt.Errorf("build_environment: %w", err)
 	}
 	if w.scratch.private != "" && added["TMPDIR"] == w.Host.Env["TMPDIR"] {
-		delete(added, "TMPDIR") // the caller's, which the file did not set
+		delete(added, "TMPDIR") // this is the caller's value, which the file did not set
 	}
 	maps.Copy(w.env, added)
-	maps.Copy(w.env, w.Conf.Env) // what is for one module counts more than what is for all
+	maps.Copy(w.env, w.Conf.Env) // variables for one module override those for all modules
 	return nil
 }
 

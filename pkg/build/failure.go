@@ -9,8 +9,8 @@ import (
 	"dkms/pkg/system"
 )
 
-// failedBy says what failed and how the command line ended; that a shell ran it
-// is of no interest.
+// failedBy says what failed and how the command line ended; it leaves out the
+// shell that ran the command line.
 func failedBy(what string, err error) error {
 	if e, ok := errors.AsType[*system.ExitError](err); ok {
 		return fmt.Errorf("%s: %s", what, e.How())
@@ -18,14 +18,14 @@ func failedBy(what string, err error) error {
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// failed makes the error of a step of the build, with the reason that the log
-// gives.
+// failed returns the error of a build step, with the reason from the log.
 func (w *work) failed(code exit.Code, err error) error {
 	return w.blame(code, err, FirstError(w.scratch.log))
 }
 
-// unfit makes the error of a build that ended well and left nothing to use.
-// Where something was refused on the way, make carried on after it.
+// unfit returns the error of a build whose commands succeeded without a usable
+// result. If the log shows a refusal, the refusal is the reason: make may
+// continue after one.
 func (w *work) unfit(code exit.Code, err error) error {
 	var lines []string
 	if line := Refused(w.scratch.log); line != "" && w.scratch.private != "" {
@@ -34,8 +34,8 @@ func (w *work) unfit(code exit.Code, err error) error {
 	return w.blame(code, err, lines)
 }
 
-// blame makes the error of a failure: what failed, why, as far as lines of the
-// log tell, and where the rest of the log will be.
+// blame returns the error of a failure: what failed, the reason as far as lines
+// of the log show it, and the path of the rest of the log.
 func (w *work) blame(code exit.Code, err error, lines []string) error {
 	w.faulty = true
 	d := diagnose(append(lines, err.Error()), w.Kernel.Release, w.scratch.private != "")

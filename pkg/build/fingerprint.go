@@ -14,14 +14,15 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Compared says in words what a fingerprint is of, before "of" and a time.
+// Compared describes the inputs of a fingerprint in words, to be followed by
+// "of" and a time.
 const Compared = "its sources and configuration, the headers and the compiler are those"
 
-// Fingerprint is a digest of everything that decides how a build ends: what
-// [Inputs.SourceDigest] is of, the file that build_environment names, the
-// kernel's headers and compiler, what builds are allowed and for how long, and
-// the versions of what the module builds on. Two builds with the same
-// fingerprint have the same outcome, as far as this program can tell.
+// Fingerprint is a digest of everything that decides the outcome of a build:
+// the inputs of [Inputs.SourceDigest], the file that build_environment names,
+// the kernel's headers and compiler, the permissions and time limit of builds,
+// and the versions of the modules that the module builds on. Two builds with
+// the same fingerprint have the same outcome, as far as this program can tell.
 func (b *Inputs) Fingerprint(j Job) (string, error) {
 	source, err := b.SourceDigest(j)
 	if err != nil {
@@ -47,9 +48,9 @@ func (b *Inputs) fingerprint(j Job, source, headers string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// KernelInputs is a digest of what a kernel's headers bring into a build: its
-// configuration, symbol versions, compiler and the headers themselves, with the
-// time of the kernel's own build.
+// KernelInputs is a digest of the inputs that a kernel's headers bring into a
+// build: configuration, symbol versions, compiler, the headers themselves, and
+// the build time of the kernel.
 func KernelInputs(k *kernel.Kernel, run *system.Runner) string {
 	h := sha256.New()
 	hashFile(h, "config", k.ConfigFile)
@@ -65,16 +66,17 @@ func KernelInputs(k *kernel.Kernel, run *system.Runner) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// hashFile adds a file under a name; one that cannot be read adds only that.
+// hashFile adds a name and the contents of the file; for an unreadable file it
+// adds only the name.
 func hashFile(h hash.Hash, name, path string) {
 	if digestFile(h, name, path) != nil {
 		fmt.Fprintf(h, "none %q\n", name)
 	}
 }
 
-// HeadersStamp tells cheaply whether a kernel's headers may have changed: it
-// is made of the sizes and times of the configuration, of Module.symvers, and of
-// what every build of a kernel makes anew.
+// HeadersStamp tells cheaply whether a kernel's headers may have changed: the
+// stamp consists of the sizes and times of the configuration, of Module.symvers
+// and of the files that every build of a kernel writes again.
 func HeadersStamp(k *kernel.Kernel) tree.Stamp {
 	var s tree.Stamp
 	if st, err := os.Stat(k.ConfigFile); err == nil {

@@ -2,8 +2,8 @@ package build
 
 import "strings"
 
-// noise are lines of kernel builds that look like trouble and are none, with
-// what they mean. They begin so, behind blanks.
+// noise lists starts of lines of kernel builds that look like errors and are
+// harmless, with their meaning. Blanks may precede them.
 var noise = []struct{ mark, meaning string }{
 	{"Skipping BTF generation for ", "the module works without BTF, which only tracing tools read"},
 	{"warning: the compiler differs from the one used to build the kernel", "another release of the compiler is all right as long as the build ends well"},
@@ -20,8 +20,8 @@ var noise = []struct{ mark, meaning string }{
 	{"libbpf: failed to find '.BTF' ELF section in ", "the module works without BTF, which only tracing tools read"},
 }
 
-// Harmless says what a line of a build log means that looks like trouble and
-// is none; it is empty for all others.
+// Harmless explains a line of a build log that looks like an error and is
+// harmless; for every other line it returns "".
 func Harmless(line string) string {
 	text := strings.TrimSpace(line)
 	if rest, ok := strings.CutPrefix(text, "make"); ok { // "make[2]: warning: ..."

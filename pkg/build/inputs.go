@@ -17,31 +17,31 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Inputs finds out what builds are made from. It changes nothing.
+// Inputs finds the inputs of builds. It changes nothing.
 type Inputs struct {
 	Host      system.Host
 	Tree      *tree.Tree
 	Run       *system.Runner
 	Framework *conf.Framework
-	// Environment is the file that build_environment names; what it exports
-	// is added to the environment of the build.
+	// Environment is the file that build_environment names; the variables that
+	// it exports are added to the environment of the build.
 	Environment string
-	// Directives are the names and values of --directive, which the scripts
-	// and make see in their environment.
+	// Directives are the names and values of --directive. The scripts and make
+	// see them in their environment.
 	Directives map[string]string
 }
 
-// Sources are what [SourcesOf] found of a module version: the files that its
-// builds are made from, on this machine.
+// Sources are the files on this machine that builds of a module version are
+// made from, as [SourcesOf] found them.
 type Sources struct {
 	id tree.ID
-	// dirs are taken whole, files one by one.
+	// dirs are included with all their contents, files one by one.
 	dirs, files []string
 }
 
-// SourcesOf finds the sources of a registered version and what /etc/dkms adds
-// to them for a target. etc are the names of what is in /etc/dkms; nil has them
-// looked up.
+// SourcesOf finds the sources of a registered version and the files that
+// /etc/dkms adds for a target. etc are the names of the files in /etc/dkms;
+// with nil, SourcesOf reads the directory.
 func SourcesOf(t *tree.Tree, id tree.ID, k tree.Target, etc []string) (*Sources, error) {
 	dir, err := filepath.EvalSymlinks(t.SourceLink(id))
 	if err != nil {
@@ -76,8 +76,8 @@ func (s *Sources) Digest() (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// Stamp tells cheaply whether the sources may have changed: it is made of the
-// names, sizes and times of all files. It reads no file.
+// Stamp tells cheaply whether the sources may have changed: the stamp consists
+// of the names, sizes and times of all files. Stamp reads no file.
 func (s *Sources) Stamp() (uint64, error) {
 	h := fnv.New64a()
 	for _, dir := range s.dirs {

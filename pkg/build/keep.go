@@ -14,12 +14,12 @@ import (
 	"dkms/pkg/tree"
 )
 
-// maxModule bounds what is read of what a build has made, in bytes.
+// maxModule bounds how many bytes of a built file are read.
 const maxModule = 512 << 20
 
-// keep makes the finished modules, moves them into the tree and runs
-// POST_BUILD, which finds them there. When that fails the tree gets back what
-// it had: what its own package does not call finished is not built.
+// keep finishes the modules, moves them into the tree and runs POST_BUILD,
+// which finds them there. If POST_BUILD fails, the package does not consider
+// the build finished: the tree gets its earlier content back.
 func (w *work) keep(ctx context.Context) (*tree.Manifest, error) {
 	stage, err := w.Tree.Stage(w.ID, w.target())
 	if err != nil {
@@ -36,7 +36,7 @@ func (w *work) keep(ctx context.Context) (*tree.Manifest, error) {
 	if err := stage.Save(manifest); err != nil {
 		return nil, err
 	}
-	// The log is kept with the build from the beginning, and still written.
+	// The log is kept with the build from the start, while it is still written.
 	os.Link(w.scratch.log, stage.Log())
 	if err := publish(stage); err != nil {
 		return nil, err
@@ -47,8 +47,8 @@ func (w *work) keep(ctx context.Context) (*tree.Manifest, error) {
 	return manifest, nil
 }
 
-// keepLog makes sure that the log is with the build, whatever POST_BUILD has put
-// in its place, and that it has a size to be kept.
+// keepLog makes sure that the log is with the build, whatever POST_BUILD has
+// put in its place, and that the log is small enough to keep.
 func (w *work) keepLog(ctx context.Context) error {
 	log := w.Tree.Log(w.ID, w.target())
 	if st, err := os.Lstat(w.scratch.log); err != nil || !st.Mode().IsRegular() {
@@ -63,7 +63,7 @@ func (w *work) keepLog(ctx context.Context) error {
 	return cutLog(ctx, log)
 }
 
-// postBuild runs POST_BUILD, which may change what is kept and add to it.
+// postBuild runs POST_BUILD, which may change the kept files and add others.
 func (w *work) postBuild(ctx context.Context, m *tree.Manifest) error {
 	if w.Conf.PostBuild == "" {
 		return nil
@@ -77,7 +77,7 @@ func (w *work) postBuild(ctx context.Context, m *tree.Manifest) error {
 	}
 	err := w.hook(ctx, "POST_BUILD", w.Conf.PostBuild, parent)
 	if w.scratch.private != "" {
-		err = errors.Join(err, own(parent, 0), os.Lchown(w.scratch.log, 0, 0)) // the log may be out of there
+		err = errors.Join(err, own(parent, 0), os.Lchown(w.scratch.log, 0, 0)) // POST_BUILD may have moved the log out of the directory
 	}
 	if err != nil {
 		return err
@@ -136,7 +136,7 @@ func (w packing) stage(ctx context.Context, stage *tree.Stage) (*tree.Manifest, 
 }
 
 // finishModule strips, signs and compresses the module of one record, in that
-// order: a signature covers what the kernel sees after decompression.
+// order: a signature covers the file that the kernel sees after decompression.
 func (w packing) finishModule(ctx context.Context, stage *tree.Stage, r conf.Record) (tree.File, error) {
 	path := filepath.Join(w.scratch.dir, built(r))
 	if r.Strip {
@@ -167,8 +167,8 @@ func (w packing) finishModule(ctx context.Context, stage *tree.Stage, r conf.Rec
 	return tree.File{Name: name, Location: r.DestLocation, SHA256: digest(data), Size: int64(len(data))}, nil
 }
 
-// signOrNot signs a module. Where that fails, and the module would be loaded all
-// the same, it and those after it stay unsigned.
+// signOrNot signs a module. If signing fails and the kernel would load the
+// module unsigned, this module and the later ones stay unsigned.
 func (w packing) signOrNot(ctx context.Context, stage *tree.Stage, name string, data []byte) ([]byte, error) {
 	signed, err := w.sign(ctx, stage, name, data)
 	if err == nil || ctx.Err() != nil || w.Unsigned == nil {
@@ -193,8 +193,8 @@ func (w packing) sign(ctx context.Context, stage *tree.Stage, name string, data 
 	return module.AppendSignature(payload, signature), nil
 }
 
-// compress makes the file format that the kernel's modules have, with the
-// admin's options.
+// compress compresses data in the format of the kernel's own modules, with the
+// options of the administrator.
 func (w packing) compress(ctx context.Context, format module.Compression, data []byte) ([]byte, error) {
 	options, err := module.ParseOptions(format, w.compressOptions(format))
 	var packed []byte

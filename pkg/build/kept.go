@@ -15,12 +15,12 @@ import (
 	"dkms/pkg/tree"
 )
 
-// packing is the part of a build that makes of what was compiled what is kept:
-// stripped, signed, compressed and on record.
+// packing is the part of a build that strips, signs, compresses and records
+// what was compiled.
 type packing struct{ *work }
 
-// recheck puts on record what POST_BUILD has made of the modules. Where it has
-// put links in the place of directories nothing is written: they may lead
+// recheck records the modules as POST_BUILD has left them. If POST_BUILD has
+// replaced a directory by a link, recheck writes nothing: the link may lead
 // anywhere.
 func (w packing) recheck(m *tree.Manifest, dir string) error {
 	for _, d := range []string{dir, filepath.Join(dir, "module"), filepath.Join(dir, "log")} {
@@ -51,10 +51,11 @@ func (w packing) recheck(m *tree.Manifest, dir string) error {
 	return m.Save(dir)
 }
 
-// clean makes of what POST_BUILD has left in the directory of a build what root
-// may read, sign and install without a second look. Plain files that a package
-// adds for others stay; links, other modules than those of the build, and what
-// is no file at all go: whoever follows such a link publishes what it leads to.
+// clean makes the directory of a build, as POST_BUILD has left it, safe for
+// root to read, sign and install from without another check. Plain files that a
+// package adds for others stay. Links go, because whoever follows a link
+// publishes its target; modules that the build does not have and files that are
+// not plain go, too.
 func (w packing) clean(m *tree.Manifest, dir string) error {
 	root, err := os.OpenRoot(filepath.Dir(dir))
 	if err != nil {
@@ -86,7 +87,7 @@ func (w packing) clean(m *tree.Manifest, dir string) error {
 		return err
 	}
 	for _, e := range around {
-		if st, err := root.Lstat(e.Name()); err == nil && !st.IsDir() { // a directory is another build
+		if st, err := root.Lstat(e.Name()); err == nil && !st.IsDir() { // a directory here belongs to another build
 			if err := look(root, e.Name(), st); err != nil {
 				return err
 			}
@@ -95,12 +96,13 @@ func (w packing) clean(m *tree.Manifest, dir string) error {
 	return nil
 }
 
-// ours is why a hidden file goes without a word: it is to be written again.
+// ours is the reason to remove a hidden file without a warning: this program
+// will write the file again.
 const ours = "a record of this program"
 
-// unwanted says why something that POST_BUILD has left in the directory of a
-// build does not stay; empty is that it does. The log has a second name until it
-// is finished, and is put in its place then.
+// unwanted is the reason to remove a file that POST_BUILD has left in the
+// directory of a build; with "", the file stays. The log has a second name
+// until it is finished, and is put back in its place then.
 func unwanted(m *tree.Manifest, name string, st fs.FileInfo) string {
 	_, _, isModule := module.ParseSuffix(filepath.Base(name))
 	sys, ok := st.Sys().(*syscall.Stat_t)

@@ -13,10 +13,10 @@ import (
 	"dkms/pkg/system"
 )
 
-// launcher has make start the compilers through the launcher of
-// framework.conf, such as ccache or distcc, by CC= and HOSTCC= as Kbuild wants
-// them (Documentation/kbuild/kbuild.rst). It is how a build is made and not
-// what of: fingerprints know nothing of it.
+// launcher makes make start the compilers through the launcher of
+// framework.conf, such as ccache or distcc. It sets CC= and HOSTCC= as Kbuild
+// expects them (Documentation/kbuild/kbuild.rst). The launcher is not an input
+// of the build, so that fingerprints do not include it.
 func (w *work) launcher() (flags string, err error) {
 	launcher := w.Framework.CompilerLauncher
 	if len(launcher) == 0 {
@@ -30,19 +30,18 @@ func (w *work) launcher() (flags string, err error) {
 	return " -- CC=" + escapeBlanks(through+cmp.Or(w.tools.CC, "gcc")) + " HOSTCC=" + escapeBlanks(through+"gcc"), nil
 }
 
-// escapeBlanks makes one word of s for MAKEFLAGS, as make itself does.
+// escapeBlanks makes s a single word of MAKEFLAGS, with make's own escapes.
 func escapeBlanks(s string) string {
 	return strings.NewReplacer(`\`, `\\`, " ", `\ `, "$", "$$").Replace(s)
 }
 
-// cacheDir is the directory of compiler caches for builds, where the admin has
-// given none.
+// cacheDir is the directory of the compiler caches of builds, where the
+// administrator has set none.
 const cacheDir = "/var/cache/dkms/ccache"
 
-// openCache makes room for a compiler cache. Each module has one of its own:
-// whoever can write to a cache can change what is compiled through it. The
-// cache is root's, and belongs to the user of a confined build as long as the
-// build runs.
+// openCache prepares a compiler cache. Whoever can write to a cache can change
+// what is compiled through it, so each module has its own cache. The cache
+// belongs to root, and to the user of a confined build while the build runs.
 func (w *work) openCache(ctx context.Context) error {
 	launcher := w.Framework.CompilerLauncher
 	if len(launcher) == 0 || filepath.Base(launcher[0]) != "ccache" {
@@ -67,6 +66,6 @@ func (w *work) openCache(ctx context.Context) error {
 	if _, refused := errors.AsType[*system.JailError](err); !refused {
 		return err
 	}
-	w.cache.Lent = false // the files have to change hands then
+	w.cache.Lent = false // the owner of the files has to be changed instead
 	return own(dir, w.scratch.user)
 }

@@ -11,15 +11,16 @@ import (
 	"dkms/pkg/exit"
 )
 
-// maxLeft is how many modules are looked for among what a build has left.
+// maxLeft is how many modules are searched for in the directory of a build.
 const maxLeft = 200
 
-// leftovers is what a build has left in its directory beside what was asked of
-// it.
+// leftovers are the modules that a build has left in its directory and that no
+// record names.
 type leftovers struct{ *work }
 
-// notBuilt is the error of a build that has not left the module of a record. It
-// names what there is instead, and the directive that would take it.
+// notBuilt is the error of a build without the module of a record. The error
+// names the modules that exist instead, and the directive that would select
+// one.
 func (w leftovers) notBuilt(r conf.Record) error {
 	left := w.left()
 	text := "make succeeded but did not build " + built(r)
@@ -33,7 +34,7 @@ func (w leftovers) notBuilt(r conf.Record) error {
 	return err
 }
 
-// noModule is what to do where make has made nothing.
+// noModule is the hint for a build in which make has built no module.
 func (w leftovers) noModule() string {
 	for _, command := range w.Conf.Make {
 		if strings.Contains(command, "SUBDIRS=") {
@@ -43,10 +44,10 @@ func (w leftovers) noModule() string {
 	return "MAKE in dkms.conf has to build the modules that BUILT_MODULE_NAME[] names"
 }
 
-// subdirs is for what old packages tell Kbuild.
+// subdirs is the hint for old packages that pass SUBDIRS= to Kbuild.
 const subdirs = "Kbuild has not known SUBDIRS= since 5.4: MAKE in dkms.conf has to say M= instead"
 
-// left are the modules that the build has left, by their paths in its
+// left lists the modules that the build has left, by their paths in its
 // directory.
 func (w leftovers) left() []string {
 	var left []string
@@ -65,16 +66,15 @@ func (w leftovers) left() []string {
 	return left
 }
 
-// unclaimed are the modules that no record takes.
+// unclaimed lists the modules that no record names.
 func (w leftovers) unclaimed(left []string) []string {
 	return slices.DeleteFunc(slices.Clone(left), func(path string) bool {
 		return slices.ContainsFunc(w.records, func(r conf.Record) bool { return filepath.Clean(built(r)) == path })
 	})
 }
 
-// directive is what dkms.conf would have to say to take a module that was
-// built: one of the same name in another directory, or the only one that nobody
-// takes.
+// directive is the line of dkms.conf that would select a module that was built:
+// a module of the same name in another directory, or the only unclaimed one.
 func directive(r conf.Record, unclaimed []string) string {
 	for _, path := range unclaimed {
 		if filepath.Base(path) == r.BuiltName+".ko" {
@@ -92,7 +92,7 @@ func directive(r conf.Record, unclaimed []string) string {
 	return take
 }
 
-// list names a few of many.
+// list names the first few of many names.
 func list(names []string) string {
 	const some = 4
 	if len(names) > some {

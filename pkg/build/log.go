@@ -16,15 +16,15 @@ import (
 	"dkms/pkg/system"
 )
 
-// buildLog is the make.log of one build: a block for each step, in the form
-// that DKMS has and that bug reporting tools read.
+// buildLog is the make.log of one build: a block for each step, in the format
+// of DKMS, which bug reporting tools read.
 type buildLog struct {
 	file *os.File
 	now  func() time.Time
 }
 
-// openLog appends to path: a make.log that came with the sources stays, as it
-// does in the original, unless it is none, but leads to another file.
+// openLog appends to path. A make.log that came with the sources stays, as in
+// the original, unless it is a link to another file.
 func openLog(path, title string, now func() time.Time) (*buildLog, error) {
 	if st, err := os.Lstat(path); err == nil && !st.Mode().IsRegular() {
 		if err := os.RemoveAll(path); err != nil {
@@ -43,8 +43,8 @@ func (l *buildLog) Close() error { return l.file.Close() }
 
 const ruler = "----------------------------------------------------------------"
 
-// step runs do between the header and the footer of a block. command is what
-// the header shows; do writes to the log.
+// step runs do between the header and the footer of a block. The header shows
+// command; do writes to the log.
 func (l *buildLog) step(what, command string, do func(io.Writer) error) error {
 	start := l.now()
 	fmt.Fprintf(l.file, "\n%s\n# command: %s\n", what, command)
@@ -66,14 +66,14 @@ func (l *buildLog) step(what, command string, do func(io.Writer) error) error {
 
 // Bounds of what is read of a log.
 const (
-	// MaxLog is how much of a log is kept or shown, in bytes: of a longer one
-	// the beginning and the end.
+	// MaxLog is how many bytes of a log are kept or shown: of a longer log, the
+	// beginning and the end.
 	MaxLog = 64 << 20
-	// maxLine is how much of a line is shown, in bytes.
+	// maxLine is how many bytes of a line are shown.
 	maxLine = 64 << 10
 )
 
-// cutLog makes a log that is too long one that is not.
+// cutLog shortens a log that is longer than MaxLog.
 func cutLog(ctx context.Context, path string) error {
 	f, st, err := system.OpenPlain(path)
 	if err != nil {
@@ -94,9 +94,9 @@ func cutLog(ctx context.Context, path string) error {
 	return system.WriteFile(path, data, 0o644)
 }
 
-// Lines reads the lines of a log, without the ends of those that are too long
-// and without the middle of a log that is too long. The last pair has the error
-// that ended it, if one did.
+// Lines reads the lines of a log. It cuts lines that are too long, and leaves
+// out the middle of a log that is too long. If an error ends the reading, the
+// last pair has that error.
 func Lines(ctx context.Context, path string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		f, st, err := system.OpenPlain(path)
@@ -124,7 +124,8 @@ func Lines(ctx context.Context, path string) iter.Seq2[string, error] {
 	}
 }
 
-// readLine reads a line and drops what does not fit into the buffer of r.
+// readLine reads a line and drops the part that does not fit into the buffer of
+// r.
 func readLine(r *bufio.Reader) (string, error) {
 	line, err := r.ReadSlice('\n')
 	text := strings.TrimSuffix(string(line), "\n")

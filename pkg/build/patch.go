@@ -20,7 +20,7 @@ func (w *work) patch(ctx context.Context) error {
 		if !system.IsFile(file) {
 			return w.unfit(exit.BadPatch, fmt.Errorf("patch %s: no such file in %s", p, filepath.Join(w.scratch.dir, "patches")))
 		}
-		// The file is named by argument: its name never meets a shell.
+		// The file is an argument, so that no shell interprets its name.
 		err := w.shell(ctx, "Applying patch "+p, "patch -p1 < ./patches/"+shellQuote(p))
 		if err != nil {
 			return w.failed(exit.PatchFailed, failedBy("patch "+p+" does not apply", err))

@@ -16,19 +16,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pool is what the builds of a run share: the jobs that all their makes
-// together may start, and users to run as. Its jobserver has the form that
-// every make since 4.2 knows, a pipe with a byte for each job (GNU make
-// manual, "POSIX Jobserver Interaction").
+// Pool is what the builds of a run share: the number of jobs that all their
+// makes together may start, and the users that builds run as. Its jobserver has
+// the form that every make since 4.2 knows, a pipe with a byte for each job
+// (GNU make manual, "POSIX Jobserver Interaction").
 type Pool struct {
-	// Jobs is the -j of a make that runs alone; empty is without limit.
+	// Jobs is the -j option of a make that runs alone; with "", it has no
+	// limit.
 	Jobs string
 
 	jobs        int
-	read, write *os.File // the ends that makes inherit; nil without a jobserver
-	// own and give are ends to read from and write to that were opened anew:
-	// what makes do to theirs is not felt, and a pipe that one has filled is
-	// nothing to wait for.
+	read, write *os.File // the ends of the pipe that makes inherit; nil without a jobserver
+	// own and give are this program's own ends, opened separately to read from
+	// and write to: what a make does to its inherited ends does not affect
+	// them, and a pipe that a make has filled does not block this program.
 	own, give  *os.File
 	users      chan int
 	alone      sync.RWMutex
@@ -37,17 +38,17 @@ type Pool struct {
 	mu       sync.Mutex
 	running  int
 	versions map[tree.ID]*place
-	last     *Turn // the end of the line
+	last     *Turn // the end of the queue
 }
 
-// Turn is a place in the line of the builds that wait for a ticket.
+// Turn is a place in the queue of builds that wait for a ticket.
 type Turn struct {
 	before *Turn
-	over   chan struct{} // closed when those behind may go
+	over   chan struct{} // closed when the builds behind this one may continue
 	left   sync.Once
 }
 
-// Queue gives the end of the line to a build that is about to start.
+// Queue adds a build that is about to start to the end of the queue.
 func (p *Pool) Queue() *Turn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -55,7 +56,7 @@ func (p *Pool) Queue() *Turn {
 	return p.last
 }
 
-// wait waits for those before; a nil turn is for somebody who need not.
+// wait waits for the builds ahead in the queue; a nil turn does not wait.
 func (t *Turn) wait(ctx context.Context) error {
 	if t == nil || t.before == nil {
 		return nil
@@ -69,8 +70,9 @@ func (t *Turn) wait(ctx context.Context) error {
 	}
 }
 
-// Leave lets the next one go: after those before, where it has not waited for
-// them. A build that has its ticket has left the line.
+// Leave lets the next build continue. If this build has not waited for the
+// builds ahead of it, the next build still waits for them. A build that has its
+// ticket has left the queue.
 func (t *Turn) Leave() {
 	if t != nil {
 		t.left.Do(t.leave)
@@ -91,18 +93,19 @@ func (t *Turn) leave() {
 // place is the scratch directory of a version.
 type place struct {
 	sync.Mutex
-	// use is held by the build that has all of it, or read by those that have
-	// mounted something there; shares is how many those are.
+	// use is write-locked by a build that uses the whole directory, and
+	// read-locked by builds that have mounted something in it; shares counts
+	// the latter.
 	use    sync.RWMutex
 	shares int
 }
 
-// maxUsers is how many builds run at a time at most: each has a user of its
-// own, see [system.BuildUser].
+// maxUsers is the largest number of builds that run at the same time: each
+// build has its own user, see [system.BuildUser].
 const maxUsers = 15
 
-// NewPool returns a pool for as many builds at a time as there are jobs, or
-// for one. cpus stands in for jobs where they are not limited.
+// NewPool returns a pool that runs as many builds at the same time as there are
+// jobs, or only one. If jobs sets no limit, cpus replaces it.
 func NewPool(jobs string, cpus int, several bool) *Pool {
 	p := &Pool{Jobs: jobs, jobs: max(cpus, 1), users: make(chan int, maxUsers), versions: map[tree.ID]*place{}}
 	n, err := strconv.Atoi(jobs)
@@ -122,7 +125,7 @@ func NewPool(jobs string, cpus int, several bool) *Pool {
 }
 
 // serve opens the pipe. Without /proc there is no jobserver, and every make
-// gets by with one job.
+// runs a single job.
 func (p *Pool) serve() {
 	var fds [2]int
 	if unix.Pipe2(fds[:], unix.O_CLOEXEC) != nil {
@@ -139,7 +142,7 @@ func (p *Pool) serve() {
 	}
 }
 
-// put puts jobs into the pipe, as far as there is room.
+// put puts n jobs into the pipe, or as many as it has room for.
 func (p *Pool) put(n int) {
 	conn, err := p.give.SyscallConn()
 	if err != nil {
@@ -151,10 +154,10 @@ func (p *Pool) put(n int) {
 	})
 }
 
-// NeedsSweep tells whether something of a build could not be put away.
+// NeedsSweep tells whether something of a build could not be cleaned up.
 func (p *Pool) NeedsSweep() bool { return p.needsSweep.Load() }
 
-// Close gives the pipe back.
+// Close closes the pipe.
 func (p *Pool) Close() {
 	for _, f := range []**os.File{&p.read, &p.write, &p.own, &p.give} {
 		if *f != nil {
@@ -164,16 +167,16 @@ func (p *Pool) Close() {
 	}
 }
 
-// ticket is the place of one build in the pool: the first job of its make.
+// ticket lets one build run: it stands for the first job of the build's make.
 type ticket struct {
 	pool *Pool
 	user int
-	// single is for a build that is to run alone, with one job.
+	// single says that the build runs alone, with one job.
 	single bool
 }
 
-// enter waits for a place, in turn. Every other job that its make starts, it
-// takes out of the pipe itself.
+// enter waits for a ticket, in the order of the queue. make itself takes its
+// further jobs out of the pipe.
 func (p *Pool) enter(ctx context.Context, turn *Turn) (*ticket, error) {
 	defer turn.Leave()
 	if err := turn.wait(ctx); err != nil {
@@ -194,7 +197,7 @@ func (p *Pool) enter(ctx context.Context, turn *Turn) (*ticket, error) {
 	}
 }
 
-// leave gives the place back.
+// leave returns the ticket.
 func (s *ticket) leave() {
 	p := s.pool
 	p.mu.Lock()
@@ -211,8 +214,8 @@ func (s *ticket) leave() {
 	}
 }
 
-// single waits until no other build runs, and keeps others from starting
-// until it leaves.
+// single waits until no other build runs, and lets no other build start until
+// this one leaves.
 func (p *Pool) single(ctx context.Context) (*ticket, error) {
 	p.alone.Lock()
 	user := <-p.users
@@ -224,8 +227,8 @@ func (p *Pool) single(ctx context.Context) (*ticket, error) {
 	return &ticket{pool: p, user: user, single: true}, nil
 }
 
-// take takes a byte out of the pipe. With no build running all must be there:
-// what a make that was killed has not given back is made up for.
+// take takes a byte out of the pipe. If no build is running, all bytes must be
+// there: take replaces the bytes that a killed make has not returned.
 func (p *Pool) take(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -247,7 +250,7 @@ func (p *Pool) take(ctx context.Context) error {
 		close(woken)
 	})
 	_, err := io.ReadFull(p.own, make([]byte, 1))
-	if !stop() { // others read there, too
+	if !stop() { // others read from the same end, too
 		<-woken
 		p.own.SetReadDeadline(time.Time{})
 	}
@@ -263,8 +266,8 @@ func (p *Pool) take(ctx context.Context) error {
 	return fmt.Errorf("jobserver: %w", err)
 }
 
-// makeOption is the option that tells a make how much it may do at a time; it
-// is empty where a jobserver does.
+// makeOption is the option that tells make how many jobs to run; it is empty
+// where a jobserver decides that.
 func (s *ticket) makeOption() string {
 	switch {
 	case s.pool.own != nil && !s.single:
@@ -275,7 +278,7 @@ func (s *ticket) makeOption() string {
 	return "-j" + s.pool.Jobs
 }
 
-// makeFlags are what leads a make to the jobserver, as MAKEFLAGS has it.
+// makeFlags is the text in MAKEFLAGS that makes make use the jobserver.
 func (s *ticket) makeFlags() string {
 	if s.single || s.pool.own == nil {
 		return ""
@@ -283,7 +286,7 @@ func (s *ticket) makeFlags() string {
 	return fmt.Sprintf(" -j%d --jobserver-auth=3,4", s.pool.jobs)
 }
 
-// files are the descriptors 3 and 4 of that.
+// files are the descriptors 3 and 4 that makeFlags names.
 func (s *ticket) files() []*os.File {
 	if s.single || s.pool.own == nil {
 		return nil
@@ -300,16 +303,15 @@ func (p *Pool) place(id tree.ID) *place {
 	return p.versions[id]
 }
 
-// lock waits until no other build changes what is in the scratch directory of a
-// version.
+// lock waits until no other build changes the contents of the scratch directory
+// of a version.
 func (p *Pool) lock(id tree.ID) (unlock func()) {
 	v := p.place(id)
 	v.Lock()
 	return v.Unlock
 }
 
-// whole waits until no other build has anything to do with the scratch
-// directory of a version.
+// whole waits until no other build uses the scratch directory of a version.
 func (p *Pool) whole(id tree.ID) (done func()) {
 	v := p.place(id)
 	v.use.Lock()
@@ -317,8 +319,8 @@ func (p *Pool) whole(id tree.ID) (done func()) {
 }
 
 // share lets several builds mount something at the scratch directory of a
-// version, while no build has the whole directory. The first of them calls
-// first, and the last that is done calls last.
+// version while no build uses the whole directory. The first build calls first
+// when it starts, and the last build calls last when it ends.
 func (p *Pool) share(id tree.ID, first, last func()) (done func()) {
 	v := p.place(id)
 	v.use.RLock()

@@ -9,20 +9,20 @@ import (
 	"strings"
 )
 
-// What is quoted and read of a log is bounded, in lines and bytes.
+// These constants bound how many lines and bytes of a log are read and quoted.
 const (
 	errorContext  = 3
 	maxLogLine    = 300
 	maxLogScanned = 64 << 20
-	// maxBefore is how many lines are kept from before an error: gcc names
-	// there how it came to a header, and programs say why they give up.
+	// maxBefore is how many lines before an error are kept: gcc prints there
+	// how it came to a header, and programs print there why they give up.
 	maxBefore = 12
 )
 
 // FirstError finds the line of a build log that says why the build failed, with
-// the lines that belong to it: what a compiler or another program calls an
-// error, or else what the package says before it gives up, or else the last
-// lines before make's own. It returns nil where there are none.
+// the lines that belong to it. It prefers the error of a compiler or another
+// program, then what the package says before it gives up, then the last lines
+// before make's own. It returns nil if the log has none of these.
 func FirstError(path string) []string {
 	r := &reason{}
 	if scanLog(path, func(line string) (more bool) { r.read(line); return true }) != nil {
@@ -31,8 +31,9 @@ func FirstError(path string) []string {
 	return r.lines()
 }
 
-// Refused finds the first line of a log that says that something may not be
-// done, or returns "". Programs carry on after such a line, and end well.
+// Refused finds the first line of a log that says that an operation is not
+// permitted, or returns "". Programs may continue and succeed after such a
+// line.
 func Refused(path string) string {
 	refused := ""
 	scanLog(path, func(line string) (more bool) {
@@ -44,7 +45,7 @@ func Refused(path string) string {
 	return refused
 }
 
-// scanLog gives the lines of a log to read, until more is false.
+// scanLog passes the lines of a log to read until read returns false.
 func scanLog(path string, read func(line string) (more bool)) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -63,42 +64,43 @@ func scanLog(path string, read func(line string) (more bool)) error {
 }
 
 // reason is what has been found in a log so far. A block of the log that ends
-// well is no reason: it is forgotten. So is the log of an earlier build, which
-// may come with the sources.
+// well holds no reason, so it is forgotten, and so is the log of an earlier
+// build that came with the sources.
 type reason struct {
-	// done says that what follows in the block does not matter.
+	// done says that the rest of the block does not matter.
 	done bool
 	// titled says that the last line was the title of the log.
 	titled bool
-	// found is an error with what belongs to it, and open says that more may
-	// follow; around are the lines that tell how the compiler came there.
+	// found is an error with the lines that belong to it, and open says that
+	// more lines may follow; around are the lines that tell how the compiler
+	// came there.
 	found, around []string
 	open          bool
-	// absent is a program that was not found. Many packages ask for one, such
-	// as git, and do without.
+	// absent is a program that was not found. Many packages look for a program,
+	// such as git, that they can do without.
 	absent []string
-	// probe is an error of a test program that only finds out what there is.
+	// probe is an error of a test program that only detects features.
 	probe []string
 	// stated is what the package or make itself says before it gives up.
 	stated []string
-	// refused is what the system has not let be done.
+	// refused is what the system did not permit.
 	refused []string
-	// before are the last lines that said anything, and last those of them
-	// when make gave up first.
+	// before are the latest lines that said anything, and last is the value of
+	// before when make first gave up.
 	before, last []string
 	// makes is the first line in which make gave up.
 	makes string
-	// listing says that the last line was one of stated.
+	// listing says that the previous line was one of stated.
 	listing bool
 }
 
-// read looks at one line.
+// read handles one line.
 func (r *reason) read(line string) {
 	status, over := strings.CutPrefix(line, "# exit code: ")
 	switch {
 	case isTitle(line):
 		*r = reason{titled: true}
-	case r.titled: // the time follows
+	case r.titled: // the next line has the time
 		r.titled = false
 	case over && status == "0":
 		*r = reason{}
@@ -112,12 +114,12 @@ func (r *reason) read(line string) {
 	}
 }
 
-// isTitle knows the first line of a log, of ours and of the original's.
+// isTitle recognizes the first line of a log, ours and the original's.
 func isTitle(line string) bool {
 	return strings.HasPrefix(line, "DKMS ") && strings.Contains(line, "make.log for ")
 }
 
-// look looks for the first thing that says anything.
+// look looks for the first line that says anything.
 func (r *reason) look(line string) {
 	listed := r.listing
 	r.listing = false
@@ -144,8 +146,9 @@ func (r *reason) look(line string) {
 	r.before = append(r.before[max(0, len(r.before)-maxBefore+1):], line)
 }
 
-// warnedBefore are the lines by which a makefile leads up to the one in which it
-// gives up: $(warning) and $(error) have the name of the makefile in front.
+// warnedBefore are the lines that lead up to the line in which a makefile gives
+// up: make puts the name of the makefile before the text of $(warning) and
+// $(error).
 func warnedBefore(line string, before []string) []string {
 	place, _, ok := strings.Cut(line, ": ***")
 	file, number, both := cutLast(place, ":")
@@ -165,8 +168,8 @@ func warnedBefore(line string, before []string) []string {
 	return list
 }
 
-// begin notes an error. One of a test program counts only where there is no
-// other: most tests of a configure script are meant to fail.
+// begin notes an error. Most tests of a configure script are meant to fail, so
+// an error of a test program counts only if there is no other error.
 func (r *reason) begin(line string) {
 	if strings.HasPrefix(line, "conftest") || strings.Contains(line, "/conftest") {
 		if r.probe == nil {
@@ -179,19 +182,19 @@ func (r *reason) begin(line string) {
 }
 
 // gaveUp notes the first line in which make says that a command has failed, and
-// what the command said before.
+// the output of the command before it.
 func (r *reason) gaveUp(line string) {
 	if r.makes == "" {
 		r.makes, r.last = line, r.before
 	}
-	if r.absent != nil && strings.HasSuffix(line, "] Error 127") { // of a shell that did not find its program
+	if r.absent != nil && strings.HasSuffix(line, "] Error 127") { // a shell did not find its program
 		r.found = r.absent
 	}
 }
 
-// follow reads the lines behind an error: those that belong to it are indented,
-// or behind a colon. A few more may say from where in the user's own file the
-// compiler came.
+// follow reads the lines after an error. Lines that belong to the error are
+// indented or follow a colon. A few more lines may say from where in the user's
+// own file the compiler came.
 func (r *reason) follow(line string) (more bool) {
 	first := r.found[0]
 	indented := strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t")
@@ -207,7 +210,7 @@ func (r *reason) follow(line string) (more bool) {
 	return len(r.around) < 6*maxBefore && !isError(line) && !isMakeFailure(line)
 }
 
-// lines are what is to be quoted, the surest that there is.
+// lines are the lines to quote, from the most reliable source that there is.
 func (r *reason) lines() []string {
 	switch {
 	case r.found != nil:
@@ -232,9 +235,9 @@ func (r *reason) lines() []string {
 	return last
 }
 
-// atOwnFile puts the place in the user's own file in front, where the compiler
-// reports an error in a macro or an inlined function of a kernel's header: what
-// there is to change is in the former.
+// If the compiler reports an error in a macro or an inlined function of a
+// kernel's header, the user has to change their own file. atOwnFile therefore
+// puts the place in that file first.
 func atOwnFile(found, around []string) []string {
 	if !inHeader(found[0]) {
 		return found
@@ -257,7 +260,8 @@ func atOwnFile(found, around []string) []string {
 	return append([]string{place + ": " + text + " (reported in " + header + ")"}, found[1:]...)
 }
 
-// placeIn is the FILE:LINE or FILE:LINE:COLUMN in a line of gcc, or "".
+// placeIn is the FILE:LINE or FILE:LINE:COLUMN in a line of gcc, or "" if there
+// is none.
 func placeIn(line string) string {
 	for word := range strings.FieldsSeq(line) {
 		word = strings.TrimRight(word, ",:")
@@ -272,14 +276,14 @@ func placeIn(line string) string {
 	return ""
 }
 
-// inHeader tells whether a compiler reports an error in a kernel's header.
+// inHeader tells whether a line reports an error in a kernel's header.
 func inHeader(line string) bool {
 	place, _, ok := strings.Cut(line, ": ")
 	return ok && isHeader(place) && placeIn(place) != ""
 }
 
-// isHeader tells whether a file is one of a kernel's headers: Kbuild knows them
-// by relative paths, or they lie where distributions put them.
+// isHeader tells whether a file is one of a kernel's headers: Kbuild names them
+// by relative paths, or they are where distributions install them.
 func isHeader(path string) bool {
 	path = strings.TrimPrefix(path, "./")
 	for _, dir := range []string{"include/", "arch/", "/usr/src/linux", "/usr/src/kernels/", "/usr/lib/modules/", "/lib/modules/"} {
@@ -290,9 +294,9 @@ func isHeader(path string) bool {
 	return strings.Contains(path, "/include/linux/") || strings.Contains(path, "/include/asm")
 }
 
-// isNothing tells lines that say nothing about a failure: make's and Kbuild's
-// reports of progress, the heads of the log's blocks, probes that a script
-// prints as comments, and what only looks like trouble.
+// isNothing recognizes lines that say nothing about a failure: progress reports
+// of make and Kbuild, headers of the log's blocks, tests that a script prints
+// as comments, and harmless lines.
 func isNothing(line string) bool {
 	text := strings.TrimSpace(line)
 	switch {
@@ -311,7 +315,7 @@ var blockTitles = map[string]bool{
 	"Building module(s)": true, "Running the pre_build script": true, "Running the post_build script": true,
 }
 
-// isProgress knows Kbuild's short lines, such as "CC [M]  foo.o".
+// isProgress recognizes Kbuild's short lines, such as "CC [M] foo.o".
 func isProgress(text string) bool {
 	word, rest, _ := strings.Cut(text, " ")
 	switch word {
@@ -321,7 +325,7 @@ func isProgress(text string) bool {
 	return false
 }
 
-// isRefusal knows what programs say when they may not do something. Other
+// isRefusal recognizes messages of programs that lack a permission. Other
 // errors say more, if there are any.
 func isRefusal(line string) bool {
 	return !strings.HasPrefix(line, "#") && containsAny(line, marksOf(sandbox))
@@ -336,7 +340,7 @@ func containsAny(line string, texts []string) bool {
 	return false
 }
 
-// errorMarks are in lines that say what went wrong.
+// errorMarks are parts of lines that say what went wrong.
 var errorMarks = []string{
 	": error: ", ": fatal error: ", ": Error: ", "ERROR: modpost:", "FATAL: modpost:", ".ko] undefined!",
 	": undefined reference to ", "ld: cannot find ", ": syntax error", ": Syntax error",
@@ -346,11 +350,11 @@ var errorMarks = []string{
 	"was not found in the pkg-config search path", "No package '", "error while loading shared libraries: ",
 }
 
-// errorStarts begin such lines, behind blanks, in whatever case.
+// errorStarts are starts of such lines, after blanks and in any case.
 var errorStarts = []string{"error:", "error[", "fatal:", "fatal error:", "configure: error:", "cmake error"}
 
-// isError knows the words of gcc, clang, ld, modpost, patch, the shells, perl,
-// python, configure and the preprocessor.
+// isError recognizes the error messages of gcc, clang, ld, modpost, patch, the
+// shells, perl, python, configure and the preprocessor.
 func isError(line string) bool {
 	if strings.HasPrefix(line, "#") || isMakeFailure(line) {
 		return false
@@ -364,15 +368,16 @@ func isError(line string) bool {
 	return containsAny(line, errorMarks)
 }
 
-// isMakeFailure tells make's line that a command has failed, which says nothing
-// about why.
+// isMakeFailure recognizes make's line that a command has failed, which says
+// nothing about the cause.
 func isMakeFailure(line string) bool {
 	_, rest, ok := strings.Cut(line, "*** [")
 	return ok && (strings.Contains(rest, "] Error ") || strings.Contains(rest, "] Killed") || strings.Contains(rest, "] Terminated"))
 }
 
-// isStated tells what a package's makefile or script says before it gives up,
-// and what make says of a makefile that it cannot use: behind three stars.
+// isStated recognizes what a package's makefile or script says before it gives
+// up, and what make says, after three stars, about a makefile that it cannot
+// use.
 func isStated(line string) bool {
 	_, rest, ok := strings.Cut(line, "***")
 	return ok && strings.Trim(rest, "* \t.-=!") != "" && !isMakeFailure(line)

@@ -14,9 +14,9 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Resign signs the modules of a kept build with the signer of j, in place of
-// the signatures that they have; nothing is compiled. The build changes as a
-// whole, and undo brings back what it was until then; done forgets about that.
+// Resign signs the modules of a kept build with the signer of j, and replaces
+// their signatures; nothing is compiled. The build changes as a whole. undo
+// restores the previous build, and done deletes the copy that undo needs.
 func (b *Builder) Resign(ctx context.Context, j Job) (undo, done func() error, err error) {
 	w := packing{&work{Builder: b, Job: j}}
 	manifest, err := b.Tree.Manifest(j.ID, w.target())
@@ -43,8 +43,8 @@ func (b *Builder) Resign(ctx context.Context, j Job) (undo, done func() error, e
 	return undo, stage.Discard, nil
 }
 
-// resign makes a copy of the build, and signs what the build is known to have
-// made and nothing else: a signature says that root vouches for a file.
+// resign copies the build, and signs only the modules that the build is known
+// to have made: a signature says that root vouches for a file.
 func (w packing) resign(ctx context.Context, stage *tree.Stage, m *tree.Manifest) error {
 	build, err := filepath.EvalSymlinks(w.Tree.BuildDir(w.ID, w.target()))
 	if err != nil {
@@ -71,10 +71,11 @@ func (w packing) resign(ctx context.Context, stage *tree.Stage, m *tree.Manifest
 		return nil
 	}
 	m.Signer = w.Signer.Name()
-	return m.Save(stage.Dir) // which has what is installed
+	return m.Save(stage.Dir) // the manifest also lists what is installed
 }
 
-// signable lists the modules of a build: those of its manifest, if it has one.
+// signable lists the modules of a build: those of its manifest, if there is
+// one.
 func (w packing) signable(stage *tree.Stage, m *tree.Manifest) ([]string, error) {
 	var names []string
 	if m != nil {
@@ -121,7 +122,7 @@ func (w packing) resignFile(ctx context.Context, stage *tree.Stage, m *tree.Mani
 	return nil
 }
 
-// unlike is the error of a build that is not what is on record.
+// unlike is the error of a build that differs from its record.
 func (w packing) unlike(err error) error {
 	return exit.Errorf(exit.NotBuilt, "%s: not signed: %w", w.ID, err).
 		WithHint("dkms build --force %s -k %s builds it again", w.ID, w.Kernel.Release)

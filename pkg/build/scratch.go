@@ -12,26 +12,27 @@ import (
 	"dkms/pkg/tree"
 )
 
-// scratch is the place of one build. The commands of the package find the
+// scratch is the directory of one build. The package's commands find the
 // sources where DKMS has them, in the scratch directory of the version. A
-// confined build has a directory of its own that is mounted there for nobody
-// else, so that a version can be built for several kernels at a time; others
-// have to wait for each other.
+// confined build mounts a directory of its own there that no other process
+// sees, so that a version can be built for several kernels at the same time.
+// Builds that are not confined have to wait for each other.
 type scratch struct {
 	tree *tree.Writer
 	pool *Pool
 	id   tree.ID
-	user int // whom the sources belong to
+	user int // the owner of the sources
 
-	dir  string // where the commands find the sources
-	real string // where they are
+	dir  string // the sources as the commands see them
+	real string // the sources outside the sandbox
 	log  string
-	// private is what a confined build has to itself; empty for others.
+	// private is the directory of a confined build; it is empty for other
+	// builds.
 	private string
 	done    func()
 }
 
-// openScratch makes an empty place for a build. It is to be closed.
+// openScratch makes an empty directory for a build. The caller must close it.
 func openScratch(pool *Pool, t *tree.Writer, id tree.ID, k tree.Target, confined bool, user int) (*scratch, error) {
 	s := &scratch{tree: t, pool: pool, id: id, user: user, dir: t.ScratchDir(id), real: t.ScratchDir(id), log: t.ScratchLog(id)}
 	if !confined {
@@ -45,20 +46,20 @@ func openScratch(pool *Pool, t *tree.Writer, id tree.ID, k tree.Target, confined
 	s.private = t.PrivateDir(id, k)
 	s.real, s.log = filepath.Join(s.private, "src"), privateLog(s.private)
 	var err error
-	// What the last builds have left goes with the first of the next ones.
-	s.done = pool.share(id, func() { err = s.clear() }, func() { os.Remove(s.dir) }) // when it is empty
+	// The first of the next builds removes what the previous builds have left.
+	s.done = pool.share(id, func() { err = s.clear() }, func() { os.Remove(s.dir) }) // succeeds only when the directory is empty
 	if err == nil {
 		err = s.makePrivate()
 	}
 	if err != nil {
-		s.close(false) // which fails for the same reason, if it does
+		s.close(false) // close fails for the same reason, if it fails
 		return nil, err
 	}
 	return s, nil
 }
 
-// clear empties the scratch directory of the version, but for a log that is to
-// be kept.
+// clear empties the scratch directory of the version, and moves away a log that
+// is to be kept.
 func (s *scratch) clear() error {
 	if err := keepAttempt(s.tree, s.id); err != nil {
 		return err
@@ -91,8 +92,8 @@ func (s *scratch) makePrivate() error {
 
 func privateLog(private string) string { return filepath.Join(private, "make.log") }
 
-// common are the directories that everybody may write to, as a confined build
-// has them.
+// common lists the mounts of the world-writable directories, as a confined
+// build sees them.
 func (s *scratch) common() (list []system.Mount) {
 	for _, at := range []string{"/tmp", "/var/tmp", "/dev/shm", "/run/lock"} {
 		list = append(list, system.Mount{From: filepath.Join(s.private, strings.ReplaceAll(at[1:], "/", "-")), At: at})
@@ -100,7 +101,7 @@ func (s *scratch) common() (list []system.Mount) {
 	return list
 }
 
-// fill copies the sources, and what the administrator adds to their patches.
+// fill copies the sources, and the patches that the administrator adds.
 func (s *scratch) fill(ctx context.Context, sources, patches string) error {
 	if err := copyDir(ctx, s.real, sources); err != nil {
 		return err
@@ -113,7 +114,7 @@ func (s *scratch) fill(ctx context.Context, sources, patches string) error {
 	if s.private == "" {
 		return nil
 	}
-	// A make.log that comes with the sources is continued.
+	// The build continues a make.log that came with the sources.
 	if log := filepath.Join(s.real, "make.log"); system.IsFile(log) {
 		if err := os.Rename(log, s.log); err != nil {
 			return err
@@ -136,8 +137,8 @@ func copyDir(ctx context.Context, dst, src string) error {
 	return system.CopyTree(ctx, dst, real, true)
 }
 
-// own gives a directory and all in it to a user, links themselves and not what
-// they lead to, and however deep directories are.
+// own changes the owner of a directory and everything in it, at any depth. It
+// changes the owner of links, not of their targets.
 func own(dir string, user int) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -147,8 +148,8 @@ func own(dir string, user int) error {
 	return system.Walk(root, func(name string, _ fs.FileInfo) error { return root.Lchown(name, user, user) })
 }
 
-// close takes the place away; that of a build that has failed is kept for
-// whoever looks into it, where DKMS leaves it.
+// close removes the directory. If the build has failed, the directory is kept
+// for inspection, at the place where DKMS leaves it.
 func (s *scratch) close(failed bool) (err error) {
 	defer s.done()
 	if s.private == "" {
@@ -168,7 +169,7 @@ func (s *scratch) close(failed bool) (err error) {
 	}
 	err = keepAttempt(s.tree, s.id)
 	if system.IsFile(s.log) {
-		// The build may have made anything of the name of its log.
+		// The build may have put anything in place of its log.
 		os.RemoveAll(filepath.Join(s.real, filepath.Base(s.log)))
 		err = errors.Join(err, own(s.real, 0), replaceContents(s.dir, s.real), os.Rename(s.log, s.tree.ScratchLog(s.id)),
 			cutLog(context.Background(), s.tree.ScratchLog(s.id)))
@@ -176,8 +177,8 @@ func (s *scratch) close(failed bool) (err error) {
 	return err
 }
 
-// replaceContents moves what is in the directory from into dir, in place of
-// what is there. The directory itself stays: it may be mounted over.
+// replaceContents replaces the contents of dir by the contents of from. dir
+// itself stays: something may be mounted over it.
 func replaceContents(dir, from string) error {
 	old, err := os.ReadDir(dir)
 	for _, e := range old {

@@ -19,9 +19,9 @@ import (
 
 // SourceDigest is a digest of what a build is made from and of nothing else:
 // the sources, the administrator's files, patches and variables for the module
-// in /etc/dkms, --directive and --env. Wherever those are the same it is the same, with
-// whatever kernel, compiler, paths, owners and file modes: it tells whether two
-// machines mean the same by one name and version.
+// in /etc/dkms, --directive and --env. Kernel, compiler, paths, owners and file
+// modes do not change the digest, so that it tells whether two machines mean
+// the same sources by one name and version.
 func (b *Inputs) SourceDigest(j Job) (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "source 1\n%s\n", j.ID)
@@ -50,13 +50,13 @@ func (b *Inputs) SourceDigest(j Job) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// digestConf adds the files that were read beside the dkms.conf of the sources,
-// under the names that they have on every machine.
+// digestConf adds the configuration files that were read from outside the
+// sources, under names that are the same on every machine.
 func (b *Inputs) digestConf(h hash.Hash, c *conf.Module, sources string) error {
 	for _, file := range c.Files {
 		real, err := filepath.EvalSymlinks(file)
 		if err != nil || strings.HasPrefix(real, sources+"/") {
-			continue // among the sources, or gone
+			continue // the file is among the sources, or gone
 		}
 		if err := digestFile(h, "conf "+filepath.Base(file), file); err != nil {
 			return err
@@ -66,7 +66,7 @@ func (b *Inputs) digestConf(h hash.Hash, c *conf.Module, sources string) error {
 }
 
 // digestTree adds the names, kinds and contents of everything below dir, and
-// whether files can be executed.
+// whether files are executable.
 func digestTree(h hash.Hash, dir string) error {
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {

@@ -19,12 +19,13 @@ import (
 
 const symversName = "Module.symvers"
 
-// maxSymvers bounds the symbols that a module exports, in bytes.
+// maxSymvers bounds the list of symbols that a module exports, in bytes.
 const maxSymvers = 16 << 20
 
-// extraSymbols tells Kbuild where the symbols are that the modules export which
-// this one builds on (Documentation/kbuild/modules.rst, KBUILD_EXTRA_SYMBOLS).
-// What the admin or the package has there already comes first.
+// extraSymbols tells Kbuild where to find the exported symbols of the modules
+// that this module builds on (Documentation/kbuild/modules.rst,
+// KBUILD_EXTRA_SYMBOLS). Entries of the administrator or the package come
+// first.
 func (w *work) extraSymbols() {
 	const name = "KBUILD_EXTRA_SYMBOLS"
 	files := strings.Fields(w.env[name])
@@ -38,8 +39,8 @@ func (w *work) extraSymbols() {
 	}
 }
 
-// dependencies are the versions that this build sees of the modules which
-// BUILD_DEPENDS names or has patterns of.
+// dependencies are the versions, visible to this build, of the modules that
+// BUILD_DEPENDS names or matches.
 func (w *work) dependencies() []tree.ID {
 	names, _ := w.Tree.Names()
 	var list []tree.ID
@@ -56,13 +57,13 @@ func (w *work) dependencies() []tree.ID {
 	return list
 }
 
-// symversOf is where the symbols of a build for the same kernel are kept.
+// symversOf is the path of the kept symbols of a build for the same kernel.
 func (w *work) symversOf(id tree.ID) string {
 	return filepath.Join(w.Tree.Modules(id, w.target()), symversName)
 }
 
 // gatherSymvers makes one list of the symbols of a build that works in several
-// directories, where make has left none at the top: that is the one that is
+// directories, if make has left no list at the top: only the list at the top is
 // kept.
 func (w *work) gatherSymvers() error {
 	if _, err := os.Lstat(filepath.Join(w.scratch.real, symversName)); !errors.Is(err, fs.ErrNotExist) {
@@ -96,7 +97,7 @@ func (w *work) gatherSymvers() error {
 }
 
 // exporter finds a module with a build for the same kernel that exports the
-// symbol which a line of modpost misses, and says what to do; "" is none.
+// symbol that modpost misses, and says what to do; "" means that there is none.
 func (w *work) exporter(lines []string) string {
 	symbol := missingSymbol(lines)
 	if symbol == "" {
@@ -115,8 +116,8 @@ func (w *work) exporter(lines []string) string {
 	return ""
 }
 
-// missingSymbol is the symbol of a line of modpost such as
-// ERROR: modpost: "NAME" [FILE.ko] undefined!
+// missingSymbol is the symbol in a line of modpost such as ERROR: modpost:
+// "NAME" [FILE.ko] undefined!
 func missingSymbol(lines []string) string {
 	for _, line := range lines {
 		if !strings.HasSuffix(line, "] undefined!") {
@@ -129,8 +130,8 @@ func missingSymbol(lines []string) string {
 	return ""
 }
 
-// exports tells whether a list of symbols has one: its lines are a checksum, the
-// symbol and more.
+// exports tells whether a list of symbols contains symbol: a line of the list
+// is a checksum, the symbol and more fields.
 func exports(file, symbol string) bool {
 	data, err := system.ReadRegular(file, maxSymvers)
 	if err != nil {

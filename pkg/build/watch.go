@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// stalled says that a command of the package made no progress for as long as
+// stalled says that a command of the package made no progress for the time that
 // build_time_limit allows.
 type stalled struct{ limit time.Duration }
 
@@ -19,18 +19,18 @@ func (s *stalled) Error() string {
 	return fmt.Sprintf("nothing was printed and no processor time used for %s: ended", s.limit)
 }
 
-// How often a build is looked at: often enough to end it in time, and to tell
-// the service manager that it goes on.
+// A build is checked often enough to end it in time, and to tell the service
+// manager that it is still running.
 const (
 	minLook = time.Second
 	maxLook = time.Minute
-	// idleShare of the time between two looks is what waiting in a loop costs:
-	// a build that uses less of a processor makes no progress.
+	// Waiting in a loop costs the idleShare-th part of the time between two
+	// checks: a build that uses less processor time makes no progress.
 	idleShare = 50
 )
 
 // watched runs a command of the package, and ends it when it makes no progress
-// for the time that builds have. A build that only takes long is not ended:
+// for the time limit of builds. A slow build that makes progress is not ended:
 // small machines need hours for large modules.
 func (w *work) watched(ctx context.Context, do func(ctx context.Context, started func(pid int)) error) error {
 	limit := w.limit()
@@ -53,7 +53,7 @@ func (w *work) limit() time.Duration {
 	return w.Framework.BuildTimeLimit
 }
 
-// watch looks at the build until ctx ends.
+// watch checks the build until ctx ends.
 func (w *work) watch(ctx context.Context, pid *atomic.Int64, limit time.Duration, end func()) {
 	every := maxLook
 	if limit > 0 {
@@ -78,14 +78,15 @@ func (w *work) watch(ctx context.Context, pid *atomic.Int64, limit time.Duration
 	}
 }
 
-// progress is when a build was last seen to do something.
+// progress is when a build was last seen to make progress.
 type progress struct {
 	since   time.Time
 	printed int64
 	used    time.Duration
 }
 
-// look compares what a build has printed and used with the last look.
+// look compares the output and processor time of a build with those of the last
+// check.
 func (p *progress) look(now time.Time, every time.Duration, printed int64, used time.Duration) {
 	if printed != p.printed || used-p.used >= every/idleShare {
 		p.since = now
@@ -101,8 +102,8 @@ func size(path string) int64 {
 	return st.Size()
 }
 
-// processorTime is what a process and all below it have used so far, as far as
-// it has not ended unnoticed.
+// processorTime is what a process and all its descendants have used so far. The
+// time of a descendant that ended without being waited for is not included.
 func processorTime(pid int) time.Duration {
 	if pid == 0 {
 		return 0
@@ -131,8 +132,9 @@ func processorTime(pid int) time.Duration {
 // kernel reports 100 a second to all programs.
 const tick = time.Second / 100
 
-// readStat reads the parent of a process and its time with that of the children
-// it has waited for, see proc_pid_stat(5). Its name may hold anything.
+// readStat reads the parent of a process, and the time of the process and of
+// the children it has waited for, see proc_pid_stat(5). The name of a process
+// may contain any character.
 func readStat(pid int) (parent int, used time.Duration, err error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

@@ -9,19 +9,19 @@ import (
 	"dkms/pkg/tree"
 )
 
-// usual are the directories below a kernel's that DKMS installs into where a
-// package does not say otherwise.
+// usual are the directories, below a kernel's module directory, that DKMS
+// installs into by default.
 var usual = []string{"updates/dkms", "updates", "extra", "kernel/extra"}
 
-// Copies finds the installed copies of built modules that there is no record
-// of. The usual places come first; the kernel's directory is walked at most
+// Copies finds the installed copies of built modules without a record. It looks
+// in the usual directories first, and walks the kernel's directory at most
 // once.
 type Copies struct {
 	dir  string
 	walk func() files
 }
 
-// FindCopies prepares a look into the directory of a kernel.
+// FindCopies prepares a search of the directory of a kernel.
 func FindCopies(t *tree.Tree, release string) Copies {
 	dir := filepath.Join(t.Root().InstallTree(), release)
 	return Copies{dir, sync.OnceValue(func() files { return scan(dir) })}

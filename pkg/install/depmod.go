@@ -11,9 +11,9 @@ import (
 	"dkms/pkg/system"
 )
 
-// Depmod brings the module indexes of a kernel up to date, by itself where it is
-// proven that depmod would write the same. A kernel without
-// modules.dep is not wholly installed, or wholly removed: its package runs
+// Depmod updates the module indexes of a kernel, without the depmod program
+// where it is proven that the program would write the same. A kernel without
+// modules.dep is not completely installed, or already removed: its package runs
 // depmod itself.
 func (in *Installer) Depmod(ctx context.Context, k *kernel.Kernel) error {
 	dep := filepath.Join(k.ModuleDir(), "modules.dep")
@@ -49,11 +49,11 @@ func (in *Installer) Depmod(ctx context.Context, k *kernel.Kernel) error {
 	return cleanEmptyIndex(k.ModuleDir())
 }
 
-// depmodConfig are the directories of depmod's configuration. It takes them from
-// the system that it runs on, whatever directory it works for.
+// depmodConfig are the directories of depmod's configuration. depmod reads the
+// configuration of the system that it runs on, whatever directory it works for.
 var depmodConfig = []string{"/etc/depmod.d", "/run/depmod.d", "/usr/local/lib/depmod.d", "/lib/depmod.d"}
 
-// updateIndex brings the indexes of a kernel up to date without depmod, and
+// updateIndex updates the indexes of a kernel without the depmod program, and
 // tells whether that was possible.
 func (in *Installer) updateIndex(ctx context.Context, k *kernel.Kernel) bool {
 	if in.DepmodProgram {
@@ -76,8 +76,8 @@ func (in *Installer) updateIndex(ctx context.Context, k *kernel.Kernel) bool {
 	return err == nil
 }
 
-// syncIndex makes durable what depmod wrote: it does not do so itself, and a
-// power cut would leave empty files.
+// syncIndex makes the files that depmod wrote durable: depmod does not sync
+// them, and a power cut would leave empty files.
 func syncIndex(dir string) error {
 	files, err := system.Match(dir, "modules.", "")
 	if err != nil {
@@ -114,6 +114,6 @@ func cleanEmptyIndex(dir string) error {
 	for _, name := range bins {
 		os.Remove(filepath.Join(dir, name))
 	}
-	os.Remove(dir) // fails, rightly, if anything is left in it
+	os.Remove(dir) // fails, as intended, if the directory is not empty
 	return nil
 }

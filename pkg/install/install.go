@@ -1,11 +1,11 @@
-// Package install puts built modules into the install tree and takes them
-// out again.
+// Package install puts built modules into the install tree and takes them out
+// again.
 //
-// It guarantees that the modules of a package change together: the new files
-// lie beside the old ones before the first is renamed into place, an error on
-// the way restores what was there, the link that calls a version installed
-// changes only after its files, and what a crash interrupts is finished or
-// undone by whoever comes next.
+// It guarantees that the modules of a package change together. The new files
+// are staged beside the old ones before the first rename. An error on the way
+// restores the old files. The link that names the installed version changes
+// only after its files. The next run finishes or undoes a change that a crash
+// interrupted.
 package install
 
 import (
@@ -29,16 +29,17 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Installer is what all installations of a run share.
+// Installer holds what all installations of a run share.
 type Installer struct {
 	Tree   *tree.Writer
 	Report *report.Reporter
 	Run    *system.Runner
-	// Distribution is what os-release likens the system to, ID what it is.
+	// Distribution is the family of the system according to os-release, and ID
+	// its own name.
 	Distribution, ID string
-	// Addon is ADDON_MODULES_DIR, which replaces every destination.
+	// Addon is ADDON_MODULES_DIR, which replaces every destination directory.
 	Addon string
-	// DepmodProgram leaves every module index to depmod.
+	// DepmodProgram says that only the depmod program writes module indexes.
 	DepmodProgram bool
 	// Symlink installs links into the dkms tree instead of copies.
 	Symlink bool
@@ -48,11 +49,11 @@ type Installer struct {
 type Set struct {
 	ID     tree.ID
 	Kernel *kernel.Kernel
-	// Conf and Records are its configuration and the records of it that are
-	// meant for the kernel.
+	// Conf is the configuration of the version, and Records are its records
+	// that are meant for the kernel.
 	Conf    *conf.Module
 	Records []conf.Record
-	// Force installs over anything; ForceVersion only ignores versions.
+	// Force installs over any module; ForceVersion ignores only versions.
 	Force, ForceVersion bool
 }
 
@@ -60,15 +61,15 @@ func (s *Set) target() tree.Target {
 	return tree.Target{Kernel: s.Kernel.Release, Arch: s.Kernel.Arch}
 }
 
-// part is one module file on its way.
+// part is one module file to be installed.
 type part struct {
 	record conf.Record
 	built  string // the file in the dkms tree
-	dest   string // where it goes
+	dest   string // the path to install it at
 }
 
-// Check says what keeps s from being installed before anything is touched:
-// the kernel's module directory or a built file is missing.
+// Check returns the error that prevents the installation of s, before anything
+// is changed: the kernel's module directory or a built file is missing.
 func (in *Installer) Check(s *Set) error {
 	if !system.IsDir(s.Kernel.ModuleDir()) {
 		return exit.Errorf(exit.InstallFailed, "%s: %s does not exist", s.ID, s.Kernel.ModuleDir()).
@@ -100,8 +101,8 @@ func (in *Installer) parts(s *Set) ([]part, error) {
 	return list, nil
 }
 
-// FindModule is the file of a module in dir, whatever its suffix; plain .ko
-// comes first, as in the original.
+// FindModule is the file of a module in dir, with any suffix; plain .ko has
+// precedence, as in the original.
 func FindModule(dir, name string) string {
 	for _, c := range []module.Compression{module.None, module.Gzip, module.XZ, module.Zstd} {
 		if file := filepath.Join(dir, name+".ko"+c.Suffix()); system.IsFile(file) {
@@ -111,8 +112,8 @@ func FindModule(dir, name string) string {
 	return ""
 }
 
-// Install installs s. The caller has run PRE_INSTALL; POST_INSTALL and depmod
-// are up to it too.
+// Install installs s. The caller runs PRE_INSTALL before, and POST_INSTALL and
+// depmod afterwards.
 func (in *Installer) Install(ctx context.Context, s *Set) error {
 	if err := in.finishInterrupted(); err != nil {
 		return err
@@ -145,9 +146,9 @@ func (in *Installer) Install(ctx context.Context, s *Set) error {
 	return t.finish()
 }
 
-// Refresh puts the built files of an installed version over the installed
-// ones, which were made of earlier builds of the same modules. There may be an
-// error although the files have changed: the next run then does the rest.
+// Refresh replaces the installed files of a version by its built files, if the
+// installed files come from earlier builds of the same modules. Refresh may
+// return an error although files have changed: the next run then does the rest.
 func (in *Installer) Refresh(id tree.ID, k tree.Target) (changed bool, err error) {
 	if err := in.finishInterrupted(); err != nil {
 		return false, err
@@ -174,8 +175,8 @@ func (in *Installer) Refresh(id tree.ID, k tree.Target) (changed bool, err error
 	return true, t.finish()
 }
 
-// stage notes where the parts of s go, which originals are to be archived and
-// which files of an earlier installation are to go.
+// stage notes the destination of the parts of s, the originals to be archived,
+// and the files of an earlier installation to be deleted.
 func (in *Installer) stage(s *Set, t *transaction, parts []part, present files) error {
 	in.archive(s, t, parts, present)
 	for _, p := range parts {
@@ -191,8 +192,8 @@ func (in *Installer) stage(s *Set, t *transaction, parts []part, present files) 
 	return nil
 }
 
-// acceptable leaves out what is older than, or the same as, what the kernel
-// already has; refusing everything is an error.
+// acceptable leaves out parts that are older than, or the same as, the modules
+// that the kernel already has. If no part is left, acceptable returns an error.
 func (in *Installer) acceptable(s *Set, parts []part, present files) ([]part, error) {
 	var kept []part
 	var refused []string
@@ -213,9 +214,9 @@ func (in *Installer) acceptable(s *Set, parts []part, present files) ([]part, er
 	return kept, nil
 }
 
-// outdated lists files of the package's active version, and of s itself under
-// another suffix, that the parts do not overwrite: left alone they would
-// shadow or duplicate the new ones.
+// outdated lists files of the package's active version, and files of s itself
+// with another suffix, that the parts do not overwrite. If these files stayed,
+// they would shadow or duplicate the new ones.
 func (in *Installer) outdated(s *Set, parts []part) []string {
 	var list []string
 	active := in.Tree.Active(s.ID.Name, s.target())
@@ -242,7 +243,7 @@ func (in *Installer) outdated(s *Set, parts []part) []string {
 	})
 }
 
-// describe is what the manifest keeps of an installed file.
+// describe returns the manifest entry of an installed file.
 func describe(path string) (tree.Installed, error) {
 	st, err := os.Lstat(path)
 	if err != nil {
@@ -260,7 +261,7 @@ func describe(path string) (tree.Installed, error) {
 
 func digest(path string) (string, error) { return digestOf(system.OpenRegular(path)) }
 
-// digestBuilt is the digest of a file of a build, which is no link.
+// digestBuilt is the digest of a built file; a link is an error.
 func digestBuilt(path string) (string, error) { return digestOf(system.OpenPlain(path)) }
 
 func digestOf(f *os.File, _ fs.FileInfo, err error) (string, error) {
@@ -275,8 +276,9 @@ func digestOf(f *os.File, _ fs.FileInfo, err error) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// manifest makes sure that a build has a manifest to write what is installed
-// into: one that the original made has none, and a damaged one is made anew.
+// manifest makes sure that a build has a manifest that can record what is
+// installed: a build of the original has none, and a damaged manifest is
+// replaced.
 func (in *Installer) manifest(s *Set) error {
 	m, err := in.Tree.Manifest(s.ID, s.target())
 	switch {
@@ -297,9 +299,9 @@ func (in *Installer) manifest(s *Set) error {
 	return m.Save(in.Tree.BuildDir(s.ID, s.target()))
 }
 
-// verify compares the files of a build with the digests in its manifest. What
-// somebody has made of them since is installed only where that is forced, and is
-// on record then.
+// verify compares the files of a build with the digests in its manifest. Files
+// that somebody has changed since are installed only with force, and the
+// manifest then records their new digests.
 func (in *Installer) verify(s *Set, m *tree.Manifest) error {
 	parts, err := in.parts(s)
 	if err != nil {

@@ -16,14 +16,14 @@ import (
 	"dkms/pkg/tree"
 )
 
-// maxJournal bounds the journal that is read back, in bytes.
+// maxJournal bounds how many bytes of a journal are read.
 const maxJournal = 16 << 20
 
-// Unfinished tells whether an interrupted run has left its journal.
+// Unfinished tells whether an interrupted run has left a journal.
 func Unfinished(t *tree.Tree) bool { return exists(journalPath(t)) }
 
-// ErrJournal is the error of a journal that says nothing that can be done: it
-// is damaged, somebody else's, or what it is about has changed since.
+// ErrJournal is the error of a journal that cannot be followed: it is damaged,
+// another program's, or the files that it names have changed since.
 var ErrJournal = errors.New("not a journal that this program understands or can follow")
 
 func readJournal(state *tree.Writer) (*transaction, error) {
@@ -48,15 +48,15 @@ func readJournal(state *tree.Writer) (*transaction, error) {
 	return t, nil
 }
 
-// SetAside renames the journal that Recover cannot use, so that it stops
-// nobody, and returns its new name.
+// SetAside renames a journal that Recover cannot follow, so that the journal
+// does not stop later runs, and returns the new name.
 func SetAside(t *tree.Writer) (string, error) {
 	aside := journalPath(t.Tree) + ".refused"
 	return aside, os.Rename(journalPath(t.Tree), aside)
 }
 
-// Recover finishes or undoes what an interrupted run was doing, and returns
-// what that was. The caller holds the lock of the tree.
+// Recover finishes or undoes the change of an interrupted run, and returns the
+// version and target of that change. The caller holds the lock of the tree.
 func (in *Installer) Recover() (id tree.ID, k tree.Target, err error) {
 	t, err := readJournal(in.Tree)
 	if err != nil {
@@ -73,9 +73,10 @@ func (in *Installer) Recover() (id tree.ID, k tree.Target, err error) {
 	return t.ID, t.Target, t.stuck(err)
 }
 
-// stuck makes the error of a recovery that will fail the same way for ever one
-// of a journal that is of no use: somebody has changed since what it is about.
-// Errors of the machine stay, since they may pass.
+// If somebody has changed the files that a journal names, recovery would fail
+// the same way for ever. stuck turns such an error into that of a useless
+// journal. Errors of the machine may be transient, so stuck returns them
+// unchanged.
 func (t *transaction) stuck(err error) error {
 	for _, lasting := range []error{unix.ENOENT, unix.ENOTDIR, unix.EISDIR, unix.EEXIST, unix.ENOTEMPTY, unix.ELOOP, unix.ENAMETOOLONG, unix.EXDEV} {
 		if errors.Is(err, lasting) {
@@ -85,7 +86,8 @@ func (t *transaction) stuck(err error) error {
 	return err
 }
 
-// finishInterrupted deals with a change that this run, or one before it, has left.
+// finishInterrupted finishes or undoes an interrupted change of this run or of
+// one before it.
 func (in *Installer) finishInterrupted() error {
 	if !Unfinished(in.Tree.Tree) {
 		return nil
@@ -94,9 +96,9 @@ func (in *Installer) finishInterrupted() error {
 	return err
 }
 
-// check refuses a journal that leads out of the directories that transactions
-// are about, or to other files than modules: whoever can write it is root, but
-// a damaged one must not make things worse.
+// check refuses a journal that names paths outside of the directories of
+// transactions, or files that are not modules. Only root can write a journal,
+// but a damaged one must not do more damage.
 func (t *transaction) check() error {
 	if err := errors.Join(t.ID.Check(), t.Target.Check()); err != nil {
 		return err
@@ -125,14 +127,14 @@ func (t *transaction) check() error {
 }
 
 // moduleIn tells whether a path is that of a module below a directory, and no
-// link on the way leads out of it.
+// link on the way leads out of the directory.
 func moduleIn(dir, path string) bool {
 	if _, _, ok := module.ParseSuffix(filepath.Base(path)); !ok || !inside(dir, path) || filepath.Clean(path) != path {
 		return false
 	}
 	realDir, err := filepath.EvalSymlinks(dir)
 	if err != nil {
-		return errors.Is(err, fs.ErrNotExist) // nothing is there, and nothing can be done to it
+		return errors.Is(err, fs.ErrNotExist) // nothing is there, so nothing can be damaged
 	}
 	for parent := filepath.Dir(path); ; parent = filepath.Dir(parent) {
 		real, err := filepath.EvalSymlinks(parent)
@@ -151,8 +153,9 @@ func inside(dir, path string) bool {
 	return err == nil && filepath.IsAbs(path) && filepath.IsLocal(rel) && rel != "."
 }
 
-// record writes down what has changed: the installed files in the manifest of
-// their version, and in that of no other. It may be done twice.
+// record writes the changed files into manifests: the installed files are
+// listed in the manifest of their version and in no other. record may be
+// repeated.
 func (in *Installer) record(t *transaction) error {
 	if t.Active == "" {
 		if err := in.forgetOrigins(t); err != nil {
@@ -191,7 +194,7 @@ func (in *Installer) recordInstalled(t *transaction) error {
 		i, err := describe(c.Path)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || system.IsDir(c.Path) {
 			in.Report.Warnf("%s: %s is gone; it is not installed", t.ID, c.Path)
-			i, err = tree.Installed{Path: c.Path, SHA256: c.Contents}, nil // what is missing is put there again
+			i, err = tree.Installed{Path: c.Path, SHA256: c.Contents}, nil // a missing file will be installed again
 		}
 		if err != nil {
 			return err

@@ -14,13 +14,13 @@ import (
 	"dkms/pkg/system"
 )
 
-// archive notes which modules of the kernel the parts replace, to be put aside
-// once per package and kernel: as long as a version is active, what lies in
-// the kernel's directories is its own. Preference and layout are the
-// original's.
+// archive notes which modules of the kernel the parts replace. These modules
+// are archived once per package and kernel: while a version is active, the
+// files in the kernel's directories are the package's own. Preference and
+// layout are those of the original.
 func (in *Installer) archive(s *Set, t *transaction, parts []part, present files) {
 	if exists(in.Tree.ActiveLink(s.ID.Name, s.target())) {
-		return // also when it dangles: an installation that lost its build
+		return // even if the link dangles: then an installation has lost its build
 	}
 	for _, p := range parts {
 		file := original(s.Kernel.ModuleDir(), p, present)
@@ -33,7 +33,7 @@ func (in *Installer) archive(s *Set, t *transaction, parts []part, present files
 	}
 }
 
-// original is the file of the kernel that p displaces.
+// original is the file of the kernel that p replaces.
 func original(dir string, p part, present files) string {
 	for _, d := range []string{filepath.Join(dir, "extra"), filepath.Join(dir, "updates"), filepath.Dir(p.dest)} {
 		if file := FindModule(d, p.record.DestName); file != "" {
@@ -48,12 +48,12 @@ func original(dir string, p part, present files) string {
 
 const (
 	originSuffix = ".origin"
-	// maxOrigin bounds such a file, in bytes.
+	// maxOrigin bounds the size of such a file, in bytes.
 	maxOrigin = 8 << 10
 )
 
-// noteOrigin writes where an archived file comes from. It is written first: an
-// archived file without it cannot be put back.
+// noteOrigin writes the original path of an archived file. The note is written
+// first, because an archived file without it cannot be put back.
 func noteOrigin(file, to string) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err
@@ -61,8 +61,8 @@ func noteOrigin(file, to string) error {
 	return system.WriteFile(to+originSuffix, []byte(file+"\n"), 0o644)
 }
 
-// moveFile renames a file, or copies it to another file system and deletes it
-// after the copy is durable.
+// moveFile renames a file. If the target is on another file system, moveFile
+// copies the file, and deletes it after the copy is durable.
 func moveFile(ctx context.Context, from, to string) error {
 	err := os.Rename(from, to)
 	if !errors.Is(err, unix.EXDEV) {
@@ -81,8 +81,8 @@ func moveFile(ctx context.Context, from, to string) error {
 	return os.Remove(from)
 }
 
-// restore notes the originals that a package displaced, to be put back. What
-// cannot be stays in the archive, with a warning.
+// restore notes the archived originals of a package that are to be put back. An
+// original that cannot be put back stays in the archive, with a warning.
 func (in *Installer) restore(t *transaction, moduleDir string, legacy func(name string) string) {
 	filepath.WalkDir(in.Tree.Originals(t.ID.Name, t.Target), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || strings.HasSuffix(path, originSuffix) {
@@ -101,8 +101,7 @@ func (in *Installer) restore(t *transaction, moduleDir string, legacy func(name 
 	})
 }
 
-// forgetOrigins deletes what was written beside originals that are back in
-// their places.
+// forgetOrigins deletes the notes of originals that have been put back.
 func (in *Installer) forgetOrigins(t *transaction) error {
 	for _, m := range t.Moves {
 		if err := removeFile(m.From + originSuffix); err != nil {
@@ -113,9 +112,9 @@ func (in *Installer) forgetOrigins(t *transaction) error {
 	return nil
 }
 
-// origin is where an archived file belongs: what is written beside it, if
-// that lies in the module directory of the kernel, or what legacy says of
-// archives from before that was written down.
+// origin is the path where an archived file belongs: the path in its note, if
+// that is in the module directory of the kernel, or the path that legacy
+// returns for archives that are older than these notes.
 func (in *Installer) origin(path, moduleDir string, legacy func(name string) string) string {
 	data, err := system.ReadRegular(path+originSuffix, maxOrigin)
 	if err != nil {
@@ -135,13 +134,12 @@ func (in *Installer) origin(path, moduleDir string, legacy func(name string) str
 	return to
 }
 
-// maxOrder bounds the list of a kernel's modules, in bytes.
+// maxOrder bounds how many bytes of modules.order are read.
 const maxOrder = 16 << 20
 
-// orderedIn is the directory of one of the kernel's own modules by modules.order,
-// which comes with the kernel and lists them as they were built: without the
-// suffix of a compression. DKMS before 3.1 archives originals without a word of
-// where they come from.
+// DKMS before 3.1 does not note the path of an archived original. orderedIn is
+// the directory of a module in the kernel's modules.order, which lists the
+// kernel's own modules as they were built, without the suffix of a compression.
 func orderedIn(moduleDir, name string) string {
 	data, err := system.ReadRegular(filepath.Join(moduleDir, "modules.order"), maxOrder)
 	if err != nil {

@@ -13,7 +13,8 @@ import (
 	"dkms/pkg/version"
 )
 
-// Unchanged tells whether an installed file is still what was put there.
+// Unchanged tells whether an installed file is still the file that was
+// installed.
 func Unchanged(f tree.Installed) bool {
 	st, err := os.Lstat(f.Path)
 	return err == nil && unchanged(f, st)
@@ -27,24 +28,24 @@ func unchanged(f tree.Installed, st fs.FileInfo) bool {
 	return err == nil && sum == f.SHA256
 }
 
-// Look is what one look at the installed files of a build has shown.
+// Look is the state of the installed files of a build.
 type Look struct {
 	// Damaged is the first installed file that has to be installed again, and
-	// Why says what is wrong with it. A file that was signed by somebody else
-	// since, or is a later version of the module, is somebody's decision, and
-	// no damage.
+	// Why says what is wrong with it. A file that somebody else has signed
+	// since, or that is a later version of the module, is a decision and not
+	// damage.
 	Damaged, Why string
 	// Files are the installed files with their times.
 	Files []Dated
 }
 
-// Dated is a file and when it was changed last.
+// Dated is a file and the time of its last change.
 type Dated struct {
 	Path string
 	Time time.Time
 }
 
-// LookAt looks at what a manifest says was installed.
+// LookAt checks the installed files of a manifest.
 func LookAt(t *tree.Tree, m *tree.Manifest) Look {
 	l := Look{Files: make([]Dated, 0, len(m.Installed))}
 	for _, f := range m.Installed {
@@ -59,7 +60,7 @@ func LookAt(t *tree.Tree, m *tree.Manifest) Look {
 	return l
 }
 
-// look looks at one installed file of a manifest, and says what is wrong with
+// look checks one installed file of a manifest, and returns what is wrong with
 // it.
 func look(t *tree.Tree, m *tree.Manifest, f tree.Installed) (fs.FileInfo, string) {
 	st, err := os.Lstat(f.Path)
@@ -74,16 +75,17 @@ func look(t *tree.Tree, m *tree.Manifest, f tree.Installed) (fs.FileInfo, string
 	name := filepath.Base(f.Path)
 	for _, built := range m.Files {
 		if built.Name == name && built.SHA256 != f.SHA256 {
-			return st, "is made of an earlier build" // signed again or built again, and then interrupted
+			return st, "is made of an earlier build" // an interrupted run had signed or built the module again
 		}
 	}
 	return st, ""
 }
 
-// ForAnotherKernel is what is wrong with a file that another kernel loads.
+// ForAnotherKernel is the fault of a file that is made for another kernel.
 const ForAnotherKernel = "was made for another kernel"
 
-// damaged says what is wrong with a file that is not what was installed.
+// damaged returns what is wrong with a file that differs from what was
+// installed.
 func damaged(t *tree.Tree, m *tree.Manifest, f tree.Installed) string {
 	have, err := module.Read(f.Path)
 	if err != nil {
@@ -103,12 +105,15 @@ func damaged(t *tree.Tree, m *tree.Manifest, f tree.Installed) string {
 	return "is not what was installed"
 }
 
-// Lost is what is wrong with a module of a build that is not there.
+// Changed is what is wrong with a module of a build that is not the one that was
+// built.
+const Changed = "is not what was built"
+
+// Lost is the fault of a missing module.
 const Lost = "is missing"
 
-// Altered is the first file of a build in the dkms tree that is not what the
-// manifest says, and what is wrong with it; both are empty where the build is
-// whole.
+// Altered is the first file of a build in the dkms tree that differs from the
+// manifest, and the fault of the file; both are empty if all files match.
 func Altered(t *tree.Tree, m *tree.Manifest) (file, why string) {
 	dir := t.Modules(tree.ID{Name: m.Module, Version: m.Version}, tree.Target{Kernel: m.Kernel, Arch: m.Arch})
 	for _, f := range m.Files {
@@ -119,20 +124,19 @@ func Altered(t *tree.Tree, m *tree.Manifest) (file, why string) {
 		case err != nil:
 			return path, "cannot be read"
 		case sum != f.SHA256:
-			return path, "is not what was built"
+			return path, Changed
 		}
 	}
 	return "", ""
 }
 
-// Index is the index of a kernel's modules, modules.dep, as it was when it was
-// looked at.
+// Index is the state of a kernel's module index, modules.dep, at one moment.
 type Index struct {
 	path string
-	st   fs.FileInfo // nil where there is none
+	st   fs.FileInfo // nil if there is no index
 }
 
-// LookAtIndex looks at an index, which need not be there.
+// LookAtIndex reads the state of an index, which may be missing.
 func LookAtIndex(dep string) Index {
 	st, err := os.Stat(dep)
 	if err != nil {
@@ -141,9 +145,10 @@ func LookAtIndex(dep string) Index {
 	return Index{dep, st}
 }
 
-// Outdated says what is wrong with an index that does not know the installed
-// files, or is empty. A kernel without an index is not wholly there, and a file
-// from the future proves nothing.
+// Outdated returns what is wrong with an index that is empty, or older than the
+// installed files. A kernel without an index is not completely installed, so
+// Outdated returns nothing for it, and it ignores files whose time is in the
+// future.
 func (x Index) Outdated(installed []Dated, now time.Time) string {
 	if x.st == nil || len(installed) == 0 {
 		return ""

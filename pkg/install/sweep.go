@@ -11,10 +11,10 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Leftovers lists what interrupted runs have staged in the module directory of a
-// kernel. Other programs make temporary files there, too, and headers have some
-// of their own: ours are files and links beside modules, and their names are that
-// of a module between our mark and a number.
+// Leftovers lists the files that interrupted runs have staged in the module
+// directory of a kernel. Other programs have temporary files there, too, and so
+// do headers. Our staged files and links lie beside modules, and their names
+// are the name of a module between our mark and a number.
 func Leftovers(t *tree.Tree, release string) []string {
 	var list []string
 	filepath.WalkDir(filepath.Join(t.Root().InstallTree(), release), func(path string, d fs.DirEntry, err error) error {
@@ -26,7 +26,7 @@ func Leftovers(t *tree.Tree, release string) []string {
 	return list
 }
 
-// isStaged tells the names that [freeName] and [system.StageFile] make.
+// isStaged recognizes the names that [freeName] and [system.StageFile] make.
 func isStaged(d fs.DirEntry) bool {
 	name, marked := strings.CutPrefix(d.Name(), system.StagePrefix)
 	i := strings.LastIndexByte(name, '.')
@@ -38,8 +38,9 @@ func isStaged(d fs.DirEntry) bool {
 	return ok && number != "" && strings.Trim(number, "0123456789abcdef") == ""
 }
 
-// Sweep deletes what interrupted runs have staged in the module directory of a
-// kernel. The caller holds the lock of the tree, and no journal is left.
+// Sweep deletes the files that interrupted runs have staged in the module
+// directory of a kernel. The caller holds the lock of the tree, and there is no
+// journal.
 func (in *Installer) Sweep(release string) (swept []string) {
 	dir := filepath.Join(in.Tree.Root().InstallTree(), release)
 	for _, path := range Leftovers(in.Tree.Tree, release) {

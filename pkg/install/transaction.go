@@ -18,26 +18,27 @@ import (
 	"dkms/pkg/tree"
 )
 
-// transaction is a set of changes to the install tree that happen together.
-// The journal is written before anything else; then all new files are staged
-// and synced beside their places, then the changes are made; the link that
-// calls a version installed changes last and decides, after a crash, which way
-// to go: where it names what it is to name, what is replaced goes, otherwise
-// everything is put back. A version that is installed over itself has a link
-// that cannot decide; then the journal does.
+// transaction is a set of changes to the install tree that happen together. The
+// order is: write the journal, stage and sync all new files beside their
+// places, make the changes, and last change the link that names the installed
+// version. After a crash, the link decides: if it names the new version, the
+// replaced files are deleted; otherwise everything is put back. If a version is
+// installed over itself, the link is the same before and after, so Done in the
+// journal decides.
 type transaction struct {
 	Schema int         `json:"schema"`
 	ID     tree.ID     `json:"id"`
 	Target tree.Target `json:"target"`
-	// Before and Active are the versions that the link names before, and when
-	// all is done, or "".
+	// Before and Active are the versions that the link names before and after
+	// the transaction, or "".
 	Before string `json:"before"`
 	Active string `json:"active"`
-	// Done says, where those are the same, that all changes are made.
+	// Done says that all changes are made. It decides if Before and Active are
+	// the same.
 	Done bool `json:"done,omitempty"`
-	// Moves are originals on their way into the archive or back.
+	// Moves are originals to be moved into the archive or back.
 	Moves []move `json:"moves,omitempty"`
-	// Changes are the files that come, go or are replaced.
+	// Changes are the files to be created, deleted or replaced.
 	Changes []change `json:"changes,omitempty"`
 
 	tree    *tree.Writer
@@ -49,10 +50,10 @@ type move struct {
 	To   string `json:"to"`
 }
 
-// change is one path: Staged is the file that it becomes, "" to delete it;
-// Backup is where what it was waits for the end, "" if it was not there. Source
-// is what is copied, and Contents what it holds, or where a link leads: only a
-// file with these contents was put there by the change.
+// change is the change of one path. Staged is the new file, or "" to delete the
+// path. Backup keeps the old file until the end, or is "" if there was none.
+// Source is the file to copy. Contents is the digest of the new file, or the
+// target of a new link: only a file with these contents comes from this change.
 type change struct {
 	Path     string `json:"path"`
 	Staged   string `json:"staged,omitempty"`
@@ -63,7 +64,7 @@ type change struct {
 
 const journalSchema = 1
 
-// journalPath is hidden: the original passes over it.
+// journalPath is hidden, so that the original ignores the file.
 func journalPath(t *tree.Tree) string { return filepath.Join(t.Dir(), ".journal.json") }
 
 func newTransaction(t *tree.Writer, id tree.ID, k tree.Target, active string) *transaction {
@@ -73,12 +74,12 @@ func newTransaction(t *tree.Writer, id tree.ID, k tree.Target, active string) *t
 	}
 }
 
-// moduleDir is the directory that the changes are in.
+// moduleDir is the directory that contains all changes.
 func (t *transaction) moduleDir() string {
 	return filepath.Join(t.tree.Root().InstallTree(), t.Target.Kernel)
 }
 
-// put notes that path is to be a copy of the file src.
+// put notes that path will be a copy of the file src.
 func (t *transaction) put(path, src string) error {
 	sum, err := digestBuilt(src)
 	if err != nil {
@@ -88,12 +89,12 @@ func (t *transaction) put(path, src string) error {
 	return nil
 }
 
-// link notes that path is to be a symbolic link to target.
+// link notes that path will be a symbolic link to target.
 func (t *transaction) link(path, target string) {
 	t.change(change{Path: path, Staged: freeName(path), Contents: linkMark + target})
 }
 
-// remove notes that path is to go. A path that is also put stays.
+// remove notes that path will be deleted, unless it is also put.
 func (t *transaction) remove(path string) {
 	if !t.changes(path) {
 		t.change(change{Path: path})
@@ -113,12 +114,11 @@ func (t *transaction) change(c change) {
 	t.Changes = append(t.Changes, c)
 }
 
-// linkMark begins the contents of a link.
+// linkMark precedes the target of a link in its contents.
 const linkMark = "-> "
 
-// contents is what tells one file from another: its digest or, for a link, where
-// the link leads. Inode numbers and times would not do, since a backup that is
-// restored has others.
+// contents identifies a file: its digest or, for a link, its target. Inode
+// numbers and times cannot identify a file, since a restored backup has others.
 func contents(path string) string {
 	if to, err := os.Readlink(path); err == nil {
 		return linkMark + to
@@ -127,7 +127,7 @@ func contents(path string) string {
 	return sum
 }
 
-// freeName is a name beside path that does not exist.
+// freeName is a path beside path that does not exist.
 func freeName(path string) string {
 	for {
 		name := filepath.Join(filepath.Dir(path), fmt.Sprintf("%s%s.%08x", system.StagePrefix, filepath.Base(path), rand.Uint32()))
@@ -137,9 +137,9 @@ func freeName(path string) string {
 	}
 }
 
-// commit makes the changes; flip then changes the link. On an error
-// everything is as it was before, unless the link has changed all the same:
-// then the journal stays, and with it the rest is left to whoever comes next.
+// commit makes the changes and then calls flip to change the link. On an error
+// everything is put back, unless the link has changed all the same: then the
+// journal stays, and the next run does the rest.
 func (t *transaction) commit(ctx context.Context, flip func() error) error {
 	err := t.write()
 	if err == nil {
@@ -184,8 +184,9 @@ type reversible interface {
 	undo() error
 }
 
-// steps are the stagings, moves and changes in their order: originals make room
-// for new files, and come back when those are gone.
+// steps lists the stagings, moves and changes in their order: originals are
+// moved out before new files are put in, and are moved back after new files are
+// deleted.
 func (t *transaction) steps() []reversible {
 	var stagings, moves, changes []reversible
 	for _, m := range t.Moves {
@@ -203,7 +204,7 @@ func (t *transaction) steps() []reversible {
 	return slices.Concat(stagings, moves, changes)
 }
 
-// staging is the making of the file that a change waits for.
+// staging creates the new file of a change.
 type staging change
 
 func (s staging) apply(ctx context.Context) error {
@@ -242,8 +243,7 @@ func (m move) apply(ctx context.Context) error {
 	return moveFile(ctx, m.From, m.To)
 }
 
-// apply changes one path. While a file is replaced its path never ceases to
-// exist.
+// apply changes one path. A path that is replaced exists at every moment.
 func (c change) apply(context.Context) error {
 	if c.Staged == "" {
 		return os.Rename(c.Path, c.Backup)
@@ -256,11 +256,11 @@ func (c change) apply(context.Context) error {
 	return os.Rename(c.Staged, c.Path)
 }
 
-// undo puts back everything, however far apply got, and drops the journal.
+// undo puts everything back, however far apply got, and deletes the journal.
 func (t *transaction) undo() error {
 	var errs []error
-	// Where the kernel is gone an original stays in the archive: put back it would
-	// be a directory of modules for no kernel.
+	// If the kernel is gone, an original stays in the archive: putting the
+	// original back would create a module directory for no kernel.
 	kernel := system.IsDir(t.moduleDir())
 	for _, s := range slices.Backward(t.steps()) {
 		if _, original := s.(move); original && !kernel {
@@ -279,7 +279,7 @@ func (t *transaction) undo() error {
 	return t.drop()
 }
 
-// tidy deletes the directories that have become empty.
+// tidy deletes directories that have become empty.
 func (t *transaction) tidy() error {
 	var errs []error
 	for _, c := range t.Changes {
@@ -295,15 +295,15 @@ func (t *transaction) tidy() error {
 	return errors.Join(errs...)
 }
 
-// removeEmpty deletes dir and then its parents, as long as they are empty and
-// below stop.
+// removeEmpty deletes dir and then its parents, while they are empty and below
+// stop.
 func removeEmpty(dir, stop string) error {
 	for ; inside(stop, dir); dir = filepath.Dir(dir) {
 		err := unix.Rmdir(dir)
 		switch {
 		case err == nil, errors.Is(err, fs.ErrNotExist):
 		case errors.Is(err, unix.ENOTEMPTY), errors.Is(err, unix.EEXIST), errors.Is(err, unix.EBUSY), errors.Is(err, unix.ENOTDIR),
-			errors.Is(err, unix.EROFS): // which is said of directories that are not even there
+			errors.Is(err, unix.EROFS): // returned even for directories that do not exist
 			return nil
 		default:
 			return &fs.PathError{Op: "rmdir", Path: dir, Err: err}
@@ -312,14 +312,14 @@ func removeEmpty(dir, stop string) error {
 	return nil
 }
 
-// untouched tells that a step has not been made, or is undone already, where it
-// shares its path with another one: what lies there is what was there before.
+// untouched tells whether a step that shares its path with another step has not
+// been made, or has been undone: the path still has its old file.
 func (t *transaction) untouched(s reversible) bool {
 	switch s := s.(type) {
-	case change: // an original that is to make room
+	case change: // the original that the new file replaces
 		return s.Backup == "" && !exists(s.Staged) &&
 			slices.ContainsFunc(t.Moves, func(m move) bool { return m.From == s.Path && !exists(m.To) })
-	case move: // a module that is to make room for an original
+	case move: // the module that the original replaces
 		return slices.ContainsFunc(t.Changes, func(c change) bool { return c.Path == s.To && c.Backup != "" && !exists(c.Backup) })
 	}
 	return false
@@ -331,7 +331,7 @@ func (c change) undo() error {
 		if err := os.Rename(c.Backup, c.Path); err != nil {
 			return err
 		}
-		// Two names of one file are not renamed.
+		// rename(2) does nothing if both names are links to one file.
 		return removeFile(c.Backup)
 	case c.Backup == "" && !exists(c.Staged) && contents(c.Path) == c.Contents:
 		return removeFile(c.Path)
@@ -339,8 +339,8 @@ func (c change) undo() error {
 	return nil
 }
 
-// undo moves back. Where both files are there one is a copy, if they are the
-// same, and otherwise somebody else's.
+// undo moves the file back. If both files exist, one of them is a copy if they
+// are the same; otherwise it is somebody else's file.
 func (m move) undo() error {
 	if !exists(m.To) {
 		return nil
@@ -354,7 +354,7 @@ func (m move) undo() error {
 	if err := os.MkdirAll(filepath.Dir(m.From), 0o755); err != nil {
 		return err
 	}
-	return moveFile(context.Background(), m.To, m.From) // what is undone is undone to its end
+	return moveFile(context.Background(), m.To, m.From) // undo must not be interrupted
 }
 
 func sameContents(a, b string) bool {
@@ -363,7 +363,7 @@ func sameContents(a, b string) bool {
 	return errA == nil && errB == nil && sumA == sumB
 }
 
-// finish deletes what the changes replaced, and the journal.
+// finish deletes the replaced files and the journal.
 func (t *transaction) finish() error {
 	var errs []error
 	for _, c := range t.Changes {
@@ -377,7 +377,7 @@ func (t *transaction) finish() error {
 	return t.drop()
 }
 
-// drop deletes the journal, as the last thing.
+// drop deletes the journal, as the last step.
 func (t *transaction) drop() error {
 	if err := t.tidy(); err != nil {
 		return err
@@ -388,8 +388,8 @@ func (t *transaction) drop() error {
 	return system.SyncDir(filepath.Dir(t.journal))
 }
 
-// forgetArchive deletes what was written about originals that are not archived
-// after all.
+// forgetArchive deletes the notes of originals that were not archived after
+// all.
 func (t *transaction) forgetArchive() error {
 	for _, m := range t.Moves {
 		if t.Active == "" || exists(m.To) {
@@ -428,7 +428,7 @@ func exists(path string) bool {
 
 func removeFile(path string) error {
 	if !exists(path) {
-		return nil // where nothing can be written, Remove would say only that
+		return nil // on a read-only file system, Remove would only report that
 	}
 	err := os.Remove(path)
 	if errors.Is(err, fs.ErrNotExist) {

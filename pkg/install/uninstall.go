@@ -14,10 +14,10 @@ import (
 )
 
 // Uninstall takes the modules of an installed version out of the kernel's
-// directory, puts back the originals they displaced and makes no version
+// directory, puts back the originals that they replaced, and makes no version
 // active. Neither the sources nor their dkms.conf are needed: the manifest
-// says what was installed and, for builds of the original, the built files
-// themselves are looked for.
+// lists the installed files and, for builds of the original, Uninstall searches
+// for copies of the built files.
 func (in *Installer) Uninstall(id tree.ID, k *kernel.Kernel) error {
 	target := tree.Target{Kernel: k.Release, Arch: k.Arch}
 	if err := in.finishInterrupted(); err != nil {
@@ -41,7 +41,7 @@ func (in *Installer) Uninstall(id tree.ID, k *kernel.Kernel) error {
 	return t.finish()
 }
 
-// legacyHome is where archives from before ".origin" files put a module back:
+// legacyHome is the path of a module in archives from before ".origin" files:
 // the destination that dkms.conf names.
 func legacyHome(m *tree.Manifest, k *kernel.Kernel, name string) string {
 	if m == nil {
@@ -63,8 +63,8 @@ func (in *Installer) installed(id tree.ID, k *kernel.Kernel, m *tree.Manifest) [
 	return in.lookedFor(id, k)
 }
 
-// recorded lists what the manifest says was installed and is still the same
-// module. A file that somebody replaced is theirs.
+// recorded lists the installed files of the manifest that are still the same
+// module. A file that somebody else has put there is left alone.
 func (in *Installer) recorded(id tree.ID, k *kernel.Kernel, m *tree.Manifest) []string {
 	var list []string
 	for i, f := range m.Installed {
@@ -85,8 +85,8 @@ func (in *Installer) recorded(id tree.ID, k *kernel.Kernel, m *tree.Manifest) []
 	return list
 }
 
-// sameVersion is the original's test for a file that is not byte for byte the
-// built one: it has the version of the built module, or is what is left of it.
+// sameVersion is the original's test for a file that differs from the built
+// file: it has the version of the built module, or is a truncated copy of it.
 func (in *Installer) sameVersion(id tree.ID, m *tree.Manifest, i int) bool {
 	path := m.Installed[i].Path
 	modules := in.Tree.Modules(id, tree.Target{Kernel: m.Kernel, Arch: m.Arch})
@@ -102,11 +102,11 @@ func (in *Installer) sameVersion(id tree.ID, m *tree.Manifest, i int) bool {
 	return err == nil && mine.Version == have.Version
 }
 
-// maxTruncated bounds the files that are compared, in bytes.
+// maxTruncated bounds the size of files that are compared, in bytes.
 const maxTruncated = 512 << 20
 
-// truncated tells whether a file is the beginning of the built one, as a crash
-// may leave it.
+// truncated tells whether a file is the start of the built file, as a crash may
+// leave it.
 func truncated(path, built string) bool {
 	have, err := system.ReadRegular(path, maxTruncated)
 	if err != nil {
@@ -116,9 +116,9 @@ func truncated(path, built string) bool {
 	return len(have) == 0 || err == nil && bytes.HasPrefix(whole, have)
 }
 
-// lookedFor finds the files of a build that has no record: files of the same
-// name anywhere below the kernel's directory that carry the same module, are
-// links to it, or have its version at a place where DKMS installs.
+// lookedFor finds the installed files of a build without a record: files of the
+// same name anywhere below the kernel's directory that have the same module,
+// are links to it, or have its version in a directory that DKMS installs into.
 func (in *Installer) lookedFor(id tree.ID, k *kernel.Kernel) []string {
 	dir := in.Tree.Modules(id, tree.Target{Kernel: k.Release, Arch: k.Arch})
 	built, err := os.ReadDir(dir)
@@ -143,8 +143,9 @@ func (in *Installer) lookedFor(id tree.ID, k *kernel.Kernel) []string {
 	return list
 }
 
-// ownCopies are the candidates that carry the module of the built file, or
-// failing those the ones with its version outside the kernel's own directory.
+// ownCopies are the candidates that contain the module of the built file or, if
+// none does, the candidates with its version outside of the kernel's own
+// directory.
 func ownCopies(built string, candidates []string) []string {
 	var same, versioned []string
 	mine, err := module.Read(built)
@@ -164,7 +165,7 @@ func ownCopies(built string, candidates []string) []string {
 	return versioned
 }
 
-// links are installed symbolic links to a built file (symlink_modules).
+// links lists installed symbolic links to a built file (symlink_modules).
 func links(moduleDir, name, built string) []string {
 	var list []string
 	for _, sub := range usual {
@@ -176,8 +177,8 @@ func links(moduleDir, name, built string) []string {
 	return list
 }
 
-// HasCopy tells whether a built file is installed byte for byte, or as a link,
-// at a place where DKMS installs.
+// HasCopy tells whether a directory that DKMS installs into has a copy of a
+// built file, byte for byte, or a link to it.
 func HasCopy(t *tree.Tree, release, built string) bool {
 	moduleDir := filepath.Join(t.Root().InstallTree(), release)
 	name, _, ok := module.ParseSuffix(filepath.Base(built))

@@ -14,8 +14,8 @@ import (
 // files are the module files of a kernel by module name.
 type files map[string][]string
 
-// scan lists every module file below dir. Links are left out: they are
-// installed by reference, or weak.
+// scan lists every module file below dir. It leaves out links: a link is an
+// installation by symlink_modules, or a weak link.
 func scan(dir string) files {
 	list := files{}
 	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -30,9 +30,9 @@ func scan(dir string) files {
 	return list
 }
 
-// refuse says why a module must not be installed over what the kernel has,
-// or returns "". The rules are those of DKMS, but that a file of another
-// version of the same package with the same contents does not count.
+// refuse returns why a module must not be installed over what the kernel has,
+// or "". The rules are those of DKMS, except that a file of another version of
+// the same package with the same contents does not count.
 func (in *Installer) refuse(s *Set, p part, present files) string {
 	if why := obsolete(s); why != "" {
 		return why
@@ -42,7 +42,7 @@ func (in *Installer) refuse(s *Set, p part, present files) string {
 		return ""
 	}
 	old := found[0]
-	for _, f := range found { // what is in the way is the one to compare with
+	for _, f := range found { // compare with the file that would be replaced, if there is one
 		if f == p.dest {
 			old = f
 		}
@@ -58,7 +58,7 @@ func (in *Installer) refuse(s *Set, p part, present files) string {
 	}
 	own := in.isOwn(s, old)
 	if own && in.Tree.Active(s.ID.Name, s.target()) == s.ID.Version {
-		return "" // the same version, built again
+		return "" // the same version was built again
 	}
 	return compare(have, mine, old, p.built, own)
 }
@@ -108,8 +108,8 @@ func (in *Installer) isOwn(s *Set, path string) bool {
 	return err == nil && same
 }
 
-// obsolete applies OBSOLETE_BY: from that kernel on the module is part of the
-// kernel.
+// obsolete applies OBSOLETE_BY: from that kernel on, the kernel contains the
+// module.
 func obsolete(s *Set) string {
 	by := s.Conf.ObsoleteBy
 	if by == "" || s.Force {

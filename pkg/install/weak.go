@@ -14,13 +14,13 @@ import (
 	"dkms/pkg/system"
 )
 
-// Weak tells the distribution's weak-modules program of files that were
-// installed for a kernel, or are about to go: it links them into the
-// directories of kernels with the same symbol versions. Only RHEL and SUSE
-// have such a program, and only on their own kernels does it mean anything.
-// Links that it makes are checked: one to a module whose symbol versions are
-// not those of the kernel it was linked for is taken away again. The releases
-// of such kernels are returned; their module index is out of date.
+// Weak reports files that were installed for a kernel, or are about to be
+// deleted, to the distribution's weak-modules program, which links them into
+// the directories of kernels with the same symbol versions. Only RHEL and SUSE
+// have such a program, and it has an effect only for their own kernels. Weak
+// checks the links afterwards: it deletes a link to a module whose symbol
+// versions differ from those of the kernel with the link. It returns the
+// releases of such kernels, whose module index is out of date.
 func (in *Installer) Weak(ctx context.Context, release string, files []string, add bool) (mended []string) {
 	root := in.Tree.Root()
 	argv := weakCommand(in.Distribution+" "+in.ID, release, add)
@@ -38,7 +38,8 @@ func (in *Installer) Weak(ctx context.Context, release string, files []string, a
 	return in.checkWeak(root, files)
 }
 
-// weakCommand is the program of a distribution and its arguments, or nil.
+// weakCommand is the weak-modules program of a distribution and its arguments,
+// or nil.
 func weakCommand(distribution, release string, add bool) []string {
 	for _, word := range strings.Fields(distribution) {
 		switch {
@@ -57,8 +58,8 @@ func weakCommand(distribution, release string, add bool) []string {
 	return nil
 }
 
-// checkWeak takes away weak links to the files that do not fit the kernel they
-// are for.
+// checkWeak deletes weak links to the files that do not fit the kernel with the
+// link.
 func (in *Installer) checkWeak(root system.Root, files []string) (mended []string) {
 	found := weakLinks(root, files)
 	for _, link := range slices.Sorted(maps.Keys(found)) {
@@ -102,8 +103,9 @@ func weakLinks(root system.Root, files []string) map[string]string {
 	return found
 }
 
-// misfit says why a module cannot be loaded by a kernel it was not built for.
-// A kernel whose symbol versions are not known fits, as its own tools say so.
+// misfit returns why a kernel that a module was not built for cannot load it.
+// If the symbol versions of the kernel are not known, the module fits, because
+// the kernel's own tools say so.
 func misfit(root system.Root, release, file string) string {
 	known := kernel.SymbolVersions(root, release)
 	if known == nil {

@@ -2,29 +2,30 @@ package machine
 
 import "dkms/pkg/tree"
 
-// Cure is something that can be done about a finding without asking, as data:
-// who looks for what is wrong cannot write.
+// Cure is a repair that needs no question, as data: the code that finds faults
+// cannot write.
 type Cure struct {
 	Kind   CureKind
 	Target tree.Target
 	Path   string
 }
 
-// CureKind is what a cure does.
+// CureKind is the kind of a cure.
 type CureKind int
 
-// The cures.
+// These are the kinds of cures.
 const (
-	// Recover: taking the lock finishes or undoes what was interrupted.
+	// Recover takes the lock, which finishes or undoes an interrupted change.
 	Recover CureKind = iota
 	// Reindex runs depmod for the target.
 	Reindex
 	// Reinstall runs autoinstall for the target.
 	Reinstall
-	// ForgetKernel deletes what is kept for the target, a kernel that is gone.
+	// ForgetKernel deletes what the tree keeps for the target, a kernel that is
+	// gone.
 	ForgetKernel
 	// Delete deletes the path.
 	Delete
-	// Protect leaves the file at the path to its owner alone.
+	// Protect lets only the owner read and write the file at the path.
 	Protect
 )

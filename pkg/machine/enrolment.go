@@ -6,11 +6,11 @@ import (
 	"dkms/pkg/sign"
 )
 
-// Confirm is how an enrolment that was asked for is confirmed: only somebody in
-// front of the machine can, before Linux starts.
+// Confirm says how to confirm a requested enrolment: only somebody in front of
+// the machine can, before Linux starts.
 const Confirm = "restart, press a key when the blue screen asks for one, choose Enroll MOK, Continue, Yes, and type the password that was given to dkms mok enroll"
 
-// EnrolHint is the next step towards a trusted certificate.
+// EnrolHint is the next step to make a certificate trusted.
 func EnrolHint(t *sign.Trust) string {
 	if t.Pending {
 		return Confirm
@@ -18,8 +18,8 @@ func EnrolHint(t *sign.Trust) string {
 	return "dkms mok enroll, then restart and confirm it in the blue screen"
 }
 
-// Distrust says in a clause why this machine does not load what is signed with a
-// certificate.
+// Distrust says, in a clause, why this machine does not load modules that are
+// signed with a certificate.
 func Distrust(t *sign.Trust, cert *x509.Certificate) string {
 	text := "this machine loads only modules signed with a key that its owner has enrolled in the firmware (a machine owner key, MOK), and \"" + cert.Subject.CommonName + "\" "
 	if t.Pending {

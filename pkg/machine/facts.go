@@ -20,9 +20,9 @@ import (
 	"dkms/pkg/version"
 )
 
-// Facts is what the machine holds: its packages, how their builds stand, the
-// configurations that were asked for. Each fact is read when it is first asked
-// for, and is the same from then on. Facts may be used by several goroutines.
+// Facts is the state of the machine: its packages, the health of their builds,
+// and the requested configurations. Each fact is read on first use, and does
+// not change afterwards. Several goroutines may use Facts.
 type Facts struct {
 	m     *Machine
 	names []string
@@ -39,27 +39,27 @@ type Facts struct {
 	confs map[Subject]conf.Result
 }
 
-// Package is the versions of one module package.
+// Package holds the versions of one module package.
 type Package struct {
 	Name string
 	f    *Facts
 	read sync.Once
-	// versions are without their builds.
+	// versions have no builds.
 	versions []tree.Version
 	unread   error
 	modules  keyed[Subject, *Module]
 }
 
-// Module is how one version of a package stands for one kernel.
+// Module is the state of one version of a package for one kernel.
 type Module struct {
 	Subject
-	// State is that of the version, whatever the kernel.
+	// State is the state of the version, which does not depend on the kernel.
 	State tree.State
-	// Built says that the tree holds a build, Active that it is the installed
-	// one.
+	// Built says that the tree has a build, and Active that the version is
+	// installed.
 	Built, Active bool
-	// Manifest is nil for builds of the original, and where ManifestErr says
-	// that there is one that cannot be read.
+	// Manifest is nil for builds of the original, and if the manifest cannot be
+	// read; ManifestErr then says why.
 	Manifest    *tree.Manifest
 	ManifestErr error
 
@@ -68,16 +68,15 @@ type Module struct {
 	build, installed func() Health
 }
 
-// kernelFacts is what is to be known of a kernel.
+// kernelFacts are the facts about a kernel.
 type kernelFacts struct {
 	kernel *kernel.Kernel
-	stamp  tree.Stamp // missing where there are no headers
+	stamp  tree.Stamp // [tree.Stamp.Missing] if there are no headers
 	inputs func() string
 	index  install.Index
 }
 
-// Facts reads the names of what is registered; the rest is read when it is
-// asked for.
+// Facts reads the names of all packages; everything else is read on first use.
 func (m *Machine) Facts() (*Facts, error) {
 	f := &Facts{m: m, now: m.Host.Now(), packages: map[string]*Package{}, confs: map[Subject]conf.Result{}, etc: []string{}}
 	f.boot = sync.OnceValue(func() boot.Machine { return boot.Look(m.Host) })
@@ -98,10 +97,10 @@ func (m *Machine) Facts() (*Facts, error) {
 	return f, nil
 }
 
-// Boot is the kernels of the machine, and which of them boots next.
+// Boot lists the kernels of the machine, and says which of them boots next.
 func (f *Facts) Boot() boot.Machine { return f.boot() }
 
-// Packages are all packages, in byte order.
+// Packages lists all packages in byte order.
 func (f *Facts) Packages() []*Package {
 	list := make([]*Package, len(f.names))
 	for i, name := range f.names {
@@ -110,14 +109,14 @@ func (f *Facts) Packages() []*Package {
 	return list
 }
 
-// Versions are the versions of a package, in byte order, without their builds.
+// Versions lists the versions of a package in byte order, without their builds.
 func (p *Package) Versions() []tree.Version {
 	p.read.Do(func() { p.versions, p.unread = p.f.m.Tree.Known(p.Name) })
 	return p.versions
 }
 
-// Readable is the error of a tree that cannot be read, which must not look like
-// one that holds nothing.
+// Readable returns the errors of an unreadable tree, which must not count as an
+// empty one.
 func (f *Facts) Readable() error {
 	var errs []error
 	for _, p := range f.Packages() {
@@ -127,7 +126,7 @@ func (f *Facts) Readable() error {
 	return errors.Join(errs...)
 }
 
-// Usable are the versions whose sources are there, the newest first.
+// Usable lists the versions whose sources exist, newest first.
 func (p *Package) Usable() []tree.ID {
 	var list []tree.ID
 	for _, v := range p.Versions() {
@@ -148,7 +147,7 @@ func (p *Package) Newest() (tree.ID, bool) {
 	return list[0], true
 }
 
-// Broken are the versions whose sources are lost.
+// Broken lists the versions whose sources are lost.
 func (p *Package) Broken() []tree.ID {
 	var list []tree.ID
 	for _, v := range p.Versions() {
@@ -159,7 +158,7 @@ func (p *Package) Broken() []tree.ID {
 	return list
 }
 
-// Broken are the versions of all packages whose sources are lost.
+// Broken lists the versions of all packages whose sources are lost.
 func (f *Facts) Broken() []tree.ID {
 	var list []tree.ID
 	for _, p := range f.Packages() {
@@ -168,7 +167,7 @@ func (f *Facts) Broken() []tree.ID {
 	return list
 }
 
-// Registered are all versions that the tree knows, without their builds.
+// Registered lists all versions in the tree, without their builds.
 func (f *Facts) Registered() []tree.Version {
 	var list []tree.Version
 	for _, p := range f.Packages() {
@@ -181,10 +180,10 @@ func (f *Facts) Registered() []tree.Version {
 	return list
 }
 
-// Module is how a version stands for a kernel.
+// Module is the state of a version for a kernel.
 func (f *Facts) Module(s Subject) *Module {
 	p := f.packages[s.Name]
-	if p == nil { // not in the tree when it was read
+	if p == nil { // the package was not in the tree when the tree was read
 		p = &Package{Name: s.Name, f: f}
 	}
 	return p.modules.get(s, func() *Module { return f.readModule(s) })
@@ -203,13 +202,13 @@ func (f *Facts) readModule(s Subject) *Module {
 	return mod
 }
 
-// Build is how the build in the dkms tree stands, whether it is installed or
-// not: Ready where it may be installed, Missing where there is none.
+// Build is the health of the build in the dkms tree, whether or not the build
+// is installed: Ready if it may be installed, Missing if there is none.
 func (mod *Module) Build() Health { return mod.build() }
 
-// Installed is how the installed files stand: Ready, or Missing where nothing is
-// installed, or what is wrong with them. Signatures are asked for by
-// [Facts.Signature].
+// Installed is the health of the installed files: Ready, Missing if nothing is
+// installed, or another state if they have a fault. [Facts.Signature] checks
+// their signatures.
 func (mod *Module) Installed() Health { return mod.installed() }
 
 func (f *Facts) kernel(t tree.Target) *kernelFacts {
@@ -236,8 +235,8 @@ func (f *Facts) Index(t tree.Target) string {
 	return f.kernel(t).index.Outdated(files, f.now)
 }
 
-// Confs are the configurations of subjects; what was not asked for before is
-// read in one go.
+// Confs returns the configurations of subjects. It reads, in one go, those that
+// were not read before.
 func (f *Facts) Confs(ctx context.Context, subjects []Subject) map[Subject]conf.Result {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -257,17 +256,17 @@ func (f *Facts) Confs(ctx context.Context, subjects []Subject) map[Subject]conf.
 	return list
 }
 
-// KnownConfs are the configurations that were read so far.
+// KnownConfs are the configurations that have been read so far.
 func (f *Facts) KnownConfs() map[Subject]conf.Result {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return maps.Clone(f.confs)
 }
 
-// Idle reports whether the newest version of every package is installed and
-// sound for every target, and no interrupted run has left anything to do. Every
-// boot waits for the answer: the processors share the packages, and no program
-// is started.
+// Idle tells whether the newest version of every package is installed and Ready
+// for every target, and no interrupted run has left anything to do. Every boot
+// waits for the answer, so the packages are divided among the processors, and
+// no program is started.
 func (f *Facts) Idle(targets []tree.Target) bool {
 	if install.Unfinished(f.m.Tree) || f.m.Tree.Busy() || len(f.m.Tree.Pending()) > 0 {
 		return false
@@ -275,7 +274,7 @@ func (f *Facts) Idle(targets []tree.Target) bool {
 	return f.idle(targets)
 }
 
-// idle shares the packages among the processors.
+// idle divides the packages among the processors.
 func (f *Facts) idle(targets []tree.Target) bool {
 	packages := f.Packages()
 	for _, t := range targets {
@@ -299,10 +298,10 @@ func (f *Facts) idle(targets []tree.Target) bool {
 	return !busy.Load()
 }
 
-// sharing is how many installed modules are worth a thread to look at them.
+// sharing is how many installed modules justify another thread.
 const sharing = 8
 
-// idle tells whether nothing is to be done for a package.
+// idle tells whether a package needs nothing to be done.
 func (p *Package) idle(targets []tree.Target) bool {
 	if len(p.Broken()) > 0 || p.unread != nil {
 		return false
@@ -320,7 +319,7 @@ func (p *Package) idle(targets []tree.Target) bool {
 	return true
 }
 
-// keyed holds values that are found out once for each key.
+// keyed holds values that are computed once per key.
 type keyed[K comparable, V any] struct {
 	mu     sync.Mutex
 	values map[K]func() V

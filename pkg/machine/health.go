@@ -9,54 +9,57 @@ import (
 	"dkms/pkg/tree"
 )
 
-// State is how a module version stands for a kernel, in a word. The words are
+// State is the state of a module version for a kernel, in a word. The words are
 // an interface: check, why, doctor and their JSON print them.
 type State string
 
-// The states. From Missing on a kernel is not safe to boot.
+// These are the states. In the state Missing and all after it, a kernel is not
+// safe to boot.
 const (
-	// Ready: installed, whole, made for the kernel, and it will be loaded.
+	// Ready: the version is installed, undamaged and made for the kernel, and
+	// the kernel will load it.
 	Ready State = "ready"
-	// Excluded: BUILD_EXCLUSIVE_* says that it is not meant for the kernel.
+	// Excluded: BUILD_EXCLUSIVE_* says that the version is not meant for the
+	// kernel.
 	Excluded State = "skipped"
 	// Unwanted: AUTOINSTALL is not set, or another version counts.
 	Unwanted State = "unwanted"
-	// Missing: not installed, and nothing is known that is in the way.
+	// Missing: the version is not installed, and no obstacle is known.
 	Missing State = "missing"
-	// Waiting: it builds on a module that is not registered.
+	// Waiting: the version builds on a module that is not registered.
 	Waiting State = "waiting"
-	// Failed: the last try to build or install it failed, or the next would.
+	// Failed: the last attempt to build or install the version failed, or the
+	// next one would.
 	Failed State = "failed"
-	// Outdated: installed, but its sources or the kernel's headers have changed
-	// since it was built.
+	// Outdated: the version is installed, but its sources or the kernel's
+	// headers have changed since the build.
 	Outdated State = "outdated"
-	// Damaged: a file of it is missing or altered.
+	// Damaged: a file of the version is missing or altered.
 	Damaged State = "damaged"
-	// Foreign: made for another kernel or another kind of machine.
+	// Foreign: a file is made for another kernel or another kind of machine.
 	Foreign State = "foreign"
-	// Unsigned and Untrusted: this machine will not load it.
+	// Unsigned and Untrusted: this machine will not load the module.
 	Unsigned  State = "unsigned"
 	Untrusted State = "untrusted"
-	// BrokenSource: its sources are lost.
+	// BrokenSource: the sources of the version are lost.
 	BrokenSource State = "broken"
 )
 
-// Health is how a module version stands for a kernel, and why.
+// Health is the state of a module version for a kernel, and the reason.
 type Health struct {
 	State State
-	// Reason says why, and may be empty. It names neither the module nor the
-	// kernel.
+	// Reason may be empty. It names neither the module nor the kernel.
 	Reason string
 	// Hint is the next step, if there is one.
 	Hint string
-	// File is what is damaged, foreign, unsigned or untrusted.
+	// File is the file that is damaged, foreign, unsigned or untrusted.
 	File string
 }
 
-// OK tells whether nothing is to be done about a module.
+// OK tells whether the module needs nothing to be done.
 func (h Health) OK() bool { return h.State == Ready }
 
-// Bad tells whether a kernel is not safe to boot with it.
+// Bad tells whether the state makes a kernel unsafe to boot.
 func (h Health) Bad() bool {
 	switch h.State {
 	case Ready, Excluded, Unwanted:
@@ -65,18 +68,18 @@ func (h Health) Bad() bool {
 	return true
 }
 
-// Why is the reason with the file that it is about.
+// Why is the reason, after the file that it is about.
 func (h Health) Why() string { return strings.TrimSpace(h.File + " " + h.Reason) }
 
 func damaged(file, why string) Health { return Health{State: Damaged, File: file, Reason: why} }
 
-// failed is the health of a module that an error is about.
+// failed is the health of a module with an error.
 func failed(err error) Health {
 	return Health{State: Failed, Reason: err.Error(), Hint: exit.Hint(err)}
 }
 
-// Brief is the reason of a verdict on one line, without what the line says
-// already: of a compiler's message the first line, without the picture below.
+// Brief is the reason of a verdict on one line, without what that line already
+// says: of a compiler's message, it keeps the first line.
 func (m *Machine) Brief(s Subject, reason string) string {
 	var list []string
 	for i, line := range strings.Split(reason, "\n") {
@@ -90,20 +93,20 @@ func (m *Machine) Brief(s Subject, reason string) string {
 	return strings.ReplaceAll(strings.Join(list, ": "), m.Tree.ScratchDir(s.ID)+"/", "")
 }
 
-// known is a failure that is on record already.
+// known is a failure that is already recorded.
 type known struct{ error }
 
-// Unwrap gives the underlying error to [errors.Is] and [errors.As].
+// Unwrap returns the underlying error for [errors.Is] and [errors.As].
 func (k *known) Unwrap() error { return k.error }
 
-// notAgain is the failure of an earlier build, as the answer to why there is no
-// other one.
+// notAgain is the error of a build that is not repeated: the failure of the
+// earlier build.
 func notAgain(s Subject, f *tree.Failure) error {
 	return &known{exit.Errorf(exit.Code(f.Code), "%s\n  not tried again: %s of %s", f.Message, build.Compared, f.Time.Local().Format("2006-01-02 15:04")).
 		WithHint("dkms build %s -k %s tries again and shows why it fails", s.ID, s.Kernel)}
 }
 
-// withID puts a module before an error and keeps its code and hint.
+// withID prefixes an error with a module, and keeps its code and hint.
 func withID(id tree.ID, err error) error {
 	return exit.Errorf(exit.Status(err), "%w", fmt.Errorf("%s: %w", id, err)).WithHint("%s", exit.Hint(err))
 }

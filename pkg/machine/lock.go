@@ -20,28 +20,28 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Writer is the machine in the hands of the one run that may change it.
+// Writer is the machine as seen by the one run that may change it.
 type Writer struct {
 	*Machine
 	// Tree is the dkms tree, which only the Writer can change.
 	Tree      *tree.Writer
 	Installer *install.Installer
-	// Depmod says that module indexes are brought up to date; otherwise that is
-	// left to the caller.
+	// Depmod says that this run updates module indexes; otherwise the caller
+	// updates them.
 	Depmod bool
 
 	mu      sync.Mutex
-	stale   map[tree.Target]bool // whose module index is out of date
-	trouble bool                 // the system has failed a step
+	stale   map[tree.Target]bool // targets whose module index is out of date
+	trouble bool                 // the system, not a module, made a step fail
 }
 
-// failedNote is what a run unlocks with that had trouble with files, and may
-// have left some of its own: the next one looks.
+// failedNote is the unlock note of a run that had errors of the system and may
+// have left files behind: the next run checks for them.
 const failedNote = "failed"
 
-// Lock waits until nobody else changes the machine, and finishes or undoes what
-// interrupted runs have left. doing is what others are told of the caller. The
-// caller ends with [Writer.Close].
+// Lock waits until nobody else changes the machine, and then finishes or undoes
+// interrupted changes. doing describes the caller to others who wait. The
+// caller must call [Writer.Close].
 func (m *Machine) Lock(ctx context.Context, doing string) (*Writer, error) {
 	if of := m.Host.Env[build.Mark]; of != "" {
 		return nil, exit.Errorf(exit.Usage, "dkms cannot change modules from within the build of %s, which waits for it", of).
@@ -63,7 +63,7 @@ func (m *Machine) Lock(ctx context.Context, doing string) (*Writer, error) {
 		Addon: m.Host.Env["ADDON_MODULES_DIR"], Symlink: m.Settings.Symlink || m.Framework.SymlinkModules,
 		DepmodProgram: m.Framework.Depmod == "program",
 	}
-	if t.Nested() { // what the outer run is at is not left over
+	if t.Nested() { // the outer run is still working on its unfinished changes
 		return w, nil
 	}
 	if err := w.recover(); err != nil {
@@ -73,9 +73,9 @@ func (m *Machine) Lock(ctx context.Context, doing string) (*Writer, error) {
 	return w, nil
 }
 
-// Close brings the module indexes up to date that are not yet, and lets others
-// change the machine. err is how the run ended; Close returns it with its own
-// errors.
+// Close updates the module indexes that are still out of date, and lets others
+// change the machine. err is the error of the run; Close returns it together
+// with its own errors.
 func (w *Writer) Close(ctx context.Context, err error) error {
 	if w.anyStale() {
 		if ctx.Err() != nil {
@@ -97,21 +97,21 @@ func (w *Writer) anyStale() bool {
 	return len(w.stale) > 0
 }
 
-// Trouble notes that the system, and no module, has failed a step.
+// Trouble records that the system, not a module, made a step fail.
 func (w *Writer) Trouble() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.trouble = true
 }
 
-// IsTrouble tells errors of the system from refusals.
+// IsTrouble distinguishes errors of the system from refusals.
 func IsTrouble(err error) bool {
 	_, ok := errors.AsType[syscall.Errno](err)
 	return ok
 }
 
-// Touch notes, on disk and for the end of the run, that the modules of a kernel
-// change.
+// Touch records, on disk and for the end of the run, that the modules of a
+// kernel change.
 func (w *Writer) Touch(t tree.Target) error {
 	if err := w.Tree.MarkPending(t); err != nil {
 		return err
@@ -120,15 +120,14 @@ func (w *Writer) Touch(t tree.Target) error {
 	return nil
 }
 
-// Stale notes that the module index of a target is out of date.
+// Stale records that the module index of a target is out of date.
 func (w *Writer) Stale(t tree.Target) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.stale[t] = true
 }
 
-// Fresh takes back that the index of a target is out of date: somebody else sees
-// to it.
+// Fresh cancels Stale for a target whose index somebody else updates.
 func (w *Writer) Fresh(t tree.Target) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -136,8 +135,8 @@ func (w *Writer) Fresh(t tree.Target) {
 	w.Tree.ClearPending(t)
 }
 
-// Index runs depmod, once, for every kernel whose index is out of date. The mark
-// on disk of an index that could not be made stays, for the next run.
+// Index runs depmod once for every kernel whose index is out of date. If depmod
+// fails, the mark on disk stays for the next run.
 func (w *Writer) Index(ctx context.Context) error {
 	var errs []error
 	done := map[string]error{}
@@ -153,7 +152,7 @@ func (w *Writer) Index(ctx context.Context) error {
 		}
 		done[t.Kernel] = err
 		if ctx.Err() != nil {
-			break // Close does the rest
+			break // Close indexes the remaining kernels
 		}
 		delete(w.stale, t)
 		if err == nil {
@@ -163,8 +162,8 @@ func (w *Writer) Index(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// recover finishes or undoes what interrupted runs have left, before anything
-// else is changed.
+// recover finishes or undoes interrupted changes, before anything else is
+// changed.
 func (w *Writer) recover() error {
 	left := w.Tree.Left
 	if left != "" && left != failedNote {
@@ -186,10 +185,9 @@ func (w *Writer) recover() error {
 	return nil
 }
 
-// recoverJournal finishes or undoes an interrupted change of modules. A journal
-// that says nothing that can be done is set aside: what it was about is found
-// out by comparing what is installed with what is on record, as after any
-// damage.
+// recoverJournal finishes or undoes an interrupted change of modules. It sets
+// aside a journal that cannot be followed. Its effects are then found, like any
+// damage, by comparing the installed files with the manifests.
 func (w *Writer) recoverJournal() error {
 	id, t, err := w.Installer.Recover()
 	switch {
@@ -205,8 +203,9 @@ func (w *Writer) recoverJournal() error {
 	return err
 }
 
-// sweep deletes staged files that nobody will need any more. Before the modules
-// of a kernel change it is marked as pending.
+// sweep deletes staged files that nobody needs any more. pending are the
+// kernels with a pending mark: a kernel gets that mark before its modules
+// change.
 func (w *Writer) sweep(pending []tree.Target) {
 	swept := w.Tree.Sweep()
 	for _, t := range pending {
@@ -223,5 +222,5 @@ func (w *Writer) sweep(pending []tree.Target) {
 	}
 }
 
-// SourceStage begins the names of sources on their way into the source tree.
+// SourceStage is the prefix of staged sources in the source tree.
 const SourceStage = system.StagePrefix + "source."

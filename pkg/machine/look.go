@@ -12,13 +12,13 @@ import (
 	"dkms/pkg/tree"
 )
 
-// The reasons why a build counts no more although it is whole.
+// These are the reasons why an undamaged build does not count any more.
 const (
 	HeadersChanged = "the headers of the kernel have changed since it was built"
 	SourcesChanged = "its sources have changed since it was built"
 )
 
-// readInstalled finds out how the installed files stand. It starts no program.
+// readInstalled checks the installed files. It starts no program.
 func (mod *Module) readInstalled() Health {
 	m := mod.Manifest
 	switch {
@@ -48,9 +48,9 @@ func (mod *Module) readInstalled() Health {
 	return mod.current()
 }
 
-// readOriginal finds out how a build of the original stands, which has no
-// record of what was installed: every built module must be for this kernel, and
-// have a copy in the directory of the kernel.
+// A build of the original has no record of what was installed. readOriginal
+// therefore checks that every built module is for this kernel and has a copy in
+// the directory of the kernel.
 func (mod *Module) readOriginal() Health {
 	files, err := mod.files()
 	if err != nil {
@@ -68,7 +68,7 @@ func (mod *Module) readOriginal() Health {
 	return Health{State: Ready}
 }
 
-// files are the modules of the build in the dkms tree.
+// files lists the modules of the build in the dkms tree.
 func (mod *Module) files() ([]string, error) {
 	dir := mod.f.m.Tree.Modules(mod.ID, mod.Target)
 	entries, err := os.ReadDir(dir)
@@ -84,7 +84,7 @@ func (mod *Module) files() ([]string, error) {
 	return list, nil
 }
 
-// fits tells whether a file is a module for the kernel.
+// fits checks that a file is a module for the kernel.
 func (mod *Module) fits(path string) Health {
 	info, err := module.Read(path)
 	if err != nil {
@@ -99,7 +99,7 @@ func (mod *Module) fits(path string) Health {
 	return Health{State: Ready}
 }
 
-// current tells whether the build is made of what there is now.
+// current checks that the inputs of the build have not changed.
 func (mod *Module) current() Health {
 	if why := mod.headersChanged(); why != "" {
 		return Health{State: Outdated, Reason: why}
@@ -119,8 +119,9 @@ func (mod *Module) Outdated() string {
 }
 
 // headersChanged says that the headers of the kernel have changed, under the
-// same release, since the build was made: its symbol versions may not fit any
-// more. Where the headers are gone, the last try to build it again tells.
+// same release, since the build was made: the symbol versions of the build may
+// not fit any more. If the headers are gone, headersChanged uses the record of
+// the last failed rebuild.
 func (mod *Module) headersChanged() string {
 	m, k := mod.Manifest, mod.f.kernel(mod.Target)
 	switch {
@@ -136,8 +137,8 @@ func (mod *Module) headersChanged() string {
 }
 
 // sourcesChanged tells whether the sources have changed since the build was
-// made. Builds that were made elsewhere or by earlier releases do not say what
-// of.
+// made. Builds that were made elsewhere, or by earlier releases, do not record
+// their sources.
 func (mod *Module) sourcesChanged() bool {
 	if mod.Manifest.Sources == "" || mod.State != tree.Added {
 		return false
@@ -153,7 +154,7 @@ func (mod *Module) sourcesChanged() bool {
 	return err == nil && digest != mod.Manifest.Sources
 }
 
-// readBuild finds out how the build in the dkms tree stands.
+// readBuild checks the build in the dkms tree.
 func (mod *Module) readBuild() Health {
 	switch m := mod.Manifest; {
 	case !mod.Built:
@@ -166,6 +167,9 @@ func (mod *Module) readBuild() Health {
 		return damaged("", "its POST_BUILD did not come to its end")
 	default:
 		if file, why := install.Altered(mod.f.m.Tree, m); file != "" {
+			if _, err := module.Read(file); err != nil && why == install.Changed {
+				why = "is damaged"
+			}
 			return damaged(file, why)
 		}
 		if !m.Fits {
@@ -177,7 +181,7 @@ func (mod *Module) readBuild() Health {
 	}
 }
 
-// readable tells whether every module of the build can be read and is for the
+// readable checks that every module of the build is readable and for the
 // kernel.
 func (mod *Module) readable() Health {
 	files, err := mod.files()

@@ -1,9 +1,9 @@
-// Package machine is the one truth about a system: its kernels, its modules,
-// how each of them stands, and who may change them.
+// Package machine is the one source of truth about a system: its kernels, its
+// modules, their health, and who may change them.
 //
-// It guarantees that everybody who asks whether a module is all right gets the
-// answer of the same [Health], that [Facts] are read once and never change, and
-// that only [Machine.Lock] gives what can write.
+// It guarantees that every question about the health of a module gets the same
+// [Health] as its answer, that [Facts] are read once and never change, and that
+// only [Machine.Lock] gives a value that can write.
 package machine
 
 import (
@@ -22,22 +22,22 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Settings are what the command line sets for the whole run.
+// Settings are the command line options for the whole run.
 type Settings struct {
 	// State, Source and Install replace the trees.
 	State, Source, Install string
-	// Jobs is -j; nil leaves it to framework.conf and the CPUs.
+	// Jobs is -j; with nil, framework.conf and the number of CPUs decide.
 	Jobs *int
 	// Headers and Config are --kernelsourcedir and --config.
 	Headers, Config string
-	// Directives are NAME=VALUE for every dkms.conf.
+	// Directives are NAME=VALUE pairs for every dkms.conf.
 	Directives []string
 	// Env are --env NAME=VALUE, for every dkms.conf and build.
 	Env []string
 	// Symlink is --symlink-modules.
 	Symlink bool
-	// LockWait bounds the wait for another run that changes modules; 0 is
-	// without limit, for somebody who can interrupt it.
+	// LockWait bounds the wait for another run that changes modules; 0 is no
+	// limit, for a user who can interrupt the wait.
 	LockWait time.Duration
 }
 
@@ -51,14 +51,15 @@ type Subject struct {
 	tree.Target
 }
 
-// Machine is one system or image. Nothing in it writes.
+// Machine is one system or image. None of its methods writes to it, except
+// through [Machine.Lock].
 type Machine struct {
 	Host      system.Host
 	Report    *report.Reporter
 	Run       *system.Runner
 	Tree      *tree.Tree
 	Framework *conf.Framework
-	// Distribution is what os-release likens the system to.
+	// Distribution is the system's distribution family according to os-release.
 	Distribution string
 	Settings     Settings
 
@@ -86,7 +87,7 @@ func New(ctx context.Context, h system.Host, run *system.Runner, r *report.Repor
 	root.State = m.treeDir(s.State, m.Framework.DKMSTree)
 	root.Source = m.treeDir(s.Source, m.Framework.SourceTree)
 	root.Install = m.treeDir(s.Install, m.Framework.InstallTree)
-	if s.Jobs != nil { // a dkms.conf may use what make is told
+	if s.Jobs != nil { // a dkms.conf may use the number of jobs
 		m.Framework.ParallelJobs = strconv.Itoa(*s.Jobs)
 	}
 	m.reader.Host, m.reader.Framework = m.Host, m.Framework
@@ -94,8 +95,8 @@ func New(ctx context.Context, h system.Host, run *system.Runner, r *report.Repor
 	return m, nil
 }
 
-// treeDir is the directory of a tree: the command line's, which is relative to
-// where the caller stands, or the configuration's.
+// treeDir is the directory of a tree: that of the command line, relative to the
+// caller's directory, or that of the configuration.
 func (m *Machine) treeDir(given, configured string) string {
 	if given != "" {
 		return m.Host.Abs(given)
@@ -103,8 +104,8 @@ func (m *Machine) treeDir(given, configured string) string {
 	return configured
 }
 
-// Scratch is this machine with an empty dkms tree in dir: what is built there
-// touches nothing else.
+// Scratch is this machine with an empty dkms tree in dir: builds there change
+// nothing else.
 func (m *Machine) Scratch(dir string) *Machine {
 	s := &Machine{Host: m.Host, Report: m.Report, Run: m.Run, Framework: m.Framework, Distribution: m.Distribution, Settings: m.Settings}
 	s.kernels = map[tree.Target]*kernel.Kernel{}
@@ -116,7 +117,7 @@ func (m *Machine) Scratch(dir string) *Machine {
 	return s
 }
 
-// Kernel describes a target; asking twice reads nothing twice.
+// Kernel describes a target; what was read for a target is not read again.
 func (m *Machine) Kernel(t tree.Target) *kernel.Kernel {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -133,8 +134,8 @@ func (m *Machine) Kernel(t tree.Target) *kernel.Kernel {
 	return m.kernels[t]
 }
 
-// CheckHeaders says what keeps modules from being built for a kernel, where
-// they have to be built here.
+// CheckHeaders returns what prevents builds for a kernel, if modules have to be
+// built here.
 func (m *Machine) CheckHeaders(t tree.Target) error {
 	if m.Framework.PrebuiltSource != "" {
 		return nil
@@ -145,7 +146,7 @@ func (m *Machine) CheckHeaders(t tree.Target) error {
 // ConfFile is the dkms.conf of an added version.
 func (m *Machine) ConfFile(s Subject) string { return m.Tree.Conf(s.ID) }
 
-// Confs reads the configuration of every subject; file says where it is.
+// Confs reads the configuration of every subject; file gives the path of each.
 func (m *Machine) Confs(ctx context.Context, subjects []Subject, file func(Subject) string) []conf.Result {
 	if len(subjects) == 0 {
 		return nil
@@ -163,7 +164,7 @@ func (m *Machine) Conf(ctx context.Context, s Subject, file string) (*conf.Modul
 	return res.Conf, res.Err
 }
 
-// FreshWarnings are the warnings about a configuration that were not given
+// FreshWarnings are the warnings about a configuration that were not reported
 // before.
 func (m *Machine) FreshWarnings(c *conf.Module) []string {
 	m.mu.Lock()
@@ -184,7 +185,7 @@ func (m *Machine) PostTransaction(ctx context.Context, kernel string) (string, e
 	return m.reader.PostTransaction(ctx, kernel)
 }
 
-// Inputs finds out what builds are made from.
+// Inputs returns what finds the inputs of builds.
 func (m *Machine) Inputs(ctx context.Context) (build.Inputs, error) {
 	environment, err := m.reader.BuildEnvironment(ctx)
 	return build.Inputs{
@@ -192,7 +193,7 @@ func (m *Machine) Inputs(ctx context.Context) (build.Inputs, error) {
 	}, err
 }
 
-// Directives are --directive NAME=VALUE as a map.
+// Directives are the --directive NAME=VALUE pairs as a map.
 func (m *Machine) Directives() map[string]string {
 	return maps.Clone(system.EnvMap(m.Settings.Directives))
 }
@@ -203,8 +204,8 @@ func (m *Machine) Broken(id tree.ID) error {
 		WithHint("put the sources back to %s and run: dkms add %s\nor forget it: dkms remove %s --all", m.Tree.Sources(id), id, id)
 }
 
-// KernelConfig is how a dkms.conf asks for the configuration of a kernel; nil
-// says that there is none to ask.
+// KernelConfig is the function by which a dkms.conf reads the configuration of
+// a kernel; nil says that there is no configuration to read.
 func (m *Machine) KernelConfig(t tree.Target) func(string) string {
 	k := m.Kernel(t)
 	if !k.Config().Found() {
@@ -213,8 +214,8 @@ func (m *Machine) KernelConfig(t tree.Target) func(string) string {
 	return k.Config().Get
 }
 
-// Excluded is the BUILD_EXCLUSIVE_* that keeps a version from a kernel, with
-// its value, and why it does; both are empty where nothing does.
+// Excluded is the BUILD_EXCLUSIVE_* directive that excludes a version from a
+// kernel, with its value and the reason; it is empty if none does.
 func (m *Machine) Excluded(c *conf.Module, t tree.Target) string {
 	excluded, why := c.Excluded(build.ConfTarget(m.Kernel(t), false), m.KernelConfig(t))
 	if !excluded {
@@ -223,7 +224,7 @@ func (m *Machine) Excluded(c *conf.Module, t tree.Target) string {
 	return why
 }
 
-// CheckMeantFor is an error where BUILD_EXCLUSIVE_* keeps a version from a
+// CheckMeantFor returns an error if BUILD_EXCLUSIVE_* excludes a version from a
 // kernel.
 func (m *Machine) CheckMeantFor(s Subject, c *conf.Module) error {
 	if why := m.Excluded(c, s.Target); why != "" {

@@ -11,7 +11,7 @@ import (
 	"dkms/pkg/version"
 )
 
-// NotRegistered is the error of a module that the tree does not know.
+// NotRegistered is the error of a module that is not registered.
 func (m *Machine) NotRegistered(word string) error {
 	err := exit.Errorf(exit.NotAdded, "%s is not registered with dkms", word)
 	if near := m.Nearest(word); near != "" {
@@ -20,9 +20,9 @@ func (m *Machine) NotRegistered(word string) error {
 	return err.WithHint("dkms status lists what is")
 }
 
-// Nearest is what somebody who typed MODULE or MODULE/VERSION most likely means,
-// in the same form, of what is registered or in the source tree. It is "" where
-// nothing is near.
+// Nearest is the registered module, or module in the source tree, that is most
+// similar to MODULE or MODULE/VERSION, in the same form. It is "" if none is
+// similar.
 func (m *Machine) Nearest(word string) string {
 	name, number, _ := strings.Cut(word, "/")
 	versions := m.versions()
@@ -53,7 +53,8 @@ func (m *Machine) Nearest(word string) string {
 	return name + "/" + near
 }
 
-// versions are those of every module that is registered or in the source tree.
+// versions lists, for every module, the versions that are registered or in the
+// source tree.
 func (m *Machine) versions() map[string][]string {
 	list := map[string][]string{}
 	names, _ := m.Tree.Names()
@@ -78,8 +79,8 @@ func (m *Machine) versions() map[string][]string {
 	return list
 }
 
-// NeedHeaders says what keeps modules from being built here for a kernel. A
-// kernel that has no directory at all may be misspelt.
+// NeedHeaders returns what prevents modules from being built here for a kernel.
+// If the kernel has no directory at all, its name may be misspelt.
 func (m *Machine) NeedHeaders(t tree.Target) error {
 	err := m.Kernel(t).CheckHeaders(m.Distribution)
 	if err == nil || m.Installed(t) {
@@ -96,7 +97,7 @@ func (m *Machine) NeedHeaders(t tree.Target) error {
 	return err
 }
 
-// Installed tells whether a kernel has a directory, or headers that were named.
+// Installed tells whether a kernel has a directory, or headers were named.
 func (m *Machine) Installed(t tree.Target) bool {
 	return m.Settings.Headers != "" || system.IsDir(m.Kernel(t).ModuleDir())
 }

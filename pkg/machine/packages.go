@@ -7,8 +7,8 @@ import (
 	"dkms/pkg/tree"
 )
 
-// HeadersCure is the next step where the headers of a kernel are missing, which
-// is what err says.
+// HeadersCure is the next step if the headers of a kernel are missing, which is
+// what err says.
 func (m *Machine) HeadersCure(t tree.Target, err error) string {
 	if pkg := m.Kernel(t).HeadersPackage(m.Distribution); pkg != "" && m.Installed(t) {
 		return InstallCommand(m.Distribution, pkg)
@@ -16,7 +16,7 @@ func (m *Machine) HeadersCure(t tree.Target, err error) string {
 	return exit.Hint(err)
 }
 
-// InstallCommand installs a package of a distribution.
+// InstallCommand is the command that installs a package of a distribution.
 func InstallCommand(distribution, pkg string) string {
 	for _, word := range strings.Fields(distribution) {
 		switch word {
@@ -37,7 +37,8 @@ func InstallCommand(distribution, pkg string) string {
 	return "install the package " + pkg
 }
 
-// OwnerCommand tells which package of a distribution a file belongs to.
+// OwnerCommand is the command that tells which package of a distribution a file
+// belongs to.
 func OwnerCommand(distribution, file string) string {
 	for _, word := range strings.Fields(distribution) {
 		switch word {

@@ -14,13 +14,13 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Signing is what framework.conf says about signing for a kernel.
+// Signing is the configuration of signing for a kernel in framework.conf.
 func (m *Machine) Signing(ctx context.Context, kernel string) (*conf.Framework, error) {
 	return m.reader.Signing(ctx, kernel)
 }
 
-// FindPair finds where the key and the certificate for a target are, or would
-// be made.
+// FindPair returns the paths of the key and the certificate for a target, which
+// need not exist yet.
 func (m *Machine) FindPair(ctx context.Context, t tree.Target, options *conf.Framework) (sign.Pair, error) {
 	k := m.Kernel(t)
 	return sign.Find(sign.Sources{
@@ -30,7 +30,7 @@ func (m *Machine) FindPair(ctx context.Context, t tree.Target, options *conf.Fra
 	})
 }
 
-// Trust is what this machine thinks of a certificate, which may be nil.
+// Trust says whether this machine trusts a certificate, which may be nil.
 func (m *Machine) Trust(t tree.Target, cert *x509.Certificate) *sign.Trust {
 	trust, err := sign.Inspect(m.Host.Root, cert, m.Kernel(t).Config().Get)
 	if err != nil {
@@ -43,12 +43,12 @@ func (m *Machine) Trust(t tree.Target, cert *x509.Certificate) *sign.Trust {
 type usedKey struct {
 	cert    *x509.Certificate
 	trusted bool
-	// hint is what makes it trusted.
+	// hint says how to make the certificate trusted.
 	hint string
 	err  error
 }
 
-// SignaturesRequired tells whether this machine loads signed modules only.
+// SignaturesRequired tells whether this machine loads only signed modules.
 func (f *Facts) SignaturesRequired(t tree.Target) bool {
 	trust, _ := sign.Inspect(f.m.Host.Root, nil, f.m.Kernel(t).Config().Get)
 	return trust.Enforced()
@@ -69,7 +69,7 @@ func (f *Facts) key(ctx context.Context, t tree.Target) usedKey {
 	})
 }
 
-// originKey is the certificate that an imported build came with.
+// originKey is the certificate that an imported build was signed with.
 func (f *Facts) originKey(mod *Module) usedKey {
 	if mod.Manifest == nil || mod.Manifest.Origin == nil {
 		return usedKey{}
@@ -81,7 +81,7 @@ func (f *Facts) originKey(mod *Module) usedKey {
 	return usedKey{cert: cert, trusted: f.m.Trust(mod.Target, cert).Trusted()}
 }
 
-// Signature tells whether a machine that loads signed modules only will load
+// Signature tells whether a machine that loads only signed modules will load
 // the installed files of a module.
 func (f *Facts) Signature(ctx context.Context, mod *Module) Health {
 	key, origin := f.key(ctx, mod.Target), f.originKey(mod)
@@ -117,8 +117,8 @@ func signature(mod *Module, path string, key, origin usedKey) Health {
 	return h
 }
 
-// signedFiles are the installed files of a build. What the original installed
-// is not on record, but is a copy of what it built.
+// signedFiles lists the installed files of a build. The installed files of the
+// original are not recorded, but are copies of its built files.
 func (mod *Module) signedFiles() []string {
 	var files []string
 	if mod.Manifest != nil && len(mod.Manifest.Installed) > 0 {
@@ -144,8 +144,8 @@ func (k usedKey) signed(path string, info *module.Info) bool {
 	return ok && sign.VerifyOrdered(info.Signature.PKCS7, payload, k.cert, info.Signature.Hash) == nil
 }
 
-// Certificate is the certificate in use for a target, nil where there is none
-// yet, and the pair that it belongs to.
+// Certificate is the certificate in use for a target, or nil if there is none
+// yet, and its key pair.
 func (m *Machine) Certificate(ctx context.Context, t tree.Target) (sign.Pair, *x509.Certificate, error) {
 	options, err := m.Signing(ctx, t.Kernel)
 	if err != nil {

@@ -10,19 +10,19 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Choice is -k and -a, in order; a kernel may carry its architecture behind a
-// slash.
+// Choice holds the values of -k and -a in order; a kernel may have an
+// architecture after a slash.
 type Choice struct {
 	Kernels, Arches []string
-	// Every takes every kernel of the machine where none is named.
+	// Every selects every kernel of the machine if none is named.
 	Every bool
 }
 
 // Any tells whether nothing was chosen.
 func (c Choice) Any() bool { return len(c.Kernels)+len(c.Arches) == 0 }
 
-// Targets are the kernels of a choice or, where it names none, those that
-// discover finds.
+// Targets are the kernels of a choice or, if the choice names none, the kernels
+// that discover finds.
 func (m *Machine) Targets(c Choice, discover func() ([]string, error)) ([]tree.Target, error) {
 	var list []tree.Target
 	for i, k := range c.Kernels {
@@ -67,8 +67,8 @@ func (m *Machine) Targets(c Choice, discover func() ([]string, error)) ([]tree.T
 	return list, nil
 }
 
-// Discover finds the kernels to build for when none was named, and says so
-// where the choice is not the obvious one.
+// Discover finds the kernels to build for if none was named, and reports a
+// choice that is not the obvious one.
 func (m *Machine) Discover() ([]string, error) {
 	releases, why, err := kernel.Select(m.Host)
 	if why != "" {
@@ -77,8 +77,9 @@ func (m *Machine) Discover() ([]string, error) {
 	return releases, err
 }
 
-// every lists the kernels of the machine, the oldest first, or those with a link
-// to headers where none can be booted, as in a container that builds for others.
+// every lists the kernels of the machine, oldest first. If none can be booted,
+// as in a container that builds for others, every lists the kernels with a link
+// to headers.
 func (m *Machine) every() ([]string, error) {
 	var list []string
 	for _, k := range boot.Kernels(m.Host.Root) {
@@ -94,12 +95,12 @@ func (m *Machine) every() ([]string, error) {
 	return list, nil
 }
 
-// Running is the running kernel, for verbs that take something away: those
-// never guess.
+// Running is the running kernel, for verbs that remove something: such verbs
+// never guess a kernel.
 func (m *Machine) Running() ([]string, error) { return []string{m.Host.Release}, nil }
 
-// AnyTarget is a kernel to read a dkms.conf for where the choice matters
-// little: the first that was named, or the running one.
+// AnyTarget is a kernel for reading a dkms.conf if the choice matters little:
+// the first named kernel, or the running one.
 func (m *Machine) AnyTarget(c Choice) (tree.Target, error) {
 	list, err := m.Targets(c, m.Running)
 	if err != nil {
@@ -108,8 +109,8 @@ func (m *Machine) AnyTarget(c Choice) (tree.Target, error) {
 	return list[0], nil
 }
 
-// Filters are the kernels and architectures that a question is limited to; an
-// empty part means any.
+// Filters are the kernels and architectures that a query is limited to; an
+// empty part matches everything.
 func (c Choice) Filters() []tree.Target {
 	var list []tree.Target
 	for i := range max(len(c.Kernels), len(c.Arches)) {
@@ -129,12 +130,13 @@ func (c Choice) Filters() []tree.Target {
 	return list
 }
 
-// MatchesTarget tells whether a target is one of a filter's.
+// MatchesTarget tells whether a target matches a filter.
 func MatchesTarget(filter, t tree.Target) bool {
 	return Matches(filter.Kernel, t.Kernel) && (Matches(filter.Arch, t.Arch) || kernel.SameArch(filter.Arch, t.Arch))
 }
 
-// Matches applies a shell pattern; an empty one fits everything.
+// Matches tells whether s matches a shell pattern; an empty pattern matches
+// everything.
 func Matches(pattern, s string) bool {
 	if pattern == "" || pattern == s {
 		return true
@@ -143,7 +145,7 @@ func Matches(pattern, s string) bool {
 	return err == nil && ok
 }
 
-// KernelArg is a target as -k takes it.
+// KernelArg is a target in the form of -k.
 func (m *Machine) KernelArg(t tree.Target) string {
 	if t.Arch == m.Host.Machine {
 		return t.Kernel

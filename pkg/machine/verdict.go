@@ -14,15 +14,15 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Verdict is how a package stands for a kernel: the version that counts there,
-// and its health.
+// Verdict is the state of a package for a kernel: the version that counts
+// there, and its health.
 type Verdict struct {
 	tree.ID
 	Health
 }
 
-// Subjects are versions as a plan wants to know them: a build or an
-// installation that is not as it should be does not count.
+// Subjects are versions in the form that a plan needs: a build or an
+// installation that is not Ready does not count.
 func (f *Facts) Subjects(id tree.ID, targets []tree.Target) []plan.Subject {
 	list := make([]plan.Subject, len(targets))
 	for i, t := range targets {
@@ -48,7 +48,7 @@ func (f *Facts) subject(s Subject) plan.Subject {
 	return p
 }
 
-// stepReason says why a step is planned.
+// stepReason is the reason that a step is planned for.
 func (h Health) stepReason() string {
 	if h.State == Outdated {
 		return h.Reason
@@ -56,8 +56,8 @@ func (h Health) stepReason() string {
 	return h.Why()
 }
 
-// Forced adds to a subject what --force asks for: the build is looked at even
-// where the installation is sound.
+// Forced adds the effect of --force to subjects: their builds are checked even
+// if their installation is Ready.
 func (f *Facts) Forced(list []plan.Subject) []plan.Subject {
 	for i, p := range list {
 		mod := f.Module(Subject{p.ID, p.Target})
@@ -69,7 +69,7 @@ func (f *Facts) Forced(list []plan.Subject) []plan.Subject {
 }
 
 // dependents are the versions that were built against another version of a
-// package and want to be built again with this one.
+// package and must be built again for this one.
 func (f *Facts) dependents(s Subject) []plan.Dependent {
 	var list []plan.Dependent
 	for _, v := range f.Registered() {
@@ -84,8 +84,8 @@ func (f *Facts) dependents(s Subject) []plan.Dependent {
 	return list
 }
 
-// PlanAutoinstall plans what is missing for some kernels. force tries again what
-// failed before. The configurations that are needed are read in one go.
+// PlanAutoinstall plans what is missing for some kernels. force repeats what
+// failed before. The needed configurations are read in one go.
 func (f *Facts) PlanAutoinstall(ctx context.Context, targets []tree.Target, force bool) *plan.Plan {
 	choices := f.choices(ctx, targets)
 	whole := &plan.Plan{}
@@ -99,9 +99,9 @@ func (f *Facts) PlanAutoinstall(ctx context.Context, targets []tree.Target, forc
 	return whole
 }
 
-// choices are the versions that count for each kernel, in the order of the tree:
-// the newest of a package and, where that is not meant for the kernel, the
-// newest older one that is.
+// choices are the versions that count for each kernel, in the order of the
+// tree: the newest version of a package or, if that is not meant for the
+// kernel, the newest older version that is.
 func (f *Facts) choices(ctx context.Context, targets []tree.Target) map[tree.Target][]Subject {
 	var open []Subject
 	for _, p := range f.Packages() {
@@ -121,8 +121,9 @@ func (f *Facts) choices(ctx context.Context, targets []tree.Target) map[tree.Tar
 	return list
 }
 
-// choose picks the version of a package that counts for a kernel. The versions
-// that are not meant for it come first, if there is another one that is.
+// choose selects the version of a package that counts for a kernel. If a newer
+// version is not meant for the kernel and an older one is, the newer one comes
+// first in the list.
 func (f *Facts) choose(ctx context.Context, ids []tree.ID, t tree.Target) []Subject {
 	var passed []Subject
 	for _, id := range ids {
@@ -135,7 +136,7 @@ func (f *Facts) choose(ctx context.Context, ids []tree.ID, t tree.Target) []Subj
 	return passed[:min(1, len(passed))]
 }
 
-// excluded is the directive that keeps a version from a kernel, or "".
+// excluded is the directive that excludes a version from a kernel, or "".
 func (f *Facts) excluded(ctx context.Context, s Subject) string {
 	res := f.Conf(ctx, s)
 	if res.Err != nil {
@@ -166,7 +167,7 @@ func (f *Facts) candidate(ctx context.Context, s Subject, force bool) plan.Candi
 	}
 	usable := c.Built && c.Stale == ""
 	if usable || !c.Wanted || c.Excluded != "" || force || f.m.Framework.PrebuiltSource != "" {
-		return c // with a prebuilt_source a module need not be built here
+		return c // with a prebuilt_source, a module need not be built here
 	}
 	if failure := f.m.TriedBefore(ctx, s, res.Conf); failure != nil {
 		c.Err = notAgain(s, failure)
@@ -175,7 +176,7 @@ func (f *Facts) candidate(ctx context.Context, s Subject, force bool) plan.Candi
 }
 
 // TriedBefore is the failure of an earlier build from the same inputs, or nil:
-// what did not compile yesterday does not today.
+// the same inputs would fail again.
 func (m *Machine) TriedBefore(ctx context.Context, s Subject, c *conf.Module) *tree.Failure {
 	f := m.Tree.Failure(s.ID, s.Target)
 	if f == nil || f.Fingerprint == "" {
@@ -196,13 +197,14 @@ func (m *Machine) TriedBefore(ctx context.Context, s Subject, c *conf.Module) *t
 // [Machine.TriedBefore].
 func (m *Machine) NotAgain(s Subject, f *tree.Failure) error { return notAgain(s, f) }
 
-// OnRecord tells whether an error is a failure that is on record already.
+// OnRecord tells whether an error is a failure that is already recorded.
 func OnRecord(err error) bool {
 	_, ok := errors.AsType[*known](err)
 	return ok
 }
 
-// Verdicts are how all packages stand for a kernel, the broken ones first.
+// Verdicts lists the verdicts on all packages for a kernel, the broken ones
+// first.
 func (f *Facts) Verdicts(ctx context.Context, t tree.Target) []Verdict {
 	var list []Verdict
 	for _, id := range f.Broken() {
@@ -222,8 +224,8 @@ func (f *Facts) Verdicts(ctx context.Context, t tree.Target) []Verdict {
 	return f.oneEach(list, t)
 }
 
-// oneEach leaves out a version that is not meant for the kernel where another
-// version of its package is.
+// oneEach removes the verdict on a version that is not meant for the kernel if
+// another version of its package is.
 func (f *Facts) oneEach(list []Verdict, t tree.Target) []Verdict {
 	return slices.DeleteFunc(list, func(v Verdict) bool {
 		return v.State == Excluded && slices.ContainsFunc(list, func(o Verdict) bool {
@@ -232,7 +234,7 @@ func (f *Facts) oneEach(list []Verdict, t tree.Target) []Verdict {
 	})
 }
 
-// ofNote is the verdict on what needs no step, or can have none.
+// ofNote is the verdict on a module that needs no step, or can have none.
 func (f *Facts) ofNote(ctx context.Context, n plan.Note, required bool) Verdict {
 	v := Verdict{ID: n.ID}
 	switch n.Outcome {
@@ -266,11 +268,11 @@ func (f *Facts) ofStep(ctx context.Context, s plan.Step, required bool) Verdict 
 	switch failure := f.m.Tree.Failure(s.ID, s.Target); {
 	case mod.Active && !mod.Installed().OK():
 		v.Health = mod.Installed()
-	case mod.Active: // to be built again with another version of what it builds on
+	case mod.Active: // it has to be built again for another version of its dependency
 		v.Health = Health{State: Outdated, Reason: s.Reason}
 	case failure != nil:
 		v.Health = Health{State: Failed, Reason: failure.Message}
-		if failure.Fingerprint == "" { // something else than what it is made from was wrong
+		if failure.Fingerprint == "" { // the cause was not among the inputs of the build
 			v.Hint = failure.Hint
 		}
 	}
@@ -280,8 +282,9 @@ func (f *Facts) ofStep(ctx context.Context, s plan.Step, required bool) Verdict 
 	return f.orOlder(ctx, v, mod.Subject, required)
 }
 
-// orOlder is the verdict on a package whose newest version is not there: an
-// older version that is installed and sound serves the kernel.
+// If the newest version of a package is not installed, an older version that is
+// installed and Ready serves the kernel. orOlder returns the verdict on the
+// older version in that case, and v otherwise.
 func (f *Facts) orOlder(ctx context.Context, v Verdict, s Subject, required bool) Verdict {
 	active := f.m.Tree.Active(s.Name, s.Target)
 	if active == "" || active == s.Version {

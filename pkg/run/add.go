@@ -26,11 +26,12 @@ func Add(ctx context.Context, m *machine.Machine, n Named, choice machine.Choice
 	})
 }
 
-// register makes a version known whose sources are here.
+// register registers a version whose sources are on this machine.
 func (v *verb) register(ctx context.Context, b brought, confFile string) error {
 	id := b.ID
-	// Also for what is added already: a new release of a package may bring the
-	// same version, and must not lose it when the old release goes.
+	// The mark is needed even if the version is already added: a new release of
+	// a package may bring the same version, which must stay when the old
+	// release goes.
 	if v.SafeUpgrade && v.w != nil {
 		if err := markUpgrade(v.Machine, id); err != nil {
 			v.Report.Warnf("%s: --rpm_safe_upgrade has no effect: %v", id, err)
@@ -61,7 +62,7 @@ func (v *verb) register(ctx context.Context, b brought, confFile string) error {
 	return v.postAdd(ctx, sub, c)
 }
 
-// registrable reads the dkms.conf of a version that is to be registered.
+// registrable reads the dkms.conf of a version before it is registered.
 func (v *verb) registrable(ctx context.Context, b brought, confFile string) (machine.Subject, *conf.Module, error) {
 	target, err := v.AnyTarget(v.choice)
 	sub := machine.Subject{ID: b.ID, Target: target}
@@ -85,8 +86,8 @@ func (v *verb) registrable(ctx context.Context, b brought, confFile string) (mac
 	return sub, c, nil
 }
 
-// postAdd runs POST_ADD. The version stays added when it fails, and its status
-// becomes that of the command.
+// postAdd runs POST_ADD. If POST_ADD fails, the version stays added, and the
+// exit status of the hook becomes that of the command.
 func (v *verb) postAdd(ctx context.Context, sub machine.Subject, c *conf.Module) error {
 	err := runScript(ctx, v.Machine, sub.ID, "POST_ADD", c.PostAdd, scriptEnv(sub))
 	if err == nil {
@@ -99,8 +100,8 @@ func (v *verb) postAdd(ctx context.Context, sub machine.Subject, c *conf.Module)
 	return exit.Errorf(code, "%s: added, but POST_ADD failed: %w", sub.ID, err)
 }
 
-// registerFor adds a version because something else was asked for; POST_ADD
-// does not decide about that.
+// registerFor adds a version that another command needs; a failure of POST_ADD
+// does not stop that command.
 func (v *verb) registerFor(ctx context.Context, b brought, confFile string) error {
 	err := v.register(ctx, b, confFile)
 	if err != nil && v.Tree.State(b.ID) == tree.Added {

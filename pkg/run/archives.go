@@ -16,11 +16,11 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Tarball is what mktarball was asked for.
+// Tarball is the request of mktarball.
 type Tarball struct {
 	Named
 	Choice machine.Choice
-	// All takes along the builds for every kernel.
+	// All includes the builds for every kernel.
 	All                      bool
 	BinariesOnly, SourceOnly bool
 }
@@ -47,8 +47,8 @@ func Mktarball(ctx context.Context, m *machine.Machine, t Tarball, o Options) er
 	})
 }
 
-// Ldtarball loads an archive: its sources into the source tree, its builds into
-// the dkms tree, and registers the version.
+// Ldtarball loads an archive: it puts the sources into the source tree and the
+// builds into the dkms tree, and registers the version.
 func Ldtarball(ctx context.Context, m *machine.Machine, n Named, choice machine.Choice, o Options) error {
 	return transact(ctx, m, "ldtarball", o, func(w *machine.Writer) error {
 		v := &verb{m, w, "ldtarball", choice, o}
@@ -98,8 +98,8 @@ func (v *verb) load(ctx context.Context, n Named) (brought, error) {
 }
 
 // loadSources puts the sources of an archive into the source tree. An archive
-// of binaries only makes do with the sources that are there or, where there
-// are none, with its dkms.conf in their place.
+// with builds only uses existing sources; if there are none, its dkms.conf
+// takes their place.
 func (v *verb) loadSources(ctx context.Context, l archive.Layout, name string) (brought, error) {
 	source := l.Source
 	if source == "" {
@@ -123,8 +123,8 @@ func (v *verb) loadSources(ctx context.Context, l archive.Layout, name string) (
 	return brought{ID: id, sources: from}, err
 }
 
-// loadBuilds puts the builds of an archive into the dkms tree. In a dry run the
-// builds that would be there are returned.
+// loadBuilds puts the builds of an archive into the dkms tree. In a dry run, it
+// returns the builds that a real run would load.
 func (v *verb) loadBuilds(ctx context.Context, id tree.ID, l archive.Layout) (loaded []tree.Target, err error) {
 	for _, b := range l.Builds {
 		t := tree.Target{Kernel: b.Kernel, Arch: kernel.Arch(b.Arch, v.Host.Machine)}
@@ -150,7 +150,7 @@ func (v *verb) loadBuilds(ctx context.Context, id tree.ID, l archive.Layout) (lo
 }
 
 // upgradeRPM installs an rpm package whose scripts register modules, and then
-// what is missing of them.
+// installs those of its modules that are still missing.
 func (v *verb) upgradeRPM(ctx context.Context, file string) error {
 	if v.w == nil {
 		would(v.Machine, "install the package %s with rpm, and then what is missing of its modules", file)

@@ -14,9 +14,9 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Autoinstall installs what is missing for a kernel. It looks before it locks:
-// with nothing to do, nothing is written and no program is started. hook says
-// that the kernel is being installed.
+// Autoinstall installs what is missing for a kernel. It checks before it takes
+// the lock: if there is nothing to do, it writes nothing and starts no program.
+// hook says that the kernel is being installed.
 func Autoinstall(ctx context.Context, m *machine.Machine, choice machine.Choice, o Options, hook bool) (code exit.Code, err error) {
 	if switchedOff(m) {
 		return exit.OK, nil
@@ -40,9 +40,9 @@ func Autoinstall(ctx context.Context, m *machine.Machine, choice machine.Choice,
 	return code, err
 }
 
-// autoinstallTargets are the kernels of a run: those that are named, each once,
-// or, for a run that names none, those that are found. A kernel that is being
-// installed is one.
+// autoinstallTargets are the kernels of a run: the named ones, each once, or
+// the kernels that discovery finds if none is named. The hook of a kernel names
+// exactly one.
 func autoinstallTargets(m *machine.Machine, name string, choice machine.Choice) ([]tree.Target, error) {
 	if name != "autoinstall" && len(choice.Kernels) != 1 {
 		return nil, exit.Errorf(exit.KernelCount, "%s takes exactly one kernel", name).WithHint("dkms %s -k RELEASE", name)
@@ -85,9 +85,9 @@ func autoinstall(ctx context.Context, m *machine.Machine, w *machine.Writer, tar
 	return x.summary(targets), nil
 }
 
-// summary prints how every package fared, a line for each outcome, and gives
-// the exit status: 11 when anything failed or, when all that failed is for
-// want of headers, 21.
+// summary prints the result of every package, a line for each outcome, and
+// returns the exit status: 21 if everything that failed lacks headers, 11 for
+// other failures.
 func (x *executor) summary(targets []tree.Target) exit.Code {
 	headersOnly, failed := true, false
 	for _, t := range targets {

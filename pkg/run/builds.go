@@ -18,12 +18,13 @@ import (
 	"dkms/pkg/system"
 )
 
-// builds are the builds of a run. They are started as soon as what they need
-// is there and a job is free, in the order of the plan; what they have to say
-// to people, and what is done with them, waits for their turn.
+// builds are the builds of a run. A build starts as soon as its needs are met
+// and a job is free, in the order of the plan. Its messages, and the steps that
+// use it, wait for its turn.
 type builds struct {
 	pool *build.Pool
-	// common is what they share, found out when the first one is to start.
+	// common returns what the builds share; it is evaluated when the first one
+	// starts.
 	common  func() (*build.Builder, error)
 	under   map[int]*underway
 	running sync.WaitGroup
@@ -31,16 +32,16 @@ type builds struct {
 
 // underway is a build that has been started.
 type underway struct {
-	turn    func(mend func(report.Event) report.Event) // people are told of the build
+	turn    func(mend func(report.Event) report.Event) // passes the messages of the build on
 	done    chan struct{}
 	err     error
 	elapsed time.Duration
 	// changed says that there is a new build in the tree, here that it was made
-	// here.
+	// on this machine.
 	changed, here bool
 }
 
-// newBuilds makes room for the builds of a plan.
+// newBuilds prepares the builds of a plan.
 func (x *executor) newBuilds(ctx context.Context) *builds {
 	n := 0
 	for _, s := range x.plan.Steps {
@@ -64,14 +65,14 @@ func (x *executor) newBuilds(ctx context.Context) *builds {
 	return b
 }
 
-// end waits for what still runs.
+// end waits for the builds that still run.
 func (b *builds) end() {
 	b.running.Wait()
 	b.pool.Close()
 }
 
-// startBuilds starts the builds that need nothing any more that is still to be
-// done; now is the step whose turn it is.
+// startBuilds starts the builds that need no step that is still to be done; now
+// is the step whose turn it is.
 func (x *executor) startBuilds(ctx context.Context, now int) {
 	for i := now; i < len(x.plan.Steps); i++ {
 		s := x.plan.Steps[i]
@@ -83,7 +84,7 @@ func (x *executor) startBuilds(ctx context.Context, now int) {
 }
 
 // mustWait tells whether the build of step i has to wait for its turn: the
-// hooks of a package that is not isolated are to run in the order of the plan.
+// hooks of a package that is not isolated must run in the order of the plan.
 func (x *executor) mustWait(now, i int) bool {
 	s := x.plan.Steps[i]
 	if !slices.ContainsFunc(x.plan.Steps[now:i], func(before plan.Step) bool { return before.ID == s.ID }) {
@@ -94,7 +95,8 @@ func (x *executor) mustWait(now, i int) bool {
 	return err != nil || common.Confine == nil || c == nil || c.NoSandbox
 }
 
-// startBuild starts a build, or finds out beside the others that none is needed.
+// startBuild starts a build in the background, which may also find that no
+// build is needed.
 func (x *executor) startBuild(ctx context.Context, s plan.Step) *underway {
 	ahead, turn := x.w.Report.Ahead()
 	u := &underway{turn: turn, done: make(chan struct{})}
@@ -111,7 +113,7 @@ func (x *executor) startBuild(ctx context.Context, s plan.Step) *underway {
 	return u
 }
 
-// obtain sees to it that there is a build: from somewhere else, or by making it.
+// obtain gets a build: from the source of builds, or by making it here.
 func (x *executor) obtain(ctx context.Context, s plan.Step, sub machine.Subject, u *underway, to *report.Reporter, turn *build.Turn) error {
 	defer turn.Leave()
 	done, err := x.w.Tree.Building(ctx)
@@ -138,13 +140,13 @@ func (x *executor) obtain(ctx context.Context, s plan.Step, sub machine.Subject,
 			return err
 		}
 	} else if !x.scratch {
-		x.w.Tree.ForgetAnswer(sub.ID, sub.Target) // which was about another build
+		x.w.Tree.ForgetAnswer(sub.ID, sub.Target) // the answer was about another build
 	}
 	return x.make(ctx, sub, c, u, to, turn)
 }
 
-// sayAgain says why a build that is there is made again. That a file of it is
-// damaged is a warning.
+// sayAgain says why an existing build is made again. A damaged file in the
+// build is a warning.
 func (x *executor) sayAgain(s plan.Step, to *report.Reporter) {
 	if !s.Replaces || s.Reason == plan.Forced {
 		return
@@ -212,9 +214,9 @@ func (x *executor) runBuild(ctx context.Context, sub machine.Subject, b *build.B
 	return err
 }
 
-// passOn hands on what the reader of a configuration noticed, and has not said
-// before. Only the author of a package can do something about deprecated
-// directives: lint warns of them.
+// passOn reports the warnings of the reader of a configuration that were not
+// reported before. Deprecated directives are only a detail here, because only
+// the author of a package can change them: lint warns of them.
 func passOn(to *report.Reporter, c *conf.Module, warnings []string) {
 	for _, d := range c.Deprecated {
 		to.Detailf("%s", d)
@@ -224,8 +226,8 @@ func passOn(to *report.Reporter, c *conf.Module, warnings []string) {
 	}
 }
 
-// build waits for the build of step i, and records how it went. What is to be
-// said of it was said when it ended.
+// build waits for the build of step i and records its result. The messages of
+// the build were reported when it ended.
 func (x *executor) build(i int, sub machine.Subject) (changed bool, err error) {
 	u := x.builds.under[i]
 	<-u.done
@@ -247,8 +249,8 @@ func (x *executor) build(i int, sub machine.Subject) (changed bool, err error) {
 	return u.changed, nil
 }
 
-// locate has an error name the log of the build where it is now: that of
-// another kernel may have taken its place, and that of a rehearsal is kept
+// locate makes an error name the log of the build where it is now: the build
+// for another kernel may have replaced the log, and a rehearsal keeps its logs
 // elsewhere.
 func (x *executor) locate(sub machine.Subject, err error) error {
 	if x.scratch {
@@ -261,7 +263,7 @@ func (x *executor) locate(sub machine.Subject, err error) error {
 	return err
 }
 
-// failedLog is the log of the last build for a subject that has failed.
+// failedLog is the log of the last failed build of a subject.
 func (x *executor) failedLog(sub machine.Subject) string {
 	for _, a := range build.Attempts(x.w.Machine.Tree, sub.ID) {
 		if a.Failed && a.Target == sub.Target {
@@ -271,8 +273,7 @@ func (x *executor) failedLog(sub machine.Subject) string {
 	return ""
 }
 
-// confinement is how builds are kept from the rest of the system; nil is not
-// at all.
+// confinement is the sandbox of builds; with nil, builds are not confined.
 func confinement(ctx context.Context, m *machine.Machine) (*build.Confinement, error) {
 	wish := m.Framework.BuildSandbox
 	if wish == "no" || m.Host.UID != 0 {
@@ -295,7 +296,8 @@ func confinement(ctx context.Context, m *machine.Machine) (*build.Confinement, e
 	return nil, nil
 }
 
-// allowances are what the admin lets confined builds have.
+// allowances are the permissions that the administrator gives to confined
+// builds.
 func allowances(ctx context.Context, m *machine.Machine) (*build.Confinement, error) {
 	fw := m.Framework
 	c := &build.Confinement{Disk: fw.DiskLimit, Limits: system.Limits{FileSize: fw.FileLimit, Processes: fw.ProcessLimit}}

@@ -16,8 +16,8 @@ import (
 // closing carries out the steps that end a run.
 type closing struct {
 	w *machine.Writer
-	// installed lists what was installed, in order; changed says that anything
-	// was.
+	// installed lists the installed subjects in order; changed says that
+	// anything was changed.
 	installed []machine.Subject
 	changed   bool
 }
@@ -42,9 +42,10 @@ func (c closing) carryOut(ctx context.Context, s plan.Step) error {
 	return nil
 }
 
-// command runs the admin's command after a run that changed something. What the
-// command says goes to a log in the tree, with the command, the time and how it
-// ended; its failure is a warning, since the modules are what was asked for.
+// command runs the administrator's command after a run that changed something.
+// A log in the tree gets the output of the command, the command line, the time
+// and the exit status. Its failure is only a warning, since the modules are
+// installed.
 func (c closing) command(ctx context.Context, t tree.Target) {
 	report := c.w.Report
 	command, err := c.w.PostTransaction(ctx, t.Kernel)

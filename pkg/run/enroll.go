@@ -16,18 +16,19 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Enrolment is how `dkms mok enroll` gets the password that confirms it.
+// Enrolment says how `dkms mok enroll` gets the password that confirms the
+// enrolment.
 type Enrolment struct {
-	// PasswordFile and HashFile hold the password, or its hash as mokutil makes
+	// PasswordFile holds the password, and HashFile its hash as mokutil makes
 	// it.
 	PasswordFile, HashFile string
-	// Input and Prompt are the terminal, for want of a file.
+	// Input and Prompt are the terminal to ask at, if there is no file.
 	Input  io.Reader
 	Prompt io.Writer
 }
 
-// Enroll asks shim, by mokutil, to enrol the certificate in use at the next
-// start, once: what is enrolled or asked for already is left alone.
+// Enroll asks shim, through mokutil, to enrol the certificate in use at the
+// next boot. A certificate that is already enrolled or requested is left alone.
 func Enroll(ctx context.Context, m *machine.Machine, choice machine.Choice, e Enrolment, dry bool) error {
 	targets, err := m.Targets(choice, m.Running)
 	if err != nil {
@@ -71,7 +72,7 @@ func (e Enrolment) enroll(ctx context.Context, m *machine.Machine, t tree.Target
 	if err := e.mokutil(ctx, m, pair, cert); err != nil {
 		return err
 	}
-	// mokutil counts what it passes over as done.
+	// mokutil reports success for certificates that it skips.
 	if trust = m.Trust(t, cert); !trust.Pending {
 		return exit.Errorf(exit.Usage, "%s: mokutil has not asked for its enrolment", pair.CertPath).
 			WithHint("mokutil --import %s says why", pair.CertPath)
@@ -80,12 +81,12 @@ func (e Enrolment) enroll(ctx context.Context, m *machine.Machine, t tree.Target
 	return nil
 }
 
-// say tells of an enrolment that waits, and of the next step.
+// say reports a pending enrolment and the next step.
 func say(m *machine.Machine, text string, t *sign.Trust) {
 	m.Report.Emit(report.Event{Kind: report.Progress, Text: text, Err: exit.Errorf(exit.OK, "waiting").WithHint("%s", machine.EnrolHint(t))})
 }
 
-// mokutil has the program of that name import the certificate.
+// mokutil runs mokutil to import the certificate.
 func (e Enrolment) mokutil(ctx context.Context, m *machine.Machine, pair sign.Pair, cert *x509.Certificate) error {
 	if !m.Run.Has("mokutil") {
 		return exit.Errorf(exit.Usage, "%s is not enrolled: mokutil is missing", pair.CertPath).WithHint("install mokutil")
@@ -109,8 +110,8 @@ func (e Enrolment) mokutil(ctx context.Context, m *machine.Machine, pair sign.Pa
 	return nil
 }
 
-// password arranges for mokutil to get the password: as a hash, twice out of a
-// file, or from the person at the terminal.
+// password arranges how mokutil gets the password: as a hash, from a file that
+// is read twice, or from the person at the terminal.
 func (e Enrolment) password(m *machine.Machine, cmd *system.Cmd) error {
 	switch {
 	case e.HashFile != "":
@@ -136,7 +137,7 @@ func (e Enrolment) password(m *machine.Machine, cmd *system.Cmd) error {
 }
 
 // asDER is the path of a certificate in the form that mokutil reads: the file
-// itself where it is that, or else a copy that remove deletes.
+// itself if it has that form, or else a copy, which remove deletes.
 func asDER(m *machine.Machine, path string, cert *x509.Certificate) (file string, remove func(), err error) {
 	data, err := os.ReadFile(path)
 	if err != nil || bytes.Equal(data, cert.Raw) {

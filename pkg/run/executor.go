@@ -1,9 +1,10 @@
-// Package run carries out what changes modules: it has a plan made, shows it or
-// carries it out, and says how each module fared.
+// Package run carries out the verbs that change modules: it has a plan made,
+// shows the plan or carries it out, and reports the result of each module.
 //
-// It guarantees that the plan is complete before its first step, that one
-// module never stops another, and that nothing is called done which is not.
-// There is one executor: a rehearsal is the same run on a scratch machine.
+// It guarantees that the plan is complete before its first step, that the
+// failure of one module never stops another, and that only what was done is
+// reported as done. There is one executor: a rehearsal is the same run on a
+// scratch machine.
 package run
 
 import (
@@ -23,29 +24,29 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Options are what verbs that change modules take.
+// Options are the options of verbs that change modules.
 type Options struct {
 	// DryRun shows the plan and changes nothing.
 	DryRun bool
 	// Force and ForceVersion are --force and --force-version-override.
 	Force, ForceVersion bool
-	// NoDepmod leaves the module indexes to the caller.
+	// NoDepmod leaves the update of module indexes to the caller.
 	NoDepmod bool
-	// Modprobe loads what devices ask for of the modules just installed.
+	// Modprobe loads those of the newly installed modules that devices need.
 	Modprobe bool
 	// SafeUpgrade is --rpm_safe_upgrade.
 	SafeUpgrade bool
 }
 
-// Source is somewhere that a build may come from, in place of making it here.
+// Source is somewhere that a build may come from instead of being made here.
 type Source interface {
-	// Take tries to put the build of a subject into the tree. Where it does not,
-	// it has said to r why the build is to be made here; an error says that it
-	// is not to be made at all.
+	// Take tries to put the build of a subject into the tree. If done is false,
+	// Take has reported to r why the build has to be made here; an error says
+	// that the build must not be made at all.
 	Take(ctx context.Context, w *machine.Writer, s machine.Subject, c *conf.Module, r *report.Reporter) (done bool, err error)
 }
 
-// result is how a subject fared.
+// result is the result of a subject.
 type result struct {
 	outcome plan.Outcome
 	reason  string
@@ -57,29 +58,29 @@ type executor struct {
 	w *machine.Writer
 	Options
 	plan *plan.Plan
-	// background says that nobody waits for the run; scratch that it is a
-	// rehearsal, which keeps nothing and touches no kernel.
+	// background says that nobody waits for the run. scratch says that the run
+	// is a rehearsal, which keeps nothing and changes no kernel.
 	background, scratch bool
-	// firstFailure ends the run with the first step that fails.
+	// firstFailure ends the run at the first step that fails.
 	firstFailure bool
-	// source may have builds ready; nil has none.
+	// source may have builds ready; it may be nil.
 	source Source
 	confs  map[machine.Subject]conf.Result
-	// failed marks steps that did not succeed, by index.
+	// failed marks the steps that have failed, by index.
 	failed []bool
-	// order lists the subjects as they were reached.
+	// order lists the subjects in the order of their first result.
 	order   []machine.Subject
 	results map[machine.Subject]result
-	// installed lists what was installed, in order.
+	// installed lists the installed subjects in order.
 	installed []machine.Subject
 	changed   bool
 	builds    *builds
 
-	// keepLog keeps the log of a rehearsal that failed, and names it in the
+	// keepLog keeps the log of a failed rehearsal, and names the log in the
 	// error.
 	keepLog func(machine.Subject, error) error
 
-	mu      sync.Mutex // for signers
+	mu      sync.Mutex // protects signers
 	signers map[tree.Target]signing
 }
 
@@ -91,8 +92,8 @@ func newExecutor(w *machine.Writer, o Options, p *plan.Plan, confs map[machine.S
 		results: map[machine.Subject]result{}, signers: map[tree.Target]signing{}}
 }
 
-// run carries out the plan, its steps in their order, with the builds that can
-// be under way beside them. The error is for what ends the whole run.
+// run carries out the steps of the plan in order. Builds that can start earlier
+// run beside other steps. The error is only for what ends the whole run.
 func (x *executor) run(ctx context.Context) error {
 	for _, n := range x.plan.Notes {
 		x.note(machine.Subject{ID: n.ID, Target: n.Target}, result{n.Outcome, n.Reason, n.Err})
@@ -152,8 +153,8 @@ func show(r *report.Reporter, p *plan.Plan) {
 	}
 }
 
-// readConfs reads the configuration of everything that is to be built or
-// installed and was not read yet, in one go.
+// readConfs reads, in one go, the configurations of everything to be built or
+// installed that were not read yet.
 func (x *executor) readConfs(ctx context.Context) {
 	var missing []machine.Subject
 	for _, s := range x.plan.Steps {
@@ -167,7 +168,8 @@ func (x *executor) readConfs(ctx context.Context) {
 	}
 }
 
-// note records how a subject fares that needs no step; the worst word stays.
+// note records the result of a subject without a step; an earlier failure is
+// not overwritten.
 func (x *executor) note(s machine.Subject, res result) {
 	if _, ok := x.results[s]; !ok {
 		x.order = append(x.order, s)
@@ -180,7 +182,7 @@ func (x *executor) note(s machine.Subject, res result) {
 	}
 }
 
-// record records how a subject fared.
+// record records the result of a subject.
 func (x *executor) record(s machine.Subject, res result) {
 	if _, ok := x.results[s]; !ok {
 		x.order = append(x.order, s)
@@ -188,8 +190,8 @@ func (x *executor) record(s machine.Subject, res result) {
 	x.results[s] = res
 }
 
-// failure reports an error about a subject, as a warning where the module is
-// simply not meant for the kernel.
+// failure reports an error about a subject. If the module is not meant for the
+// kernel, the error is reported as a warning.
 func (x *executor) failure(to *report.Reporter, s machine.Subject, step string, err error) {
 	ev := report.Event{Kind: report.Failure, Module: s.ID.String(), Kernel: s.Kernel, Arch: s.Arch, Step: step, Text: err.Error(), Err: err}
 	if exit.Status(err) == exit.Excluded {
@@ -198,7 +200,7 @@ func (x *executor) failure(to *report.Reporter, s machine.Subject, step string, 
 	to.Emit(ev)
 }
 
-// step carries out step i unless one that it needs has failed. The error is
+// step carries out step i, unless a step that it needs has failed. The error is
 // only for what must end the whole run.
 func (x *executor) step(ctx context.Context, i int) error {
 	s := x.plan.Steps[i]
@@ -265,8 +267,8 @@ func (x *executor) blocked(i int, sub machine.Subject) bool {
 	return false
 }
 
-// interrupted says what a signal has cut short, and whether the step has
-// changed something all the same.
+// interrupted is the error of a step that a signal has cut short. It says
+// whether the step has changed something.
 func interrupted(s plan.Step, changed bool) error {
 	err := exit.Errorf(exit.Usage, "%s: stopped while it was to %s", s.ID, s.Kind)
 	if changed {
@@ -276,8 +278,8 @@ func interrupted(s plan.Step, changed bool) error {
 	return err.WithHint("nothing of this step was kept; run the same command again")
 }
 
-// outdated says why a build that is there was to be replaced, if it is out of
-// date.
+// outdated says why an existing build was to be replaced, if the build was out
+// of date.
 func outdated(s plan.Step) string {
 	if s.Replaces && (s.Reason == machine.HeadersChanged || s.Reason == machine.SourcesChanged) {
 		return s.Reason
@@ -285,8 +287,8 @@ func outdated(s plan.Step) string {
 	return ""
 }
 
-// meanwhile tells whether another run, which a script of this one has started,
-// has done a step already.
+// meanwhile tells whether another run, which a script of this run has started,
+// has already done a step.
 func (x *executor) meanwhile(s plan.Step, sub machine.Subject) bool {
 	if s.Replaces || x.Force || !x.w.Tree.IsBuilt(sub.ID, sub.Target) {
 		return false
@@ -302,12 +304,12 @@ func (x *executor) meanwhile(s plan.Step, sub machine.Subject) bool {
 	return mod.Build().OK()
 }
 
-// remember keeps a durable record of a failure, for status and for whoever
-// looks after a boot that went wrong. outdated says why a build that is there
-// was to be replaced.
+// remember keeps a durable record of a failure, for status and for the
+// diagnosis of a boot that went wrong. outdated says why an existing build was
+// to be replaced.
 func (x *executor) remember(s machine.Subject, err error, outdated string) {
 	if machine.OnRecord(err) || x.scratch || exit.Status(err) == exit.NoHeaders && !x.w.Machine.Installed(s.Target) {
-		return // a kernel that is not here was misspelt
+		return // a kernel that does not exist was probably misspelt
 	}
 	f := tree.Failure{Time: x.w.Host.Now().UTC(), Code: int(exit.Status(err)), Message: err.Error(), Hint: exit.Hint(err), Outdated: outdated}
 	if failure, ok := errors.AsType[*build.Failure](err); ok {
@@ -345,7 +347,7 @@ func (x *executor) done(to *report.Reporter, s plan.Step, elapsed time.Duration)
 		Step: s.Kind.String(), Text: text, Elapsed: elapsed})
 }
 
-// do carries out step i, and tells whether it has changed something.
+// do carries out step i, and tells whether the step has changed something.
 func (x *executor) do(ctx context.Context, i int, sub machine.Subject) (changed bool, err error) {
 	switch s := x.plan.Steps[i]; s.Kind {
 	case plan.Build:
@@ -376,8 +378,8 @@ func (x *executor) conf(sub machine.Subject) (*conf.Module, error) {
 	return res.Conf, res.Conf.CheckStrict()
 }
 
-// first is the exit status of a run over modules that were named: that of the
-// first failure. What needed no step is mentioned.
+// first is the exit status of a run over named modules: that of the first
+// failure. It also mentions the modules that needed no step.
 func (x *executor) first() exit.Code {
 	mention(x.w.Report, x.plan)
 	for _, s := range x.order {

@@ -12,7 +12,8 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Heal carries out cures. One that fails is a warning, and stops no other.
+// Heal carries out cures. A cure that fails is a warning, and does not stop the
+// others.
 func Heal(ctx context.Context, m *machine.Machine, cures []machine.Cure, o Options) error {
 	return transact(ctx, m, "doctor", o, func(w *machine.Writer) error {
 		for _, c := range cures {
@@ -41,7 +42,7 @@ func heal(ctx context.Context, m *machine.Machine, w *machine.Writer, c machine.
 	return nil
 }
 
-// forgetKernel deletes what is left of a kernel that is gone.
+// forgetKernel deletes what the tree has for a kernel that is gone.
 func forgetKernel(ctx context.Context, m *machine.Machine, w *machine.Writer, t tree.Target) error {
 	names, err := m.Tree.Names()
 	if err != nil {

@@ -14,21 +14,21 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Imported is what import was asked for.
+// Imported is the request of import.
 type Imported struct {
 	// Image is a file, a directory or docker://REGISTRY/REPOSITORY:TAG.
 	Image string
-	// Name and Version limit what is taken; they may be shell patterns.
+	// Name and Version limit what is imported; both may be shell patterns.
 	Name, Version string
 	Choice        machine.Choice
-	// Certificate is what builds may be signed with, in place of
-	// prebuilt_certificate; Insecure does without TLS.
+	// Certificate is the certificate that builds may be signed with, in place
+	// of prebuilt_certificate. Insecure permits connections without TLS.
 	Certificate string
 	Insecure    bool
 }
 
-// Import takes the builds of an image into the tree and installs them. All of
-// them are good, or nothing changes.
+// Import puts the builds of an image into the tree and installs them. If one of
+// the builds is not good, nothing changes.
 func Import(ctx context.Context, m *machine.Machine, in Imported, o Options) (code exit.Code, err error) {
 	if in.Image == "" {
 		return 0, exit.Errorf(exit.Usage, "import needs an image").WithHint("dkms import FILE | DIRECTORY | docker://REGISTRY/REPOSITORY:TAG")
@@ -57,8 +57,8 @@ func Import(ctx context.Context, m *machine.Machine, in Imported, o Options) (co
 	return code, err
 }
 
-// judgeAll checks every build of an image that is wanted, and gives back what
-// was read of their configuration, too.
+// judgeAll checks every wanted build of an image, and also returns the
+// configurations that it has read.
 func judgeAll(ctx context.Context, m *machine.Machine, in Imported, img *fleet.Image) ([]machine.Subject, []*prebuilt.Set, map[machine.Subject]conf.Result, error) {
 	subjects, err := img.Subjects(m, in.Name, in.Version, in.Choice)
 	if err != nil {
@@ -80,8 +80,7 @@ func judgeAll(ctx context.Context, m *machine.Machine, in Imported, img *fleet.I
 	return subjects, sets, confs, nil
 }
 
-// takeIn puts builds that were found good into the tree and plans to install
-// them.
+// takeIn puts accepted builds into the tree and plans their installation.
 func takeIn(m *machine.Machine, w *machine.Writer, img *fleet.Image, subjects []machine.Subject, sets []*prebuilt.Set,
 	confs map[machine.Subject]conf.Result, o Options) (*plan.Plan, error) {
 	p := &plan.Plan{}
@@ -97,7 +96,7 @@ func takeIn(m *machine.Machine, w *machine.Writer, img *fleet.Image, subjects []
 			}
 		}
 	}
-	facts, err := m.Facts() // with the new builds
+	facts, err := m.Facts() // these facts include the new builds
 	if err != nil {
 		return nil, err
 	}

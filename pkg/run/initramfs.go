@@ -9,9 +9,10 @@ import (
 	"dkms/pkg/tree"
 )
 
-// initramfs looks after the early file system of a kernel whose modules were
-// just installed: an image with an old copy of one would bring that up at the
-// next boot. It is said or, where the admin wants it, mended.
+// An initramfs with an old copy of a module would load that copy at the next
+// boot. initramfs therefore checks the initramfs of a kernel whose modules were
+// just installed. It warns or, if the administrator wants that, updates the
+// initramfs.
 func (c closing) initramfs(ctx context.Context, t tree.Target) {
 	changed := map[string]bool{}
 	for _, s := range c.installed {

@@ -11,14 +11,14 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Build builds a version for some kernels, adding it first where it is not
-// registered.
+// Build builds a version for some kernels. It adds the version first if the
+// version is not registered.
 func Build(ctx context.Context, m *machine.Machine, n Named, choice machine.Choice, o Options) (exit.Code, error) {
 	return buildOrInstall(ctx, m, "build", n, choice, o, job{}, plan.ForBuild)
 }
 
-// Install installs a version for some kernels, building it first where there is
-// no build that counts.
+// Install installs a version for some kernels. It builds the version first if
+// there is no valid build.
 func Install(ctx context.Context, m *machine.Machine, n Named, choice machine.Choice, o Options) (exit.Code, error) {
 	return buildOrInstall(ctx, m, "install", n, choice, o, job{source: prebuiltSource(m, o, true), command: true}, plan.ForInstall)
 }
@@ -57,8 +57,8 @@ func buildOrInstall(ctx context.Context, m *machine.Machine, name string, n Name
 	return code, err
 }
 
-// subjects are the states of a version for some kernels. What does not count
-// although it is there is said.
+// subjects are the states of a version for some kernels. If an existing
+// installation does not count, subjects warns of that.
 func (v *verb) subjects(b brought, targets []tree.Target) ([]plan.Subject, error) {
 	facts, err := v.Facts()
 	if err != nil {
@@ -72,7 +72,9 @@ func (v *verb) subjects(b brought, targets []tree.Target) ([]plan.Subject, error
 		switch h := facts.Module(machine.Subject{ID: s.ID, Target: s.Target}).Build(); {
 		case slices.Contains(b.loaded, s.Target):
 			list[i].Built, list[i].Stale = true, ""
-		case h.Reason == install.Lost && v.name == "install": // DKMS refuses that, too
+		case v.name == "install" && (h.Reason == install.Lost || h.Reason == install.Changed):
+			// DKMS refuses a build that has lost a module, and whoever has changed
+			// a module by hand decides: the step refuses it, too, without --force.
 			list[i].Stale = ""
 		case s.Unsound != "" && v.name != "build":
 			v.Report.Warnf("%s: %s; it is installed again", s.ID, s.Unsound)

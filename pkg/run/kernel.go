@@ -11,8 +11,8 @@ import (
 	"dkms/pkg/tree"
 )
 
-// KernelPreinst drops the builds for a kernel that is about to be replaced, but
-// those that autoinstall would not bring back.
+// KernelPreinst drops the builds for a kernel that is about to be replaced,
+// except those that autoinstall would not bring back.
 func KernelPreinst(ctx context.Context, m *machine.Machine, choice machine.Choice, o Options) (exit.Code, error) {
 	return dropKernel(ctx, m, "kernel_preinst", choice, o)
 }
@@ -34,8 +34,8 @@ func dropKernel(ctx context.Context, m *machine.Machine, name string, choice mac
 	return code, err
 }
 
-// dropBuilds deletes the builds for a kernel; onlyAuto leaves those that
-// autoinstall would not bring back.
+// dropBuilds deletes the builds for a kernel; with onlyAuto, it keeps those
+// that autoinstall would not bring back.
 func dropBuilds(ctx context.Context, m *machine.Machine, w *machine.Writer, t tree.Target, onlyAuto bool, o Options) (exit.Code, error) {
 	subjects, err := buildsFor(ctx, m, t, onlyAuto)
 	if err != nil || len(subjects) == 0 {

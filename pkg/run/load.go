@@ -12,10 +12,10 @@ import (
 	"dkms/pkg/tree"
 )
 
-// load loads the modules just installed for the running kernel that a device
-// without a driver asks for or that modules-load.d names. Nothing is unloaded
-// and no device changes its driver. A module that cannot be loaded is said,
-// not more: it is installed.
+// load loads modules that were just installed for the running kernel, if a
+// device without a driver needs them or modules-load.d names them. It unloads
+// nothing, and no device changes its driver. If a module cannot be loaded, load
+// only warns, because the module is installed.
 func (c closing) load(ctx context.Context) {
 	modaliases := kernel.Driverless(c.w.Host.Root)
 	atBoot := kernel.AtBoot(c.w.Host.Root)
@@ -54,7 +54,7 @@ func wantedModule(f tree.Installed, modaliases, atBoot []string) (string, bool) 
 	return name, err == nil && kernel.Claims(info.Aliases, modaliases)
 }
 
-// sameModule compares names as the kernel does: dash and underscore are one.
+// sameModule compares names as the kernel does: dash and underscore are equal.
 func sameModule(a, b string) bool {
 	return strings.ReplaceAll(a, "-", "_") == strings.ReplaceAll(b, "-", "_")
 }

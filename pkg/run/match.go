@@ -11,8 +11,8 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Match installs for one kernel what is installed for another, template: of one
-// package, or of all where name is empty.
+// Match installs for one kernel what is installed for another, template: one
+// package, or all packages if name is empty.
 func Match(ctx context.Context, m *machine.Machine, name, template string, choice machine.Choice, o Options) (code exit.Code, err error) {
 	if len(choice.Kernels) > 1 {
 		return 0, exit.Errorf(exit.KernelCount, "match takes exactly one kernel")
@@ -56,7 +56,7 @@ func Match(ctx context.Context, m *machine.Machine, name, template string, choic
 	return code, err
 }
 
-// installedFor lists what is installed for a target, of one package or all.
+// installedFor lists what is installed for a target, of one package or of all.
 func installedFor(m *machine.Machine, t tree.Target, name string) ([]tree.ID, error) {
 	all, err := m.Tree.All()
 	var ids []tree.ID
@@ -68,8 +68,8 @@ func installedFor(m *machine.Machine, t tree.Target, name string) ([]tree.ID, er
 	return ids, err
 }
 
-// planMatch plans to install several versions for one target; one that is
-// broken is reported and left out.
+// planMatch plans to install several versions for one target; it reports broken
+// versions and leaves them out.
 func planMatch(m *machine.Machine, ids []tree.ID, t tree.Target, o Options) (*plan.Plan, error) {
 	facts, err := m.Facts()
 	if err != nil {

@@ -20,21 +20,23 @@ import (
 	"dkms/pkg/version"
 )
 
-// Package is what the script of a package says that ships the sources of a
-// module, by common.postinst.
+// Package is the request of common.postinst, on behalf of a distribution
+// package with the sources of a module.
 type Package struct {
 	tree.ID
-	// TarballDir may hold NAME-VERSION.dkms.tar.gz, which is then loaded.
+	// TarballDir may hold NAME-VERSION.dkms.tar.gz, which is loaded if it
+	// exists.
 	TarballDir string
-	// Arch is the architecture to build for; empty is this one.
+	// Arch is the architecture to build for; empty means the machine's own.
 	Arch string
-	// UpgradedFrom is the version that an upgrade began with.
+	// UpgradedFrom is the version before the upgrade.
 	UpgradedFrom string
 }
 
-// PackageInstalled adds the version of a package, anew where it was added
-// before, and installs it for the kernels that matter. The status is that of
-// the last failure; a kernel that is left out on purpose is none.
+// PackageInstalled adds the version of a package, and adds it again if it was
+// already added, and installs it for the kernels that matter. The status is
+// that of the last failure; a kernel that is left out on purpose is not a
+// failure.
 func PackageInstalled(ctx context.Context, m *machine.Machine, p Package) (code exit.Code, err error) {
 	if p.Name == "" || p.Version == "" {
 		return 0, exit.Errorf(exit.Usage, "no module and version were given").
@@ -58,8 +60,8 @@ func PackageInstalled(ctx context.Context, m *machine.Machine, p Package) (code 
 	return code, err
 }
 
-// switchedOff says that nothing is installed on its own, where the admin wants
-// that.
+// switchedOff reports that automatic installation is off, if the administrator
+// has switched it off.
 func switchedOff(m *machine.Machine) bool {
 	const file = "/etc/dkms/no-autoinstall"
 	if !system.IsFile(m.Host.Root.Path(file)) {
@@ -96,8 +98,7 @@ func (v *verb) addAnew(ctx context.Context, p Package) (exit.Code, error) {
 	return exit.OK, nil
 }
 
-// installPackage installs the version of a package where its AUTOINSTALL says
-// so.
+// installPackage installs the version of a package if its AUTOINSTALL is set.
 func (v *verb) installPackage(ctx context.Context, p Package) (exit.Code, error) {
 	targets := v.packageTargets(p)
 	if len(targets) == 0 {
@@ -134,8 +135,8 @@ func (v *verb) installPackage(ctx context.Context, p Package) (exit.Code, error)
 	return x.packageStatus(p.ID), nil
 }
 
-// packageStatus is the status of the last failure, and names the kernels that
-// something failed for.
+// packageStatus is the status of the last failure; it also reports the kernels
+// with failures.
 func (x *executor) packageStatus(id tree.ID) exit.Code {
 	code := exit.OK
 	var kernels []string
@@ -152,8 +153,9 @@ func (x *executor) packageStatus(id tree.ID) exit.Code {
 }
 
 // packageTargets are the kernels that the installation of a package builds for:
-// the running one and the newest one, or all where the admin wants that or where
-// the running kernel is not of this system (a chroot, an image).
+// the running and the newest kernel. It is all kernels if the administrator
+// wants that, or if the running kernel is not a kernel of this system (a
+// chroot, an image).
 func (v *verb) packageTargets(p Package) []tree.Target {
 	arch := kernel.Arch(p.Arch, v.Host.Machine)
 	if p.Arch == "" {
@@ -192,8 +194,8 @@ func (v *verb) packageKernels(upgrade bool) []string {
 	return all
 }
 
-// newestKernel is the newest kernel that has an image or a configuration and a
-// module directory, or "".
+// newestKernel is the newest kernel that has an image or a configuration, and a
+// module directory; it is "" if there is none.
 func (v *verb) newestKernel() string {
 	var list []string
 	entries, _ := os.ReadDir(v.Host.Root.Path("/boot"))
@@ -220,13 +222,13 @@ func (v *verb) newestKernel() string {
 	return list[len(list)-1]
 }
 
-// changes are the source directories and kernels that a transaction of a
-// package manager is about.
+// changes are the source directories and kernels of a transaction of a package
+// manager.
 type changes struct{ sources, kernels []string }
 
-// readPaths reads the paths of a transaction, one on a line, as pacman's hooks
-// get them (alpm-hooks(5), NeedsTargets). Others than those of sources and
-// kernels mean nothing.
+// readPaths reads the paths of a transaction, one per line, as pacman's hooks
+// get them (alpm-hooks(5), NeedsTargets). It ignores paths that are neither
+// sources nor kernels.
 func readPaths(in io.Reader) (changes, error) {
 	var c changes
 	lines := bufio.NewScanner(in)
@@ -252,9 +254,9 @@ func appendOnce(list []string, word string) []string {
 	return append(list, word)
 }
 
-// PathsInstalled registers the sources that a transaction has brought, and
-// installs what is missing: of these modules for every kernel, and of all
-// modules for the kernels that came.
+// PathsInstalled registers the sources that a transaction has installed. It
+// then installs what is missing: these modules for every kernel, and all
+// modules for the kernels that the transaction has installed.
 func PathsInstalled(ctx context.Context, m *machine.Machine, in io.Reader) (code exit.Code, err error) {
 	c, err := readPaths(in)
 	if err != nil || len(c.sources)+len(c.kernels) == 0 || switchedOff(m) {
@@ -289,8 +291,9 @@ func (v *verb) registerDir(ctx context.Context, name string) (tree.ID, error) {
 	return id, v.register(ctx, brought{ID: id, sources: dir}, "")
 }
 
-// registerOthers registers the sources in the source tree of which no version
-// is registered. What cannot be read is its author's business.
+// registerOthers registers those modules of the source tree that have no
+// registered version. It ignores sources that cannot be read: their author has
+// to fix them.
 func (v *verb) registerOthers(ctx context.Context) {
 	entries, _ := os.ReadDir(v.Host.Root.SourceTree())
 	for _, e := range entries {
@@ -309,7 +312,7 @@ func (v *verb) registerOthers(ctx context.Context) {
 }
 
 // installChanges carries out the autoinstall of the wanted modules for every
-// kernel with headers, and of all modules for the kernels that came.
+// kernel with headers, and of all modules for the new kernels.
 func (v *verb) installChanges(ctx context.Context, came []string, wanted map[tree.ID]bool) (exit.Code, error) {
 	facts, err := v.Facts()
 	if err != nil {
@@ -342,8 +345,8 @@ func (v *verb) installChanges(ctx context.Context, came []string, wanted map[tre
 	return x.summary(targets), nil
 }
 
-// PathsRemoved takes out the modules whose sources a transaction is about to
-// take away, and drops the builds for kernels that are about to go.
+// PathsRemoved removes the modules whose sources a transaction is about to
+// delete, and drops the builds for kernels that are about to be removed.
 func PathsRemoved(ctx context.Context, m *machine.Machine, in io.Reader) (code exit.Code, err error) {
 	c, err := readPaths(in)
 	if err != nil || len(c.sources)+len(c.kernels) == 0 {
@@ -357,7 +360,7 @@ func PathsRemoved(ctx context.Context, m *machine.Machine, in io.Reader) (code e
 				errs = append(errs, err)
 				code = exit.KernelHookFailed
 			}
-			w.Fresh(t) // its package takes the index along
+			w.Fresh(t) // the package of the kernel deletes the index
 		}
 		all, err := m.Tree.Registered()
 		for _, v := range all {
@@ -379,7 +382,7 @@ func PathsRemoved(ctx context.Context, m *machine.Machine, in io.Reader) (code e
 	return code, err
 }
 
-// allBuilds are the builds of a version for all kernels.
+// allBuilds lists the builds of a version for all kernels.
 func allBuilds(t *tree.Tree, id tree.ID) ([]plan.Subject, error) {
 	targets, err := buildsOf(t, id)
 	var list []plan.Subject

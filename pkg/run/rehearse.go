@@ -23,12 +23,12 @@ type Rehearsal struct {
 	Arch   string `json:"arch"`
 	// Builds says that nothing fails.
 	Builds bool `json:"builds"`
-	// Modules have the state builds, untried, skipped, unwanted, waiting,
-	// failed or broken.
+	// Modules have one of the states builds, untried, skipped, unwanted,
+	// waiting, failed or broken.
 	Modules []Rehearsed `json:"modules"`
 }
 
-// Rehearsed is how one module fares in a rehearsal.
+// Rehearsed is the result of one module in a rehearsal.
 type Rehearsed struct {
 	Module  string `json:"module"`
 	Version string `json:"version"`
@@ -37,8 +37,8 @@ type Rehearsed struct {
 	Hint    string `json:"hint,omitempty"`
 }
 
-// The states of a rehearsal beside those of [machine.State]: it builds, and only
-// a real run would build it.
+// These are the states of a rehearsal in addition to those of [machine.State]:
+// the module builds, or only a real run would build it.
 const (
 	succeeds = "builds"
 	untried  = "untried"
@@ -47,9 +47,9 @@ const (
 // rehearseSchema is the version of the JSON that rehearse prints.
 const rehearseSchema = 1
 
-// Rehearse builds what autoinstall would build for kernels, of which there may
-// be no more than the headers, and keeps nothing but the logs of failures. The
-// status is 11 when one fails, and 21 where there are no headers at all.
+// Rehearse builds what autoinstall would build for kernels that need only
+// headers on this machine, and keeps only the logs of failures. The status is
+// 11 if a build fails, and 21 if there are no headers at all.
 func Rehearse(ctx context.Context, m *machine.Machine, choice machine.Choice, json bool, o Options) (exit.Code, error) {
 	targets, err := m.Targets(choice, func() ([]string, error) { return releaseOfHeaders(m) })
 	if err != nil {
@@ -59,7 +59,7 @@ func Rehearse(ctx context.Context, m *machine.Machine, choice machine.Choice, js
 	if err != nil {
 		return 0, err
 	}
-	defer os.Remove(dir) // unless it keeps a log
+	defer os.Remove(dir) // fails, as intended, if the directory keeps a log
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return 0, err
 	}
@@ -92,7 +92,7 @@ func Rehearse(ctx context.Context, m *machine.Machine, choice machine.Choice, js
 	return code, nil
 }
 
-// releaseOfHeaders is the kernel that --headers are of.
+// releaseOfHeaders is the release of the kernel that --headers belong to.
 func releaseOfHeaders(m *machine.Machine) ([]string, error) {
 	if m.Settings.Headers == "" {
 		return nil, exit.Errorf(exit.KernelCount, "rehearse needs a kernel").WithHint("dkms rehearse -k RELEASE, or dkms rehearse --headers DIRECTORY")
@@ -137,8 +137,8 @@ func rehearse(ctx context.Context, m *machine.Machine, t tree.Target, dir string
 	return r, nil
 }
 
-// rehearseOn registers on a scratch machine what counts on the real one, and
-// plans its autoinstall.
+// rehearseOn registers on a scratch machine the versions that count on the real
+// machine, and plans their autoinstall.
 func rehearseOn(ctx context.Context, m *machine.Machine, w *machine.Writer, facts *machine.Facts, t tree.Target, o Options) (*executor, error) {
 	for _, v := range facts.Registered() {
 		if v.State != tree.Added {
@@ -163,7 +163,7 @@ func rehearseOn(ctx context.Context, m *machine.Machine, w *machine.Writer, fact
 	return x, nil
 }
 
-// keepLog keeps the log of a build that failed, and names it in the error.
+// keepLog keeps the log of a failed build, and names the log in the error.
 func keepLog(t *tree.Tree, dir string, s machine.Subject, err error) error {
 	log := filepath.Join(dir, s.Name+"-"+s.Version+"-"+s.Kernel+".log")
 	if os.Rename(t.ScratchLog(s.ID), log) != nil {
@@ -173,7 +173,7 @@ func keepLog(t *tree.Tree, dir string, s machine.Subject, err error) error {
 	return exit.Errorf(exit.Status(err), "%s", text).WithHint("the whole log is in %s", log)
 }
 
-// add notes how a module fares.
+// add adds the result of a module.
 func (r *Rehearsal) add(id tree.ID, state, reason string, err error) {
 	m := Rehearsed{Module: id.Name, Version: id.Version, State: state, Reason: reason, Hint: exit.Hint(err)}
 	if err != nil {
@@ -183,7 +183,8 @@ func (r *Rehearsal) add(id tree.ID, state, reason string, err error) {
 	r.Modules = append(r.Modules, m)
 }
 
-// read notes how everything fares: what needs no step first, as planned.
+// read adds the results of all modules: first those without a step, in the
+// order of the plan.
 func (r *Rehearsal) read(x *executor, dry bool) {
 	for _, n := range x.plan.Notes {
 		switch n.Outcome {
@@ -221,7 +222,7 @@ func (r *Rehearsal) announce(m *machine.Machine) {
 	}
 }
 
-// review prints how a rehearsal went.
+// review prints the results of a rehearsal.
 func (r *Rehearsal) review(m *machine.Machine) {
 	bad := 0
 	for _, mod := range r.Modules {

@@ -11,8 +11,8 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Uninstall takes a version out of some kernels; all takes it out of every
-// kernel that it is built for.
+// Uninstall uninstalls a version from some kernels; with all, from every kernel
+// that the version is built for.
 func Uninstall(ctx context.Context, m *machine.Machine, id tree.ID, choice machine.Choice, all bool, o Options) (exit.Code, error) {
 	return takeOut(ctx, m, "uninstall", id, choice, all, o, func(s []plan.Subject, _ bool) *plan.Plan { return plan.ForUninstall(s) })
 }
@@ -36,8 +36,8 @@ func takeOut(ctx context.Context, m *machine.Machine, name string, id tree.ID, c
 		return 0, err
 	}
 	err = transact(ctx, m, name, o, func(w *machine.Writer) error {
-		// Whatever the tree holds of a version can be taken out, also when its
-		// sources are lost; the original leaves the reader alone with those.
+		// A version can be removed even if its sources are lost; the original
+		// gives no way to do that.
 		if !system.IsDir(m.Tree.VersionDir(id)) {
 			return m.NotRegistered(id.String())
 		}
@@ -66,7 +66,7 @@ func takeOut(ctx context.Context, m *machine.Machine, name string, id tree.ID, c
 	return code, err
 }
 
-// takeOutTargets are the kernels that a version is taken out of.
+// takeOutTargets are the kernels that a version is removed from.
 func takeOutTargets(m *machine.Machine, id tree.ID, choice machine.Choice, all bool) ([]tree.Target, error) {
 	if all {
 		return buildsOf(m.Tree, id)
@@ -74,7 +74,7 @@ func takeOutTargets(m *machine.Machine, id tree.ID, choice machine.Choice, all b
 	return m.Targets(choice, m.Running)
 }
 
-// buildsOf are the kernels that a version is built for.
+// buildsOf lists the kernels that a version is built for.
 func buildsOf(t *tree.Tree, id tree.ID) ([]tree.Target, error) {
 	var list []tree.Target
 	versions, err := t.Versions(id.Name)
@@ -89,8 +89,8 @@ func buildsOf(t *tree.Tree, id tree.ID) ([]tree.Target, error) {
 	return list, err
 }
 
-// inTree is what the tree holds of a version, whether that is sound or not:
-// enough for what takes it out.
+// inTree is what the tree holds of a version, without a check of its health:
+// removal needs no more.
 func inTree(t *tree.Tree, id tree.ID, k tree.Target) plan.Subject {
 	return plan.Subject{ID: id, Target: k, Built: t.IsBuilt(id, k), Installed: t.IsInstalled(id, k)}
 }

@@ -9,8 +9,8 @@ import (
 	"dkms/pkg/tree"
 )
 
-// runScript runs a hook of a package that is not part of a build. A hook that
-// is not there is a warning.
+// runScript runs a hook of a package that is not part of a build. A missing
+// hook is a warning.
 func runScript(ctx context.Context, m *machine.Machine, id tree.ID, hook, line string, env map[string]string) error {
 	for name, value := range m.Directives() {
 		env[name] = value
@@ -29,7 +29,7 @@ func runScript(ctx context.Context, m *machine.Machine, id tree.ID, hook, line s
 	return err
 }
 
-// lineWriter hands whole lines on.
+// lineWriter passes on complete lines.
 type lineWriter struct {
 	emit func(string)
 	rest []byte

@@ -12,9 +12,9 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Sign signs what is built with the key in use now, after that has changed: one
-// module, or all of them where none is named, for the named kernels or all. Name
-// and Version may be shell patterns.
+// Sign signs existing builds again with the key in use, after the key has
+// changed: one module, or all modules if none is named, for the named kernels
+// or all. Name and Version may be shell patterns.
 func Sign(ctx context.Context, m *machine.Machine, n Named, choice machine.Choice, o Options) (code exit.Code, err error) {
 	err = transact(ctx, m, "sign", o, func(w *machine.Writer) error {
 		subjects, err := signSubjects(m, n, choice)
@@ -31,7 +31,7 @@ func Sign(ctx context.Context, m *machine.Machine, n Named, choice machine.Choic
 	return code, err
 }
 
-// signerName is who signs now.
+// signerName is the name of the current signer.
 func signerName(ctx context.Context, m *machine.Machine, w *machine.Writer, subjects []plan.Subject) (string, error) {
 	if len(subjects) == 0 {
 		return "", nil
@@ -49,7 +49,7 @@ func signerName(ctx context.Context, m *machine.Machine, w *machine.Writer, subj
 	return signer.Name(), nil
 }
 
-// signSubjects are the builds that a request to sign is about.
+// signSubjects are the builds that a request to sign selects.
 func signSubjects(m *machine.Machine, n Named, choice machine.Choice) ([]plan.Subject, error) {
 	all, err := m.Tree.All()
 	if err != nil {
@@ -78,7 +78,7 @@ func signSubjects(m *machine.Machine, n Named, choice machine.Choice) ([]plan.Su
 	return list, nil
 }
 
-// sign signs one build again and puts the result over what is installed of it.
+// sign signs one build again and updates its installed files.
 func (x *executor) sign(ctx context.Context, sub machine.Subject) error {
 	signer, err := x.signer(ctx, sub.Target)
 	if err != nil {

@@ -15,14 +15,14 @@ import (
 	"dkms/pkg/tree"
 )
 
-// signing is what signs for a target, or why nothing does.
+// signing is the signer for a target, or the reason why there is none.
 type signing struct {
 	signer *sign.Signer
 	err    error
 }
 
-// signer is what signs modules for a target; nil means that they are not
-// signed, and that this is as it should be or was said.
+// signer is the signer for a target. It is nil if modules are not signed and
+// either need no signature or a warning was given.
 func (x *executor) signer(ctx context.Context, t tree.Target) (*sign.Signer, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -34,8 +34,9 @@ func (x *executor) signer(ctx context.Context, t tree.Target) (*sign.Signer, err
 	return s.signer, s.err
 }
 
-// signerFor is what signs modules for a target. Where they cannot be signed,
-// and the kernel would refuse them, there is an error; elsewhere a warning.
+// signerFor is the signer for a target. If modules cannot be signed, the result
+// is an error where the kernel would refuse unsigned modules, and otherwise a
+// warning.
 func signerFor(ctx context.Context, w *machine.Writer, t tree.Target) (*sign.Signer, error) {
 	s, err := openSigner(ctx, w.Machine, w, t)
 	if err != nil {
@@ -44,7 +45,7 @@ func signerFor(ctx context.Context, w *machine.Writer, t tree.Target) (*sign.Sig
 	return s, nil
 }
 
-// unsigned decides what it means that modules cannot be signed.
+// unsigned decides whether a failure to sign is an error or a warning.
 func unsigned(m *machine.Machine, t tree.Target, err error) error {
 	if m.Trust(t, nil).Enforced() {
 		return fmt.Errorf("this machine only loads signed modules: %w", err)
@@ -56,8 +57,8 @@ func unsigned(m *machine.Machine, t tree.Target, err error) error {
 	return nil
 }
 
-// tellRefused warns, when everything else was said, of modules that have come
-// and will not load, since this machine insists on signatures that it trusts.
+// tellRefused warns of newly installed modules that will not load, because this
+// machine requires signatures by a trusted key. The warning comes last.
 func (x *executor) tellRefused(ctx context.Context) error {
 	facts, err := x.w.Facts()
 	if err != nil {
@@ -86,8 +87,8 @@ func (x *executor) tellRefused(ctx context.Context) error {
 	return nil
 }
 
-// distrust says why modules are not loaded that have a certain health, and what
-// to do about it.
+// distrust says why modules with the given health are not loaded, and what to
+// do about it.
 func (x *executor) distrust(ctx context.Context, t tree.Target, h machine.Health) error {
 	_, cert, err := x.w.Certificate(ctx, t)
 	if err == nil && cert != nil && h.State == machine.Untrusted {
@@ -98,8 +99,8 @@ func (x *executor) distrust(ctx context.Context, t tree.Target, h machine.Health
 	return exit.Errorf(exit.Usage, "%s", h.Why()).WithHint("%s", h.Hint)
 }
 
-// openSigner opens the key for a target, and makes it where there is none and
-// there is a writer.
+// openSigner opens the key for a target. If there is no key and w is not nil,
+// openSigner makes one.
 func openSigner(ctx context.Context, m *machine.Machine, w *machine.Writer, t tree.Target) (*sign.Signer, error) {
 	options, err := m.Signing(ctx, t.Kernel)
 	if err != nil {
@@ -131,14 +132,15 @@ func openSigner(ctx context.Context, m *machine.Machine, w *machine.Writer, t tr
 	if err != nil {
 		return nil, err
 	}
-	// A program that cannot sign is better known before anything is built.
+	// If the program cannot sign, the run should find out before anything is
+	// built.
 	if err := s.Probe(ctx); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// errNoPair says that only a real run would make a signing pair.
+// errNoPair says that only a real run would make a key pair.
 var errNoPair = errors.New("there is no signing key")
 
 // signingPair finds the key and the certificate for a target, or makes them.
@@ -163,7 +165,7 @@ func signingPair(ctx context.Context, m *machine.Machine, w *machine.Writer, t t
 	return pair, nil
 }
 
-// GenerateMOK makes the signing pair, where there is none yet.
+// GenerateMOK makes the key pair if there is none yet.
 func GenerateMOK(ctx context.Context, m *machine.Machine, choice machine.Choice, o Options) error {
 	return transact(ctx, m, "generate_mok", o, func(w *machine.Writer) error {
 		targets, err := m.Targets(choice, m.Running)

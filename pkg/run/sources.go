@@ -28,21 +28,23 @@ type Named struct {
 	Conf string
 }
 
-// word is what was named, for messages.
+// word is the named module, for messages.
 func (n Named) word() string { return strings.TrimSuffix(n.Name+"/"+n.Version, "/") }
 
-// brought is a module version whose sources are here.
+// brought is a module version whose sources are on this machine.
 type brought struct {
 	tree.ID
-	// sources are where they are: in a dry run, where they would be copied from.
+	// sources is the directory of the sources: in a dry run, the directory that
+	// they would be copied from.
 	sources string
-	// loaded are the builds of an archive that a real run would have loaded.
+	// loaded are the builds of an archive that a real run would load.
 	loaded []tree.Target
-	// announced says that registering it was done, or shown, with the archive.
+	// announced says that the registration was already done, or shown, together
+	// with the archive.
 	announced bool
 }
 
-// verb is one command under way.
+// verb is one running command.
 type verb struct {
 	*machine.Machine
 	w      *machine.Writer // nil in a dry run
@@ -51,7 +53,7 @@ type verb struct {
 	Options
 }
 
-// id is the module version that was named.
+// id is the named module version.
 func (v *verb) id(n Named) (tree.ID, error) {
 	id := tree.ID{Name: n.Name, Version: n.Version}
 	if id.Name == "" || id.Version == "" {
@@ -60,8 +62,8 @@ func (v *verb) id(n Named) (tree.ID, error) {
 	return id, id.Check()
 }
 
-// versionHint says how to name a module version: with those that there are of
-// the module that was named.
+// versionHint says how to name a module version, and lists the versions of the
+// named module.
 func (v *verb) versionHint(name string) string {
 	general := fmt.Sprintf("dkms %s MODULE/VERSION; dkms status lists what is registered", v.name)
 	if !system.PlainName(name) {
@@ -91,7 +93,7 @@ func (v *verb) versionHint(name string) string {
 	return strings.Join(lines, "\n")
 }
 
-// again is the command with another module, and the options that were given.
+// again is the same command with another module and the given options.
 func (v *verb) again(word string) string {
 	text := "dkms " + v.name + " " + word
 	for _, k := range v.choice.Kernels {
@@ -111,7 +113,7 @@ func (v *verb) again(word string) string {
 	return text
 }
 
-// unregistered are the versions of a module in the source tree.
+// unregistered are the unregistered versions of a module in the source tree.
 func (v *verb) unregistered(name string) []string {
 	entries, _ := os.ReadDir(v.Host.Root.SourceTree())
 	var list []string
@@ -125,8 +127,8 @@ func (v *verb) unregistered(name string) []string {
 	return list
 }
 
-// bring finds out which version is meant, and copies the sources of a
-// directory or an archive into the source tree.
+// bring finds out which version is meant, and copies the sources of a directory
+// or an archive into the source tree.
 func (v *verb) bring(ctx context.Context, n Named) (brought, error) {
 	switch {
 	case n.Name != "":
@@ -178,13 +180,12 @@ func (v *verb) identify(ctx context.Context, dir string) (tree.ID, error) {
 	if err := id.Check(); err != nil {
 		return id, fmt.Errorf("%s: %w", file, err)
 	}
-	return id, c.CheckStrict() // before anything is copied
+	return id, c.CheckStrict() // checked before anything is copied
 }
 
-// copySource puts the sources of a version into the source tree, and returns
-// where they are: in a dry run they stay in dir. What is already registered
-// keeps its sources: replacing them under it needs --force. from is what the
-// caller calls dir.
+// copySource copies the sources of a version into the source tree, and returns
+// their directory: in a dry run, that is dir. A registered version keeps its
+// sources: replacing them needs --force. from is the caller's name for dir.
 func (v *verb) copySource(ctx context.Context, id tree.ID, dir, from string) (string, error) {
 	to := v.Tree.Sources(id)
 	if real, err := filepath.EvalSymlinks(to); err == nil && real == dir {

@@ -17,9 +17,9 @@ import (
 	"dkms/pkg/tree"
 )
 
-// install puts a build into the directory of its kernel.
+// install installs a build into the directory of its kernel.
 func (x *executor) install(ctx context.Context, s plan.Step, sub machine.Subject) (changed bool, err error) {
-	if x.scratch { // those that build on it find it
+	if x.scratch { // builds that depend on this one find it without an installation
 		return true, x.w.Tree.Activate(sub.ID, sub.Target)
 	}
 	if x.meanwhile(s, sub) {
@@ -29,7 +29,7 @@ func (x *executor) install(ctx context.Context, s plan.Step, sub machine.Subject
 	if err != nil {
 		return false, err
 	}
-	if err := x.w.CheckMeantFor(sub, c); err != nil { // there would be no file to install
+	if err := x.w.CheckMeantFor(sub, c); err != nil { // otherwise there would be no file to install
 		return false, err
 	}
 	set := x.set(sub, c)
@@ -42,7 +42,7 @@ func (x *executor) install(ctx context.Context, s plan.Step, sub machine.Subject
 		return false, exit.Errorf(exit.PreInstallFailed, "%s: PRE_INSTALL refused: %w", sub.ID, err)
 	}
 	hook := ""
-	if s.Replaces && x.w.Tree.IsInstalled(sub.ID, sub.Target) { // packages count on the pair of hooks
+	if s.Replaces && x.w.Tree.IsInstalled(sub.ID, sub.Target) { // packages rely on POST_REMOVE and POST_INSTALL as a pair
 		hook = postRemove(ctx, x.w.Machine, sub)
 	}
 	if err := x.w.Touch(sub.Target); err != nil {
@@ -61,7 +61,7 @@ func (x *executor) install(ctx context.Context, s plan.Step, sub machine.Subject
 	return true, nil
 }
 
-// set is what is to be installed of a subject.
+// set is the set to install for a subject.
 func (x *executor) set(sub machine.Subject, c *conf.Module) *install.Set {
 	set := &install.Set{
 		ID: sub.ID, Kernel: x.w.Kernel(sub.Target), Conf: c, Records: x.w.Records(c, sub.Target),
@@ -87,15 +87,15 @@ func (x *executor) uninstall(ctx context.Context, sub machine.Subject) (changed 
 	return true, nil
 }
 
-// runPostRemove runs POST_REMOVE, whose failure is a warning.
+// runPostRemove runs POST_REMOVE; a failure is only a warning.
 func runPostRemove(ctx context.Context, m *machine.Machine, sub machine.Subject, hook string) {
 	if err := runScript(ctx, m, sub.ID, "POST_REMOVE", hook, scriptEnv(sub)); err != nil && ctx.Err() == nil {
 		m.Report.Warnf("%s: %v; the module is taken out all the same", sub.ID, err)
 	}
 }
 
-// postRemove is the hook of a version, from the manifest or, for builds of the
-// original, from its dkms.conf if that can still be read.
+// postRemove is the POST_REMOVE of a version, from the manifest or, for builds
+// of the original, from the dkms.conf if that is readable.
 func postRemove(ctx context.Context, m *machine.Machine, sub machine.Subject) string {
 	if made, err := m.Tree.Manifest(sub.ID, sub.Target); err == nil && made != nil {
 		return made.PostRemove
@@ -108,8 +108,8 @@ func postRemove(ctx context.Context, m *machine.Machine, sub machine.Subject) st
 	return c.PostRemove
 }
 
-// weak tells the distribution's weak-modules program of the installed files of
-// a subject, unless the package or the caller does not want that.
+// weak reports the installed files of a subject to the distribution's
+// weak-modules program, unless the package or the caller has switched that off.
 func (x *executor) weak(ctx context.Context, sub machine.Subject, add bool) {
 	m, err := x.w.Tree.Manifest(sub.ID, sub.Target)
 	if err != nil || m == nil || m.NoWeakModules || x.w.Host.Env["NO_WEAK_MODULES"] != "" {
@@ -126,7 +126,8 @@ func (x *executor) weak(ctx context.Context, sub machine.Subject, add bool) {
 	}
 }
 
-// checkDepends makes sure that what a version builds on is installed.
+// checkDepends makes sure that the modules that a version builds on are
+// installed.
 func (x *executor) checkDepends(sub machine.Subject, c *conf.Module, to *report.Reporter) error {
 	for _, name := range c.BuildDepends {
 		if dependsOn(x.w.Machine.Tree, name, sub.Target) {
@@ -157,8 +158,8 @@ func dependsOn(t *tree.Tree, pattern string, k tree.Target) bool {
 	return false
 }
 
-// dependsToRecord are the packages that a build was made against, for packages
-// that want to be rebuilt with them.
+// dependsToRecord are the packages that a build was made against and whose new
+// versions require the build to be made again.
 func (x *executor) dependsToRecord(c *conf.Module) []string {
 	if !c.BuildDependsRebuild || x.Force || x.scratch {
 		return nil
@@ -166,8 +167,8 @@ func (x *executor) dependsToRecord(c *conf.Module) []string {
 	return c.BuildDepends
 }
 
-// forcedInstall looks the package up in the lists of modules whose
-// installation distributions force: a word NAME stands for --force, a word
+// forcedInstall looks the package up in the distribution's lists of modules to
+// install with force: a word NAME stands for --force, and a word
 // NAME_version-override for --force-version-override.
 func forcedInstall(m *machine.Machine, name string) (force, version bool) {
 	lists, _ := filepath.Glob(m.Host.Root.Path("/usr/share/dkms/modules_to_force_install/*"))
@@ -192,8 +193,8 @@ func forcedInstall(m *machine.Machine, name string) (force, version bool) {
 	return false, false
 }
 
-// scriptEnv is what scripts and make learn of the subject; the names are those
-// that packages rely on.
+// scriptEnv are the environment variables that describe the subject to scripts
+// and make; packages rely on their names.
 func scriptEnv(s machine.Subject) map[string]string {
 	return map[string]string{"module": s.Name, "module_version": s.Version, "kernelver": s.Kernel, "arch": s.Arch}
 }

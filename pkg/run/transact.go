@@ -36,19 +36,20 @@ func NeedRoot(m *machine.Machine, verb string) error {
 	return exit.Errorf(exit.Usage, "%s changes the system: only root may do that", verb).WithHint("sudo dkms %s ...", verb)
 }
 
-// job is a plan with what its executor is to know beside the options.
+// job is a plan with the settings of its executor that are not options.
 type job struct {
 	plan  *plan.Plan
 	confs map[machine.Subject]conf.Result
 	// background says that nobody waits for the run.
 	background bool
 	source     Source
-	// kernelInstall says that the kernel is being installed: its early file
-	// system is made afterwards.
+	// kernelInstall says that the kernel is being installed: its initramfs is
+	// made afterwards.
 	kernelInstall bool
-	// command says that the admin's command is run when something has changed.
+	// command says that the administrator's command runs if something has
+	// changed.
 	command bool
-	// firstFailure ends the run with the first module that fails.
+	// firstFailure ends the run at the first module that fails.
 	firstFailure bool
 }
 
@@ -70,7 +71,7 @@ func carryOut(ctx context.Context, m *machine.Machine, w *machine.Writer, o Opti
 	return x, x.tellRefused(ctx)
 }
 
-// dry fills in how everything fares that needs no step.
+// dry fills in the results of everything that needs no step.
 func (x *executor) dry(m *machine.Machine) *executor {
 	x.w = &machine.Writer{Machine: m}
 	for _, n := range x.plan.Notes {
@@ -79,8 +80,8 @@ func (x *executor) dry(m *machine.Machine) *executor {
 	return x
 }
 
-// named carries out a plan over modules that were named, and gives the status
-// of what failed first.
+// named carries out a plan for named modules, and returns the status of the
+// first failure.
 func named(ctx context.Context, m *machine.Machine, w *machine.Writer, o Options, j job) (exit.Code, error) {
 	x, err := carryOut(ctx, m, w, o, j)
 	if err != nil {
@@ -103,7 +104,7 @@ func mention(r *report.Reporter, p *plan.Plan) {
 	}
 }
 
-// needsVersion is the error of a verb that was not told which version.
+// needsVersion is the error of a verb that got no version.
 func needsVersion(verb, hint string) error {
 	return exit.Errorf(exit.Usage, "%s needs a module and its version", verb).WithHint("%s", hint)
 }
@@ -113,8 +114,9 @@ func would(m *machine.Machine, format string, args ...any) {
 	m.Report.Result("would " + fmt.Sprintf(format, args...))
 }
 
-// prebuiltSource is where builds of other machines may be had, or nil. Who
-// forces means here. tryAgain says that somebody waits for the builds.
+// prebuiltSource is a source of builds of other machines, or nil. With --force,
+// modules are always built here. tryAgain says that somebody waits for the
+// builds.
 func prebuiltSource(m *machine.Machine, o Options, tryAgain bool) Source {
 	p := fleet.NewPrebuilt(m)
 	if p == nil || o.Force {

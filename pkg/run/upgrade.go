@@ -11,19 +11,19 @@ import (
 	"dkms/pkg/tree"
 )
 
-// rpm installs the new package before it removes the old one: what add has
-// just registered, remove would take away. With --rpm_safe_upgrade, add leaves
-// a mark that names the transaction, and remove, finding the mark of its own
-// transaction, does nothing.
+// rpm installs the new package before it removes the old one, so that remove
+// would delete the version that add has just registered. With
+// --rpm_safe_upgrade, add leaves a mark that names the transaction, and remove
+// does nothing if it finds the mark of its own transaction.
 
-// upgradePrefix begins the names of the marks, as in the original.
+// upgradePrefix is the prefix of the marks, as in the original.
 const upgradePrefix = "dkms_rpm_safe_upgrade_lock."
 
 // transaction is the process that runs package scripts: the parent of the
 // shell that is this program's parent.
 type transaction struct {
 	pid   int
-	start string // clock ticks since boot, so that a pid used again differs
+	start string // clock ticks since boot, to detect a reused process ID
 }
 
 func currentTransaction() (transaction, error) {
@@ -35,7 +35,7 @@ func currentTransaction() (transaction, error) {
 	return transaction{pid, start}, err
 }
 
-// markUpgrade leaves the mark of add.
+// markUpgrade writes the mark for add.
 func markUpgrade(m *machine.Machine, id tree.ID) error {
 	t, err := currentTransaction()
 	if err != nil {
@@ -51,8 +51,8 @@ func markUpgrade(m *machine.Machine, id tree.ID) error {
 }
 
 // upgrading tells whether the running transaction has just added id, and
-// forgets about it unless this is a dry run. Marks of other users do not
-// count: anybody can put files where they lie.
+// deletes the mark unless this is a dry run. It ignores marks of other users,
+// since anybody can write to that directory.
 func upgrading(m *machine.Machine, id tree.ID, dry bool) bool {
 	t, err := currentTransaction()
 	if err != nil || t.start == "" {

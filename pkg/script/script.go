@@ -1,10 +1,11 @@
-// Package script runs the hook scripts of a module package: POST_ADD,
-// PRE_BUILD and the others of dkms.conf(5).
+// Package script runs the hook scripts of a module package: POST_ADD, PRE_BUILD
+// and the others of dkms.conf(5).
 //
-// It guarantees the original's rules: the admin's script in /etc/dkms/MODULE
-// replaces the package's, a script that is not there or not executable is a
-// warning and no failure, none from outside of the sources is run, and scripts of the build are logged and see the
-// shell, the others neither.
+// It guarantees the rules of the original. The administrator's script in
+// /etc/dkms/MODULE replaces that of the package. A script that is missing or
+// not executable is a warning and not a failure. No script from outside of the
+// sources is run. Scripts of a build are logged and interpreted by a shell;
+// other scripts are not.
 package script
 
 import (
@@ -25,38 +26,39 @@ import (
 type Script struct {
 	// Hook is the directive, such as POST_ADD.
 	Hook string
-	// Line is its value: a file name and arguments.
+	// Line is the value of the directive: a file name and arguments.
 	Line string
-	// Dir is where the package keeps its scripts and where they run. Found,
-	// if set, is where that directory is outside of the jail.
+	// Dir is the directory of the package's scripts, in which they also run.
+	// Found, if set, is the path of that directory outside of the jail.
 	Dir, Found string
-	// Override is the admin's directory for this package.
+	// Override is the administrator's directory for this package.
 	Override string
 	// Env is added to the environment.
 	Env map[string]string
-	// Out gets what the script says.
+	// Out receives the output of the script.
 	Out io.Writer
-	// Shell makes metacharacters of Line live, as they are for the scripts
-	// of a build.
+	// Shell lets a shell interpret the metacharacters of Line, as for the
+	// scripts of a build.
 	Shell bool
 	// Jail confines the script.
 	Jail *system.Jail
 	// Files are passed on as descriptors 3 and up.
 	Files []*os.File
-	// Started, if set, is told the process of the script.
+	// Started, if set, is called with the process ID of the script.
 	Started func(pid int)
 }
 
-// Missing says that a script cannot be run; the original carries on, and so
-// must its callers.
+// Missing says that a script cannot be run. The original continues after that,
+// and so must the caller.
 type Missing struct{ Hook, File string }
 
 func (m *Missing) Error() string {
 	return fmt.Sprintf("%s: %s is missing or not executable", m.Hook, m.File)
 }
 
-// Run runs the script and waits for it. An empty line is nothing to do. The
-// error is a [*Missing], a [*system.ExitError] or what kept it from starting.
+// Run runs the script and waits for it. With an empty line, it does nothing.
+// The error is a [*Missing], a [*system.ExitError] or the reason why the script
+// could not be started.
 func (s Script) Run(ctx context.Context, run *system.Runner) error {
 	words := strings.Fields(s.Line)
 	if len(words) == 0 {
@@ -76,26 +78,27 @@ func (s Script) Run(ctx context.Context, run *system.Runner) error {
 	}
 	c := system.Cmd{Dir: dir, Env: s.Env, Stdout: s.Out, Stderr: s.Out, Jail: s.Jail, ExtraFiles: s.Files, Started: s.Started}
 	if s.Shell {
-		// Names of modules and versions may mean something to a shell.
+		// Names of modules and versions may contain characters that are special
+		// to a shell.
 		rest := strings.TrimPrefix(strings.TrimSpace(s.Line), words[0])
 		c.Argv = []string{"bash", "-c", quote(file) + rest, "dkms"}
 	} else {
 		c.Argv = append([]string{file}, words[1:]...)
 	}
 	err := run.Run(ctx, c)
-	if errors.Is(err, syscall.ENOEXEC) { // no "#!" line: bash runs such a file itself
+	if errors.Is(err, syscall.ENOEXEC) { // without a "#!" line, bash runs the file itself
 		c.Argv = append([]string{"bash"}, c.Argv...)
 		err = run.Run(ctx, c)
 	}
 	return err
 }
 
-// within is the path name, which is used in dir, as seen from there, if it
-// does not lead out of dir. One that begins with a slash is used there, too.
+// within is the path of name, as used in dir, relative to dir, and whether name
+// stays in dir. A name that begins with a slash is used in dir, too.
 func within(dir, name string) (string, bool) {
 	rel, err := filepath.Rel(dir, filepath.Join(dir, name))
 	return rel, err == nil && filepath.IsLocal(rel)
 }
 
-// quote makes s one word of the shell that means nothing but itself.
+// quote makes s one word of the shell in which no character is special.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -15,12 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// copyStep is how much is copied between two looks at the context, in bytes: a
-// file may have any length without taking any space.
+// copyStep is how many bytes are copied between two checks of the context: a
+// sparse file may have any length without using space.
 const copyStep = 8 << 20
 
-// Copy copies what is left of in to out, until ctx ends. File systems that
-// share extents copy nothing.
+// Copy copies the rest of in to out until ctx ends. File systems that share
+// extents copy no data.
 func Copy(ctx context.Context, out, in *os.File) error {
 	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil {
 		return nil
@@ -40,12 +40,12 @@ func Copy(ctx context.Context, out, in *os.File) error {
 }
 
 // CopyTree copies the directory src, a path without links, to dst, which must
-// not exist or be a directory. Links stay links; times are kept, and of the
-// modes what lets nobody but the owner write and nobody become somebody else;
-// owners are kept only where keepOwner says so, since sources that root builds
-// must not belong to somebody else. Device nodes, sockets and pipes are refused.
-// Whoever may write to src meanwhile gets nothing copied that lies outside of
-// it.
+// be missing or a directory. Links stay links, and times are kept. The copy has
+// the modes without set-ID bits, and without write permission for anybody but
+// the owner. Owners are kept only with keepOwner, since sources that root
+// builds must not belong to somebody else. Device nodes, sockets and pipes are
+// refused. If somebody changes src during the copy, nothing outside of src is
+// copied.
 func CopyTree(ctx context.Context, dst, src string, keepOwner bool) error {
 	from, err := OpenDir(src)
 	if err != nil {
@@ -67,9 +67,10 @@ func CopyTree(ctx context.Context, dst, src string, keepOwner bool) error {
 	return c.finishDirs()
 }
 
-// Walk calls do with everything in root, directories before what is in them and
-// each of those in the order of its names. It follows no link, and unlike
-// [fs.WalkDir] it knows names that are not UTF-8. An error names the file.
+// Walk calls do for everything in root: a directory comes before its entries,
+// and the entries come in the order of their names. Walk follows no link and,
+// unlike [fs.WalkDir], accepts names that are not UTF-8. An error names the
+// file.
 func Walk(root *os.Root, do func(name string, st fs.FileInfo) error) error {
 	return eachIn(root, ".", do)
 }
@@ -97,7 +98,7 @@ func eachIn(root *os.Root, name string, do func(name string, st fs.FileInfo) err
 	return inTree(root.Name(), name, err)
 }
 
-// inTree says which file of a tree an error is about.
+// inTree adds the path of the file below a tree to an error.
 func inTree(top, name string, err error) error {
 	if err == nil || strings.Contains(err.Error(), filepath.Join(top, name)) {
 		return err
@@ -105,8 +106,8 @@ func inTree(top, name string, err error) error {
 	return fmt.Errorf("%s: %w", filepath.Join(top, name), err)
 }
 
-// OpenDir opens a directory, none of whose names on the way is a link that
-// leads out of the directory that it is in.
+// OpenDir opens a directory. It fails if a name on the way is a link that leads
+// out of the directory with the link.
 func OpenDir(dir string) (*os.Root, error) {
 	root, err := os.OpenRoot("/")
 	if err != nil {
@@ -134,8 +135,8 @@ type copying struct {
 	dirs      []madeDir
 }
 
-// madeDir is a directory that gets its mode, owner and time when nothing
-// changes in it any more.
+// madeDir is a directory that gets its mode, owner and time after its last
+// change.
 type madeDir struct {
 	name string
 	like fs.FileInfo
@@ -163,7 +164,8 @@ func (c *copying) entry(name string, st fs.FileInfo) error {
 	return c.own(name, st)
 }
 
-// dir makes a directory unless it is there. A link to one is somewhere else.
+// dir makes a directory unless it exists. A link to a directory does not count
+// as one, since it leads elsewhere.
 func (c *copying) dir(name string) error {
 	if st, err := c.to.Lstat(name); err == nil && st.Mode()&fs.ModeSymlink != 0 {
 		return errLinkForDir(filepath.Join(c.to.Name(), name))
@@ -175,7 +177,7 @@ func errLinkForDir(path string) error {
 	return &fs.PathError{Op: "copy", Path: path, Err: errors.New("a link in the place of a directory")}
 }
 
-// makeDir makes the top of a copy, and the directories above it.
+// makeDir makes the top directory of a copy and its parents.
 func makeDir(dir string) error {
 	if st, err := os.Lstat(dir); err == nil && st.Mode()&fs.ModeSymlink != 0 {
 		return errLinkForDir(dir)
@@ -194,7 +196,7 @@ func (c *copying) link(name string) error {
 	return c.to.Symlink(target, name)
 }
 
-// makeRoom deletes what is in the way of a file.
+// makeRoom deletes what exists at the path of a file.
 func (c *copying) makeRoom(name string) error {
 	err := c.to.Remove(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -203,7 +205,7 @@ func (c *copying) makeRoom(name string) error {
 	return err
 }
 
-// copiedMode is what a copy keeps of a mode.
+// copiedMode is the part of a mode that a copy keeps.
 func copiedMode(st fs.FileInfo) fs.FileMode { return st.Mode().Perm() &^ 0o022 }
 
 func (c *copying) file(name string) error {
@@ -222,8 +224,8 @@ func (c *copying) file(name string) error {
 	if err := c.makeRoom(name); err != nil {
 		return err
 	}
-	// A program that is started meanwhile, for another build, would hold the
-	// file open for a moment, and nobody could run it (ETXTBSY).
+	// A program that is started meanwhile, for another build, would inherit the
+	// open file for a moment, and nobody could execute the file (ETXTBSY).
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	out, err := c.to.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)

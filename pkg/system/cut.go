@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// maxMark is how long the line in the middle may be, in bytes: what is cut once
-// is not cut again.
+// maxMark is the largest length of the line in the middle, in bytes: what is
+// cut once is not cut again.
 const maxMark = 128
 
-// Cut reads what in holds, which is size bytes: all of it where that is at most
-// limit, and otherwise its beginning and its end, with a line between them that
-// says how much is left out. length is how much there is to read. A log may have
-// any length without taking any space.
+// Cut reads the size bytes of in if that is at most limit. Otherwise it reads
+// their beginning and their end, with a line between them that says how much is
+// left out. length is the number of bytes in r. A sparse log may have any
+// length without using space.
 func Cut(in io.ReaderAt, size, limit int64) (r io.Reader, length int64) {
 	if size <= limit {
 		return io.NewSectionReader(in, 0, size), size

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// WriteFile puts data at path whole or not at all: a temporary file in the
-// same directory is written, synced and renamed over it, and the directory
-// is synced.
+// WriteFile writes data to path completely or not at all: it writes and syncs a
+// temporary file in the same directory, renames that over path, and syncs the
+// directory.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	tmp, err := StageBytes(path, data, mode)
 	if err != nil {
@@ -29,12 +29,12 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	return SyncDir(filepath.Dir(path))
 }
 
-// OpenRegular opens a file that may be anything, for reading: one that is not a
-// regular file is an error and nothing to wait for.
+// OpenRegular opens a path of unknown type for reading: a file that is not
+// regular is an error, and OpenRegular does not block on it.
 func OpenRegular(path string) (*os.File, fs.FileInfo, error) { return openRegular(path, 0) }
 
-// OpenPlain is [OpenRegular] for a file that others may have put there: a link
-// is an error, wherever it leads.
+// OpenPlain is [OpenRegular] for a path that others may have created: a link is
+// an error, wherever it leads.
 func OpenPlain(path string) (*os.File, fs.FileInfo, error) { return openRegular(path, unix.O_NOFOLLOW) }
 
 func openRegular(path string, how int) (*os.File, fs.FileInfo, error) {
@@ -56,15 +56,16 @@ func openRegular(path string, how int) (*os.File, fs.FileInfo, error) {
 	return f, st, nil
 }
 
-// ReadRegular reads a file that may be anything: one that is not a regular
-// file, or larger than limit bytes, is an error and nothing to wait for.
+// ReadRegular reads a path of unknown type: a file that is not regular, or is
+// larger than limit bytes, is an error, and ReadRegular does not block on it.
 //
-// It asks the system four times for most files: autoinstall reads a record for
-// every installed module at every boot, and an [os.File] costs as much again.
+// It needs four system calls for most files. An [os.File] would cost as much
+// again, and autoinstall reads a record for every installed module at every
+// boot.
 func ReadRegular(path string, limit int64) ([]byte, error) { return readRegular(path, limit, 0) }
 
-// ReadPlain is [ReadRegular] for a file that others may have put there: a link
-// is an error, wherever it leads.
+// ReadPlain is [ReadRegular] for a path that others may have created: a link is
+// an error, wherever it leads.
 func ReadPlain(path string, limit int64) ([]byte, error) {
 	data, err := readRegular(path, limit, unix.O_NOFOLLOW)
 	if errors.Is(err, unix.ELOOP) {
@@ -99,14 +100,14 @@ func readRegular(path string, limit int64, how int) ([]byte, error) {
 		switch size := int64(len(data)); {
 		case size > limit:
 			return nil, fmt.Errorf("%s: larger than %d bytes", path, limit)
-		case n == 0 || size == st.Size: // what proc and sys have is of size 0
+		case n == 0 || size == st.Size: // files in proc and sys have size 0
 			return data, nil
 		}
 		data = slices.Grow(data, 1)
 	}
 }
 
-// again repeats a call that a signal interrupts.
+// again repeats a call that was interrupted by a signal.
 func again(call func() (int, error)) (n int, err error) {
 	for {
 		if n, err = call(); err != unix.EINTR {
@@ -115,12 +116,12 @@ func again(call func() (int, error)) (n int, err error) {
 	}
 }
 
-// StagePrefix begins the name of every temporary file that waits to be
-// renamed; what begins so and is old is ours to delete.
+// StagePrefix is the prefix of all temporary files that wait to be renamed; old
+// files with this prefix may be deleted.
 const StagePrefix = ".dkms-"
 
-// StageBytes writes data to a synced temporary file beside path and returns
-// its name; renaming it to path is up to the caller.
+// StageBytes writes data to a synced temporary file beside path and returns its
+// name; the caller renames it to path.
 func StageBytes(path string, data []byte, mode fs.FileMode) (string, error) {
 	return stage(path, mode, func(f *os.File) error {
 		_, err := f.Write(data)
@@ -128,14 +129,14 @@ func StageBytes(path string, data []byte, mode fs.FileMode) (string, error) {
 	})
 }
 
-// StageFile copies the file src, which is no link, to a synced temporary file
-// beside path, as [StageBytes] does.
+// StageFile copies the file src, which must not be a link, to a synced
+// temporary file beside path, as [StageBytes] does.
 func StageFile(ctx context.Context, path, src string, mode fs.FileMode) (string, error) {
 	return stage(path, mode, func(f *os.File) error { return copyInto(ctx, f, src) })
 }
 
-// CopySynced copies the file src, which is no link, to dst, which must not
-// exist, and syncs it.
+// CopySynced copies the file src, which must not be a link, to dst, which must
+// not exist, and syncs dst.
 func CopySynced(ctx context.Context, dst, src string, mode fs.FileMode) error {
 	f, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -161,7 +162,7 @@ func stage(path string, mode fs.FileMode, fill func(*os.File) error) (tmp string
 	return f.Name(), finish(f, mode, fill)
 }
 
-// finish fills, syncs and closes a new file, or deletes it.
+// finish fills, syncs and closes a new file, and deletes the file on an error.
 func finish(f *os.File, mode fs.FileMode, fill func(*os.File) error) error {
 	err := fill(f)
 	if err == nil {
@@ -179,8 +180,8 @@ func finish(f *os.File, mode fs.FileMode, fill func(*os.File) error) error {
 	return err
 }
 
-// ReplaceLink makes path a symbolic link to target in one step: there is no
-// moment without a link.
+// ReplaceLink makes path a symbolic link to target in one step: path never
+// ceases to exist.
 func ReplaceLink(path, target string) error {
 	for i := range 100 {
 		tmp := filepath.Join(filepath.Dir(path), StagePrefix+filepath.Base(path)+"."+strconv.Itoa(os.Getpid()+i))
@@ -200,8 +201,8 @@ func ReplaceLink(path, target string) error {
 	return &fs.PathError{Op: "symlink", Path: path, Err: fs.ErrExist}
 }
 
-// SwapDir puts the directory stage in the place of path, if possible in one
-// step. What was there before ends up at stage, for the caller to delete.
+// SwapDir puts the directory stage in place of path, in one step if possible.
+// The previous directory ends up at stage, for the caller to delete.
 func SwapDir(path, stage string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, stage, unix.AT_FDCWD, path, unix.RENAME_EXCHANGE)
 	switch {
@@ -209,9 +210,9 @@ func SwapDir(path, stage string) error {
 	case errors.Is(err, unix.ENOENT):
 		err = os.Rename(stage, path)
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.ENOTSUP):
-		err = swapByThree(path, stage) // a file system that cannot exchange
+		err = swapByThree(path, stage) // the file system cannot exchange two directories
 	case errors.Is(err, unix.EXDEV):
-		err = swapByCopy(path, stage) // a directory of a lower layer of an overlay
+		err = swapByCopy(path, stage) // path is a directory of a lower layer of an overlay
 	default:
 		err = &os.LinkError{Op: "rename", Old: stage, New: path, Err: err}
 	}
@@ -236,12 +237,13 @@ func swapByThree(path, stage string) error {
 	return os.Rename(old, stage)
 }
 
-// swapByCopy is for a directory that cannot be renamed, because it comes from
-// the lower layer of an overlay file system (redirect_dir=off, see overlayfs in
-// the kernel's documentation): a copy of it is made first, then it is deleted
-// file by file. A crash in between leaves a part of it under its name, and the
-// whole of both under others: the hidden files of a directory, which tell what
-// belongs in it, go last, so that nobody takes the part for the whole.
+// swapByCopy replaces a directory that cannot be renamed because it is in the
+// lower layer of an overlay file system (redirect_dir=off, see overlayfs in the
+// kernel's documentation). It copies the directory first, and then deletes the
+// directory file by file. After a crash, path may be incomplete, but complete
+// copies of both directories exist under other names. The hidden files of a
+// directory, which list its contents, are deleted last, so that an incomplete
+// directory is not taken for a complete one.
 func swapByCopy(path, stage string) error {
 	old := stage + ".old"
 	real, err := filepath.EvalSymlinks(path)
@@ -260,8 +262,8 @@ func swapByCopy(path, stage string) error {
 	return os.Rename(old, stage)
 }
 
-// RemoveParts deletes a directory that cannot be renamed away first: what is
-// hidden in it goes last.
+// RemoveParts deletes a directory that cannot be renamed first: it deletes
+// hidden files last.
 func RemoveParts(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -278,8 +280,8 @@ func RemoveParts(dir string) error {
 	return os.RemoveAll(dir)
 }
 
-// SyncDir makes the names in dir durable. File systems that cannot sync a
-// directory have nothing to sync.
+// SyncDir makes the names in dir durable. If the file system cannot sync a
+// directory, there is nothing to sync.
 func SyncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -292,8 +294,9 @@ func SyncDir(dir string) error {
 	return nil
 }
 
-// Match lists the names in dir with a prefix and a suffix, in their order. Unlike
-// [filepath.Glob] it takes dir as it is, and says why it cannot be read.
+// Match lists the sorted names in dir with a prefix and a suffix. Unlike
+// [filepath.Glob], it does not interpret dir as a pattern, and reports why dir
+// cannot be read.
 func Match(dir, prefix, suffix string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -327,8 +330,8 @@ func IsExecutable(path string) bool {
 	return err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0
 }
 
-// RemoveEmptyDirs deletes dir and then its parents, as long as they are
-// empty and below stop.
+// RemoveEmptyDirs deletes dir and then its parents, while they are empty and
+// below stop.
 func RemoveEmptyDirs(dir, stop string) {
 	below := strings.TrimSuffix(stop, "/") + "/"
 	for dir != stop && strings.HasPrefix(dir, below) {

@@ -8,37 +8,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Jail confines a program by system calls alone, see namespaces(7): the
-// program runs as a user of its own, without capabilities and with no way to
-// gain any, in a session and with a session keyring of its own. It sees no
-// other processes and no network, and finds the whole file system read-only
-// but for what is named here. Landlock and seccomp are a second wall where the
-// kernel has them. Only root can put a program into a jail.
+// Jail confines a program by system calls alone, see namespaces(7). The program
+// runs as its own user, without capabilities and with no way to gain any, in
+// its own session and with its own session keyring. It sees no other processes
+// and no network, and the whole file system is read-only except for the
+// directories listed here. Landlock and seccomp are a second line of defence if
+// the kernel has them. Only root can put a program into a jail.
 type Jail struct {
-	// UID is the user and group of the program, and never 0.
+	// UID is the user and group of the program; it is never 0.
 	UID int
 	// Writable are directories that the program may write to. /tmp, /var/tmp,
-	// /dev/shm and /run/lock are empty and read-only unless they are among
-	// them.
+	// /dev/shm and /run/lock are empty and read-only unless they are listed.
 	Writable []Mount
-	// Show are directories that must be seen, wherever they are: others
-	// below /tmp, /var/tmp and /run are not.
+	// Show are directories that must be visible, wherever they are: others
+	// below /tmp, /var/tmp and /run are not visible.
 	Show []string
-	// Lend are among Show. What root owns there belongs to the program's user,
-	// who can read it, therefore, and not write to it. This takes id-mapped
-	// mounts, see mount_setattr(2).
+	// Lend is a subset of Show. Files of root there appear to belong to the
+	// program's user, who can therefore read them, but not write to them. This
+	// requires id-mapped mounts, see mount_setattr(2).
 	Lend []string
-	// Hide are files that look empty.
+	// Hide are files that appear empty.
 	Hide []string
-	// Network leaves the program the network.
+	// Network gives the program access to the network.
 	Network bool
-	// Sockets leaves the program Unix sockets, those of other programs too.
+	// Sockets gives the program access to Unix sockets, including those of
+	// other programs.
 	Sockets bool
-	// Limits bound what the program may take.
+	// Limits are the resource limits of the program.
 	Limits Limits
 }
 
-// Limits are bounds for a program; 0 is none.
+// Limits are resource limits of a program; 0 is no limit.
 type Limits struct {
 	// FileSize is the size of a file in MiB.
 	FileSize int
@@ -47,27 +47,28 @@ type Limits struct {
 }
 
 // BuildUser is the n-th of sixteen users that no account, no container and no
-// other process has: systemd leaves their numbers unused
-// (systemd.io/UIDS-GIDS), and the number of this process is part of them.
+// other process uses: systemd leaves their numbers unused
+// (systemd.io/UIDS-GIDS), and the numbers depend on the ID of this process.
 // Programs of one such user cannot even see the programs of another.
 func BuildUser(n int) int { return firstBuildUser + os.Getpid()<<4 + n }
 
-// IsBuildUser tells whether a user is one of [BuildUser], of whatever process.
+// IsBuildUser tells whether a user is a [BuildUser] of any process.
 func IsBuildUser(uid int) bool { return uid >= firstBuildUser && uid < firstBuildUser+1<<26+16 } // PID_MAX_LIMIT is 1<<22
 
 const firstBuildUser = 0x70000000
 
-// Mount is the directory From, found at another place.
+// Mount mounts the directory From at another path.
 type Mount struct {
 	From, At string
-	// Lent says that what root owns there belongs to the program's user, as
-	// for [Jail].Lend.
+	// Lent says that files of root in From appear to belong to the program's
+	// user, as for [Jail].Lend.
 	Lent bool
 }
 
-// JailError says that no jail can be made here; the program was not started.
+// JailError says that no jail can be made on this machine; the program was not
+// started.
 type JailError struct {
-	// Step is what was tried.
+	// Step is the step that failed.
 	Step string
 	Err  error
 }
@@ -80,12 +81,12 @@ func (e *JailError) Error() string {
 	return text
 }
 
-// Unwrap gives the underlying error to [errors.Is] and [errors.As].
+// Unwrap returns the underlying error for [errors.Is] and [errors.As].
 func (e *JailError) Unwrap() error { return e.Err }
 
-// attributes is what makes a program started by the thread that has entered
-// the jail the jail's. A program without the caller's session cannot open the
-// caller's terminal.
+// attributes sets the attributes of a program that the thread in the jail
+// starts. The program gets another session than the caller's, so that it cannot
+// open the caller's terminal.
 func (j *Jail) attributes(attr *syscall.SysProcAttr) {
 	attr.Cloneflags |= unix.CLONE_NEWPID | unix.CLONE_NEWIPC
 	if !j.Network {
@@ -96,8 +97,8 @@ func (j *Jail) attributes(attr *syscall.SysProcAttr) {
 	attr.Pdeathsig = syscall.SIGKILL
 }
 
-// enter puts the calling thread, which is good for nothing else afterwards,
-// where the program is to be.
+// enter puts the calling thread into the jail. The thread must not be used for
+// anything else afterwards.
 func (j *Jail) enter() error {
 	if j.UID == 0 {
 		return &JailError{"a user of its own", unix.EINVAL}
@@ -127,8 +128,8 @@ func (j *Jail) enter() error {
 	return j.filter()
 }
 
-// MissingWalls names what would make jails stronger and the running kernel does
-// not have.
+// MissingWalls names features that would make jails stronger and that the
+// running kernel lacks.
 func MissingWalls() (list []string) {
 	if landlockVersion() == 0 {
 		list = append(list, "Landlock")
@@ -139,22 +140,22 @@ func MissingWalls() (list []string) {
 	return list
 }
 
-// ownKeyring gives the thread a session keyring that nobody else has. Kernels
-// without keyrings, and containers that forbid them, have nothing to keep.
+// ownKeyring gives the thread a new session keyring. Kernels without keyrings,
+// and containers that forbid them, have no keys to protect.
 func ownKeyring() error {
-	_, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0) // one without a name
+	_, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0) // the keyring has no name
 	if err == nil || err == unix.ENOSYS || err == unix.EPERM || err == unix.EACCES {
 		return nil
 	}
 	return &JailError{"a session keyring", err}
 }
 
-// dropPrivileges keeps what the thread starts from ever having a capability.
+// dropPrivileges prevents programs of the thread from ever having a capability.
 func dropPrivileges() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return &JailError{"no new privileges", err}
 	}
-	for c := uintptr(0); c <= 63; c++ { // EINVAL is the first that the kernel does not know
+	for c := uintptr(0); c <= 63; c++ { // EINVAL marks the first number that the kernel does not know
 		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && err != unix.EINVAL {
 			return &JailError{"dropping capabilities", err}
 		}
@@ -162,8 +163,8 @@ func dropPrivileges() error {
 	return nil
 }
 
-// idle lets the calling thread, and what it starts, have only the time of
-// processors and disks that nobody else wants, see ioprio_set(2).
+// idle gives the calling thread, and the programs it starts, only the processor
+// and disk time that nobody else wants, see ioprio_set(2).
 func idle() error {
 	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, 19); err != nil {
 		return fmt.Errorf("setpriority: %w", err)

@@ -13,21 +13,22 @@ const (
 	landlockNodes = unix.LANDLOCK_ACCESS_FS_MAKE_CHAR | unix.LANDLOCK_ACCESS_FS_MAKE_BLOCK
 )
 
-// landlockRights are the rights that each version of Landlock knows more than
-// the one before it, see landlock(7).
+// landlockRights are the rights that each version of Landlock adds to the
+// version before it, see landlock(7).
 var landlockRights = []unix.LandlockRulesetAttr{
 	{Handled_access_fs: 1<<13 - 1},
 	{Handled_access_fs: unix.LANDLOCK_ACCESS_FS_REFER},
 	{Handled_access_fs: unix.LANDLOCK_ACCESS_FS_TRUNCATE},
-	{}, // the network is another namespace, which programs understand better
+	{}, // the network namespace does this, and programs understand its errors better
 	{Handled_access_fs: unix.LANDLOCK_ACCESS_FS_IOCTL_DEV},
 	{Scoped: unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL},
 	{}, {},
 	{Handled_access_fs: unix.LANDLOCK_ACCESS_FS_RESOLVE_UNIX},
 }
 
-// landlockVersion is 0 where the kernel has no Landlock, or only the first one,
-// with which no file can be moved from one directory to another.
+// landlockVersion is the version of the kernel's Landlock. It is 0 if the
+// kernel has none, or has version 1, which permits no moves between
+// directories.
 func landlockVersion() int {
 	v, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if errno != 0 || v == 1 {
@@ -36,10 +37,11 @@ func landlockVersion() int {
 	return int(v)
 }
 
-// landlock has the kernel refuse the calling thread, and what it starts,
-// everything that the mounts refuse, and what they cannot: pipes and devices
-// of others, abstract sockets, and signals to processes outside. A library
-// that does the same does it to all threads of the process.
+// landlock makes the kernel refuse the calling thread, and the programs it
+// starts, everything that the mounts refuse. It also refuses what mounts
+// cannot: pipes and devices of others, abstract sockets, and signals to
+// processes outside. A library for Landlock would apply it to all threads of
+// the process.
 func (j *Jail) landlock() error {
 	version := landlockVersion()
 	if version == 0 {
@@ -91,7 +93,7 @@ func (j *Jail) restrict(rules *unix.LandlockRulesetAttr) error {
 	return nil
 }
 
-// landlockAllow lets rights be used below a path.
+// landlockAllow permits rights below a path.
 func landlockAllow(ruleset int, path string, rights uint64) error {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {

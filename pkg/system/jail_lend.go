@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// userMapping returns a user namespace in which root is the user uid and all
-// others are who they are. A mount with it shows files of root's as those of
-// uid, see mount_setattr(2). A namespace needs a process to begin with.
+// userMapping returns a user namespace that maps root to the user uid, and
+// every other user to itself. A mount with this mapping shows files of root as
+// files of uid, see mount_setattr(2). A process is needed to make a namespace.
 func userMapping(uid int) (fd int, err error) {
 	stdin, release, err := os.Pipe()
 	if err != nil {
@@ -37,7 +37,7 @@ func userMapping(uid int) (fd int, err error) {
 	return unix.Open(fmt.Sprintf("/proc/%d/ns/user", cmd.Process.Pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 }
 
-// cause is err without the path of the program, which nobody asked for.
+// cause is err without the path of the program.
 func cause(err error) error {
 	if e, ok := err.(*os.PathError); ok {
 		return e.Err

@@ -6,9 +6,9 @@ import (
 	"slices"
 )
 
-// wrap has bash set the limits before it becomes the program: they belong to a
-// process, and not to the thread that starts it. A program that crashes in a
-// jail leaves no image of its memory.
+// Limits belong to a process, not to a thread, so wrap makes bash set the
+// limits before bash executes the program. A program that crashes in a jail
+// writes no core file.
 func (l Limits) wrap(cmd *exec.Cmd) error {
 	if l == (Limits{}) {
 		return nil
@@ -22,7 +22,7 @@ func (l Limits) wrap(cmd *exec.Cmd) error {
 	}
 	if len(cmd.Args) > 2 && cmd.Args[0] == "bash" && cmd.Args[1] == "-c" {
 		cmd.Args = slices.Clone(cmd.Args)
-		cmd.Args[2] = script + " || exit; " + cmd.Args[2] // one bash will do
+		cmd.Args[2] = script + " || exit; " + cmd.Args[2] // one bash is enough
 		return nil
 	}
 	script += ` && exec -a "$0" -- "$@"`

@@ -13,18 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// place is one thing that a jail has at a path: the tree that is at from, or an
-// empty directory where from is empty.
+// place is the content of one path in a jail: the tree at from, or an empty
+// directory if from is empty.
 type place struct {
 	from, at string
-	fd       int // the tree, once it is taken
+	fd       int // the tree, after take
 	writable bool
 	device   bool
 	lent     bool
 }
 
-// flags are those of the mount. Devices need no MS_RDONLY: a read-only mount
-// does not keep anybody from writing to them.
+// flags are the mount flags. Devices need no MS_RDONLY, because a read-only
+// mount does not prevent writing to them.
 func (p place) flags() uintptr {
 	switch {
 	case p.device:
@@ -35,8 +35,8 @@ func (p place) flags() uintptr {
 	return unix.MS_NOSUID | unix.MS_NODEV | unix.MS_RDONLY
 }
 
-// furnish makes the file system of the jail: it takes what the jail needs,
-// seals everything and puts the former in its places.
+// furnish makes the file system of the jail: it opens the trees that the jail
+// needs, makes everything read-only, and mounts the trees at their places.
 func (j *Jail) furnish() error {
 	places := j.places()
 	mapping := -1
@@ -78,7 +78,7 @@ func (j *Jail) furnish() error {
 	return nil
 }
 
-// put mounts p. Places that are missing are made; that is possible only in
+// put mounts p. It makes missing mount points, which is possible only in
 // directories that were mounted before.
 func put(m mounter, p place) error {
 	if _, err := os.Lstat(p.at); err != nil {
@@ -103,18 +103,18 @@ func makePlace(p place) error {
 	return os.WriteFile(p.at, nil, 0o644)
 }
 
-// mounter makes mounts by the means of a kernel.
+// mounter makes mounts with the system calls of a kernel.
 type mounter interface {
 	// take opens the tree at p.from, as it is now, and puts it into p.fd.
 	take(p *place) error
-	// seal makes everything that is mounted read-only.
+	// seal makes all mounts read-only.
 	seal() error
-	// put mounts what was taken.
+	// put mounts the tree that take opened.
 	put(p place) error
 }
 
-// haveMountSetattr tells kernels since Linux 5.12. Containers that do not know
-// its calls refuse them with either error.
+// haveMountSetattr recognizes kernels since Linux 5.12. Containers that do not
+// know its system calls refuse them with either error.
 func haveMountSetattr() bool {
 	for _, err := range []error{
 		unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH, &unix.MountAttr{}), unix.MoveMount(-1, "", -1, "", 0),
@@ -126,8 +126,8 @@ func haveMountSetattr() bool {
 	return true
 }
 
-// recentMounts are those of Linux 5.12. mapping is the user namespace for what
-// is lent.
+// recentMounts uses the system calls of Linux 5.12. mapping is the user
+// namespace of lent directories.
 type recentMounts struct{ mapping int }
 
 func (r *recentMounts) take(p *place) (err error) {
@@ -135,7 +135,7 @@ func (r *recentMounts) take(p *place) (err error) {
 	if err != nil {
 		return err
 	}
-	attr := unix.MountAttr{Attr_set: uint64(p.flags())} // these flags have the values of the MOUNT_ATTR ones
+	attr := unix.MountAttr{Attr_set: uint64(p.flags())} // these flags have the values of the MOUNT_ATTR flags
 	if p.device {
 		attr.Attr_set = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC
 	}
@@ -155,8 +155,8 @@ func (*recentMounts) put(p place) error {
 	return unix.MoveMount(p.fd, "", unix.AT_FDCWD, p.at, unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
-// oldMounts are those of kernels before Linux 5.12, which change the flags of
-// one mount at a time and have no mounts without a place.
+// oldMounts uses the system calls of kernels before Linux 5.12, which change
+// the flags of one mount at a time and have no detached mounts.
 type oldMounts struct{}
 
 func (*oldMounts) take(p *place) (err error) {
@@ -178,14 +178,14 @@ func (*oldMounts) put(p place) error {
 	return remountBelow(p.at, p.flags(), unix.MS_RDONLY|unix.MS_NODEV)
 }
 
-// mountFlags are the options of mountinfo that a remount would take away.
+// mountFlags are the options of mountinfo that a remount would clear.
 var mountFlags = map[string]uintptr{
 	"ro": unix.MS_RDONLY, "nosuid": unix.MS_NOSUID, "nodev": unix.MS_NODEV, "noexec": unix.MS_NOEXEC,
 	"noatime": unix.MS_NOATIME, "nodiratime": unix.MS_NODIRATIME, "relatime": unix.MS_RELATIME,
 }
 
-// remountBelow sets flags of the mount at a path and of all below it, and takes
-// others away.
+// remountBelow sets and clears flags of the mount at a path and of all mounts
+// below it.
 func remountBelow(at string, set, clear uintptr) error {
 	mounts, err := ownMounts()
 	if err != nil {
@@ -198,7 +198,7 @@ func remountBelow(at string, set, clear uintptr) error {
 		flags := m.flags&^clear | set
 		err := unix.Mount("", m.at, "", unix.MS_REMOUNT|unix.MS_BIND|flags, "")
 		if err == unix.ENOENT || err == unix.EINVAL {
-			continue // another mount covers this one, which nobody can reach
+			continue // another mount covers this one, so nobody can reach it
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.at, err)
@@ -213,7 +213,7 @@ type mounted struct {
 	flags uintptr
 }
 
-// ownMounts are the mounts of the calling thread, see proc_pid_mountinfo(5).
+// ownMounts lists the mounts of the calling thread, see proc_pid_mountinfo(5).
 func ownMounts() ([]mounted, error) {
 	f, err := os.Open("/proc/thread-self/mountinfo")
 	if err != nil {
@@ -236,7 +236,7 @@ func ownMounts() ([]mounted, error) {
 	return list, lines.Err()
 }
 
-// unescapeMount resolves the octal numbers that stand for blanks.
+// unescapeMount decodes the octal numbers that stand for blanks.
 func unescapeMount(s string) string {
 	var b strings.Builder
 	for len(s) > 0 {
@@ -253,9 +253,10 @@ func unescapeMount(s string) string {
 	return b.String()
 }
 
-// ownRoot keeps what the thread mounts from everybody else. A chroot whose root
-// is no mount point cannot be told apart from the file system around it; the
-// thread gets a root that is one, at the place of a mount that it has anyway.
+// ownRoot hides the thread's mounts from all other processes. If the root of a
+// chroot is not a mount point, its mounts cannot be separated from those of the
+// file system around it. The thread then gets a root that is a mount point, at
+// the place of a mount that it has anyway.
 func ownRoot() error {
 	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
 	if err == nil {

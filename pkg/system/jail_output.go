@@ -9,12 +9,12 @@ import (
 	"syscall"
 )
 
-// pipes puts pipes between the program and the files that get what it says:
-// through a descriptor of a terminal a program can type on it, and through one
-// of a file it can cut the file off. Pipes themselves, and files without a
-// name, which are there for nobody but the program, are left to it. copied is
-// to be called when the program has ended, or did not start; it returns when
-// everything has arrived.
+// With a descriptor of a terminal, a program can type into the terminal, and
+// with one of a file, it can truncate the file. pipes therefore puts pipes
+// between the program and the files for its output. The program gets pipes
+// directly, and files without a name, which exist only for the program. The
+// caller calls copied when the program has ended or did not start; copied
+// returns when all output has arrived.
 func (j *Jail) pipes(cmd *exec.Cmd) (copied func(), err error) {
 	var ends []*os.File
 	var under sync.WaitGroup
@@ -36,9 +36,9 @@ func (j *Jail) pipes(cmd *exec.Cmd) (copied func(), err error) {
 		under.Go(func() {
 			defer r.Close()
 			io.Copy(to, r)
-			io.Copy(io.Discard, r) // the program is not to wait where nobody can write any more
+			io.Copy(io.Discard, r) // the program must not block when nobody can write any more
 		})
-		// Otherwise /dev/stderr could not be opened.
+		// Otherwise the program could not open /dev/stderr.
 		return w, w.Chown(j.UID, j.UID)
 	}
 	stdout, stderr := cmd.Stdout, cmd.Stderr
@@ -53,7 +53,7 @@ func (j *Jail) pipes(cmd *exec.Cmd) (copied func(), err error) {
 	return copied, err
 }
 
-// anonymous tells pipes and files without a name.
+// anonymous recognizes pipes and files without a name.
 func anonymous(f *os.File) bool {
 	st, err := f.Stat()
 	if err != nil {
@@ -63,7 +63,7 @@ func anonymous(f *os.File) bool {
 	return st.Mode()&os.ModeNamedPipe != 0 || ok && st.Mode().IsRegular() && sys.Nlink == 0
 }
 
-// sameWriter tells whether two writers are one, as far as they can be compared.
+// sameWriter tells whether two writers are the same, if they can be compared.
 func sameWriter(a, b io.Writer) bool {
 	return a != nil && b != nil && reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
 }

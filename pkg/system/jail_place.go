@@ -8,16 +8,15 @@ import (
 	"syscall"
 )
 
-// devices are what programs may count on in /dev; the others are dead. A
-// terminal is not among them.
+// devices are the devices that programs may use in /dev; the others do not
+// work. No terminal is among them.
 var devices = []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"}
 
-// private are the directories that everybody writes to, or that hold the
-// sockets of other programs.
+// private are directories that everybody can write to, or that hold the sockets
+// of other programs.
 var private = []string{"/tmp", "/var/tmp", "/dev/shm", "/run"}
 
-// places are what the jail has of its own, in the order in which it is
-// mounted.
+// places lists the mounts of the jail, in the order of mounting.
 func (j *Jail) places() []place {
 	list := j.shown()
 	for _, m := range j.Writable {
@@ -45,7 +44,7 @@ func (m Mount) place() place {
 	return place{from: m.From, at: resolve(m.At), writable: true, lent: m.Lent}
 }
 
-// resolver is the file that names are looked up by, if it is one of /run.
+// resolver is the file that configures name resolution, if it is in /run.
 func resolver(shown []place) []place {
 	file := resolve("/etc/resolv.conf")
 	hidden := slices.ContainsFunc(shown, func(p place) bool { return p.from == "" && strings.HasPrefix(file, p.at+"/") })
@@ -55,9 +54,9 @@ func resolver(shown []place) []place {
 	return []place{{from: file, at: file}}
 }
 
-// shown lists the directories that the jail has its own of, parents first,
-// and those below them that are to be seen all the same. Besides the private
-// ones these are the directories that keep the jail's user from a place that
+// shown lists the directories that the jail replaces, parents first, and the
+// directories below them that must stay visible. The jail replaces the private
+// directories, and directories that prevent its user from reaching a path that
 // it needs.
 func (j *Jail) shown() []place {
 	from := map[string]place{}
@@ -71,7 +70,7 @@ func (j *Jail) shown() []place {
 	needed := slices.Concat(j.Show, j.Lend)
 	for _, m := range j.Writable {
 		switch {
-		case slices.Contains(private, m.At): // what is shown below it is put over it
+		case slices.Contains(private, m.At): // visible directories below it are mounted over it
 			from[resolve(m.At)] = m.place()
 		case m.At != "/run/lock":
 			needed = append(needed, m.At)
@@ -92,9 +91,9 @@ func (j *Jail) shown() []place {
 	return list
 }
 
-// expose adds what makes dir visible: in a private directory what lies beside
-// dir comes with it; in a directory that the jail's user may not enter, dir
-// does alone.
+// expose adds what makes dir visible. In a private directory, the siblings of
+// dir become visible, too; in a directory that the jail's user may not enter,
+// only dir does.
 func (j *Jail) expose(dir string, own []string, from map[string]place) {
 	beside := false // above is in a private directory
 	for above := range parents(dir) {
@@ -127,7 +126,7 @@ func (j *Jail) mayPass(st os.FileInfo) bool {
 	return st.Mode()&0o001 != 0
 }
 
-// parents yields the directories above path, the root's children first.
+// parents yields the directories above path, from the root downwards.
 func parents(path string) func(func(string) bool) {
 	return func(yield func(string) bool) {
 		for i := 1; i < len(path); i++ {
@@ -138,7 +137,7 @@ func parents(path string) func(func(string) bool) {
 	}
 }
 
-// resolve is path without links, as far as it exists.
+// resolve is path with its links followed, as far as path exists.
 func resolve(path string) string {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		return real

@@ -8,18 +8,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// calls are the numbers of system calls on one architecture, and its AUDIT_ARCH
-// number.
+// calls holds the numbers of system calls on one architecture, and its
+// AUDIT_ARCH number.
 type calls struct {
 	arch uint32
-	// denied are refused, whatever their arguments are.
+	// denied calls are refused with any arguments.
 	denied []uint32
-	// These are refused by their arguments; 0 is a call that the architecture
-	// does not have.
+	// These calls are refused depending on their arguments; 0 stands for a call
+	// that the architecture does not have.
 	clone, clone3, unshare, ioctl, socket, socketpair, socketcall uint32
 }
 
-// native are the calls of this program's own architecture.
+// native are the calls of this program's architecture.
 func native() calls {
 	return calls{
 		arch: auditArch,
@@ -36,8 +36,8 @@ func native() calls {
 	}
 }
 
-// instruction is one of classic BPF. A call that is not decided by the
-// instructions for it goes on with those behind them.
+// instruction is an instruction of classic BPF. If the instructions for a call
+// do not decide, the following instructions do.
 type instruction = unix.SockFilter
 
 const (
@@ -50,8 +50,8 @@ func load(offset uint32) instruction {
 	return instruction{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}
 }
 
-// loadArg loads the lower half of an argument: of those that are looked at,
-// the kernel looks at no more.
+// loadArg loads the lower half of an argument: for the arguments that are
+// checked, the kernel uses only that half.
 func loadArg(n uint32) instruction {
 	offset := offsetArgs + 8*n
 	if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 { // big endian
@@ -64,12 +64,12 @@ func and(mask uint32) instruction {
 	return instruction{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: mask}
 }
 
-// unless skips n instructions where the value is another one.
+// unless skips n instructions if the value differs.
 func unless(value uint32, n int) instruction {
 	return instruction{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: value, Jf: uint8(n)}
 }
 
-// when skips n instructions where the value is this one.
+// when skips n instructions if the value is equal.
 func when(value uint32, n int) instruction {
 	return instruction{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: value, Jt: uint8(n)}
 }
@@ -78,16 +78,16 @@ func answer(what uint32) instruction { return instruction{Code: unix.BPF_RET | u
 
 func refuse(errno unix.Errno) instruction { return answer(unix.SECCOMP_RET_ERRNO | uint32(errno)) }
 
-// by begins the instructions for one call.
+// by starts the instructions for one call.
 func by(call uint32, then ...instruction) []instruction {
 	return append([]instruction{unless(call, len(then))}, then...)
 }
 
-// rules are the instructions for the calls of one architecture. They begin with
-// the number of the call.
+// rules are the instructions for the calls of one architecture. They expect the
+// number of the call to be loaded.
 func (c calls) rules(j *Jail) []instruction {
 	allow, perm := answer(unix.SECCOMP_RET_ALLOW), refuse(unix.EPERM)
-	// Numbers of the x32 ABI, and those that are none.
+	// Refuse numbers of the x32 ABI, and invalid ones.
 	list := []instruction{{Code: unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K, K: 1 << 30, Jf: 1}, refuse(unix.ENOSYS)}
 	add := func(call uint32, then ...instruction) {
 		if call != 0 {
@@ -98,12 +98,12 @@ func (c calls) rules(j *Jail) []instruction {
 		add(call, perm)
 	}
 	flags := uint32(0)
-	if runtime.GOARCH == "s390x" { // its clone has the stack first
+	if runtime.GOARCH == "s390x" { // clone of s390x has the stack first
 		flags = 1
 	}
 	add(c.clone, loadArg(flags), and(unix.CLONE_NEWUSER), when(0, 1), perm, allow)
 	add(c.unshare, loadArg(0), and(unix.CLONE_NEWUSER), when(0, 1), perm, allow)
-	add(c.clone3, refuse(unix.ENOSYS)) // its flags cannot be seen; all libraries fall back to clone
+	add(c.clone3, refuse(unix.ENOSYS)) // a filter cannot read its flags; all libraries fall back to clone
 	add(c.ioctl, loadArg(1), when(unix.TIOCSTI, 1), unless(unix.TIOCLINUX, 1), perm, allow)
 	families := []instruction{loadArg(0), when(unix.AF_INET, 3), when(unix.AF_INET6, 2), when(unix.AF_NETLINK, 1), perm, allow}
 	if j.Sockets {
@@ -111,24 +111,25 @@ func (c calls) rules(j *Jail) []instruction {
 	}
 	add(c.socket, families...)
 	if !j.Sockets {
-		// A pair of datagram sockets can still be connected to others.
+		// A datagram socket of a pair can still be connected to another socket.
 		add(c.socketpair, loadArg(1), and(0xf), when(unix.SOCK_STREAM, 2), when(unix.SOCK_SEQPACKET, 1), perm, allow)
 	}
-	// What socketcall is asked for cannot be seen. Some architectures have no
-	// other way to the network.
+	// A filter cannot read the arguments of socketcall. On some architectures,
+	// socketcall is the only way to the network.
 	if !j.Sockets && !(j.Network && c.arch == auditArch) {
 		add(c.socketcall, perm)
 	}
 	return append(list, allow)
 }
 
-// program is the whole filter: other architectures than those that are known
-// here, such as 32-bit programs on most 64-bit ones, are not run at all.
+// program is the whole filter. Programs of architectures that are not listed
+// here, such as 32-bit programs on most 64-bit architectures, cannot run at
+// all.
 func (j *Jail) program() []instruction {
 	list := []instruction{load(offsetArch)}
 	for _, c := range append([]calls{native()}, foreign...) {
 		rules := append([]instruction{load(offsetCall)}, c.rules(j)...)
-		// Conditional jumps reach 255 instructions only.
+		// Conditional jumps reach only 255 instructions.
 		list = append(list, when(c.arch, 1), instruction{Code: unix.BPF_JMP | unix.BPF_JA, K: uint32(len(rules))})
 		list = append(list, rules...)
 	}
@@ -137,18 +138,20 @@ func (j *Jail) program() []instruction {
 
 func haveSeccomp() bool { return unix.Prctl(unix.PR_GET_SECCOMP, 0, 0, 0, 0) != unix.EINVAL }
 
-// filter refuses the calling thread, and what it starts, the system calls that
-// no build needs. Kernels that cannot filter leave it at the first wall.
+// filter refuses the calling thread, and the programs it starts, the system
+// calls that no build needs. On kernels without filters, the mounts and
+// namespaces have to suffice.
 func (j *Jail) filter() error {
 	if !haveSeccomp() {
 		return nil
 	}
 	list := j.program()
 	program := unix.SockFprog{Len: uint16(len(list)), Filter: &list[0]}
-	// Without this flag kernels before 5.16 slow down all that the thread starts.
+	// Without this flag, kernels before 5.16 slow down all programs of the
+	// thread.
 	flags := uintptr(unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW)
 	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&program)))
-	if errno == unix.EINVAL { // before 4.17 there is no such flag
+	if errno == unix.EINVAL { // kernels before 4.17 lack the flag
 		_, _, errno = unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&program)))
 	}
 	runtime.KeepAlive(list)

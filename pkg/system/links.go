@@ -13,10 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Resolve follows the links of an absolute path whose last parts need not exist.
-// A link that somebody else has put into a directory for everybody, such as
-// /tmp, is an error: it leads root wherever its owner likes. The rule is that of
-// the kernel's protected_symlinks (sysctl fs), which is not in force everywhere.
+// Resolve follows the links of an absolute path, whose last parts need not
+// exist. If somebody else has put a link into a world-writable directory such
+// as /tmp, the link is an error, because it would lead root wherever its owner
+// likes. The rule is that of the kernel's protected_symlinks (sysctl fs), which
+// is not enabled everywhere.
 func Resolve(path string) (string, error) {
 	at, rest := "/", parts(path)
 	for links := 0; len(rest) > 0; {
@@ -36,7 +37,7 @@ func Resolve(path string) (string, error) {
 		if err := trap(at, next, st); err != nil {
 			return "", err
 		}
-		if links++; links > 40 { // as many as the kernel follows, path_resolution(7)
+		if links++; links > 40 { // the limit of the kernel, path_resolution(7)
 			return "", &fs.PathError{Op: "open", Path: path, Err: unix.ELOOP}
 		}
 		target, err := os.Readlink(next)
@@ -51,13 +52,14 @@ func Resolve(path string) (string, error) {
 	return at, nil
 }
 
-// parts are the names in a path. ".." stays: behind a link it leads elsewhere.
+// parts are the names in a path. parts keeps "..", since ".." after a link
+// leads elsewhere.
 func parts(path string) []string {
 	return slices.DeleteFunc(strings.Split(path, "/"), func(name string) bool { return name == "" || name == "." })
 }
 
-// trap is the error of a link in a directory for everybody that is neither the
-// caller's nor that of the directory's owner.
+// trap is the error of a link in a world-writable directory that belongs
+// neither to the caller nor to the owner of the directory.
 func trap(dir, link string, st fs.FileInfo) error {
 	at, err := os.Stat(dir)
 	if err != nil {

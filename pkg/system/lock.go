@@ -15,12 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HeldError says that a lock was not taken because another process has it.
+// HeldError says that a lock was not taken because another process holds it.
 type HeldError struct {
 	Path string
-	// Holder is what that process said of itself, or what the system knows.
+	// Holder is the text of the lock file about that process, or what the
+	// system knows about it.
 	Holder string
-	// Err is why the wait ended: the cause of the context.
+	// Err is the cause of the context that ended the wait.
 	Err error
 }
 
@@ -31,20 +32,20 @@ func (e *HeldError) Error() string {
 	return fmt.Sprintf("%s: %v while waiting for %s", e.Path, e.Err, e.Holder)
 }
 
-// Unwrap gives the cause to [errors.Is] and [errors.As].
+// Unwrap returns the cause for [errors.Is] and [errors.As].
 func (e *HeldError) Unwrap() error { return e.Err }
 
-// lockMode keeps everybody else from opening a lock file: who can open it can
-// hold it, and so stop whoever needs it.
+// lockMode lets only the owner open a lock file: whoever can open the file can
+// hold the lock, and so block everybody who needs it.
 const lockMode fs.FileMode = 0o600
 
-// Lock takes the exclusive lock on the file path, which is created where it
-// is missing and can be opened by its owner only. While another process holds
-// it, waiting is called once with what that process said of itself; the wait
-// ends with ctx, and a deadline of ctx bounds it: then the error is a
-// [HeldError]. The kernel drops the lock with the process, so there is no stale
-// one. If the last holder ended without unlocking, left is what it said of
-// itself; otherwise it is the note that it unlocked with.
+// Lock takes the exclusive lock on the file path. Lock creates a missing file,
+// and only the owner can open it. While another process holds the lock, waiting
+// is called once with the text of that process. The wait ends with ctx; if a
+// deadline of ctx ends it, the error is a [HeldError]. The kernel releases the
+// lock when the process ends, so that there are no stale locks. If the last
+// holder ended without unlocking, left is its text; otherwise left is the note
+// that it unlocked with.
 func Lock(ctx context.Context, path, self string, waiting func(holder string)) (unlock func(note string), left string, err error) {
 	f, err := lockFile(ctx, path, waiting)
 	if err != nil {
@@ -53,8 +54,8 @@ func Lock(ctx context.Context, path, self string, waiting func(holder string)) (
 	if st, err := f.Stat(); err == nil && st.Size() > 0 {
 		left = holder(f)
 	}
-	// What is written is for whoever waits or comes after a crash; without it
-	// they know less, and that is all.
+	// The text informs processes that wait, or that run after a crash. A
+	// failure to write it does no other harm.
 	if f.Truncate(0) == nil {
 		f.WriteAt([]byte(self+"\n"), 0)
 		f.Sync()
@@ -67,8 +68,8 @@ func Lock(ctx context.Context, path, self string, waiting func(holder string)) (
 	}, left, nil
 }
 
-// LockShared takes a lock on the file path that [Lock] excludes and other calls
-// of LockShared do not. The file is created where it is missing.
+// LockShared takes a shared lock on the file path: it excludes [Lock], but not
+// other calls of LockShared. LockShared creates a missing file.
 func LockShared(ctx context.Context, path string) (unlock func(), err error) {
 	f, _, err := openLock(path)
 	if err != nil {
@@ -81,20 +82,20 @@ func LockShared(ctx context.Context, path string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// LockBriefly is [Lock] for a lock file that nothing is left of afterwards.
+// LockBriefly is [Lock] with a lock file that is deleted afterwards.
 func LockBriefly(ctx context.Context, path, self string) (unlock func(), err error) {
 	free, _, err := Lock(ctx, path, self, func(string) {})
 	if err != nil {
 		return nil, err
 	}
 	return func() {
-		os.Remove(path) // while it is held: nobody else's file has the name
+		os.Remove(path) // while the lock is held, no other process's file has the name
 		free("")
 	}, nil
 }
 
 // lockFile opens and locks the file that has the name path when the lock is
-// taken: another process may delete or replace it during the wait.
+// taken: another process may delete or replace the file during the wait.
 func lockFile(ctx context.Context, path string, waiting func(string)) (*os.File, error) {
 	told := false
 	tell := func(holder string) {
@@ -122,11 +123,11 @@ func lockFile(ctx context.Context, path string, waiting func(string)) (*os.File,
 	}
 }
 
-// replaceLock replaces a lock file that a stranger opened while that was
-// possible, and would hold for ever: a new file with the same text has no old
-// holders. A second lock, which was never open to strangers, keeps two processes
-// from doing so one after the other, since the second would replace the new
-// file.
+// replaceLock replaces a lock file that other users could open. Such a user may
+// have opened the file and could hold its lock for ever; a new file with the
+// same text has no old holders. A second lock file, which other users could
+// never open, prevents two processes from doing this one after the other, since
+// the second process would replace the new file.
 func replaceLock(ctx context.Context, f *os.File, path string) error {
 	unlock, err := LockBriefly(ctx, path+".new", "replacing "+path)
 	if err != nil {
@@ -143,7 +144,8 @@ func replaceLock(ctx context.Context, f *os.File, path string) error {
 	return WriteFile(path, text, lockMode)
 }
 
-// openLock opens a lock file. loose says that others could open it until now.
+// openLock opens a lock file. loose says that other users could open the file
+// until now.
 func openLock(path string) (f *os.File, loose bool, err error) {
 	f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, lockMode)
 	if err != nil {
@@ -164,14 +166,14 @@ func openLock(path string) (f *os.File, loose bool, err error) {
 	return f, loose, nil
 }
 
-// named tells whether f is the file of the name path.
+// named tells whether path is the name of f.
 func named(f *os.File, path string) bool {
 	own, errOwn := f.Stat()
 	there, errThere := os.Lstat(path)
 	return errOwn == nil && errThere == nil && os.SameFile(own, there)
 }
 
-// lockPoll is how often a waiting process looks whether it was told to stop.
+// lockPoll is the time between two checks of ctx during a wait.
 const lockPoll = 50 * time.Millisecond
 
 // errOtherUser says that the lock is held by a process of a user who may not
@@ -199,14 +201,14 @@ func flock(ctx context.Context, f *os.File, how int, loose bool, waiting func(st
 	}
 }
 
-// UnknownHolder is the holder of a lock who does not say who that is.
+// UnknownHolder stands for a holder of a lock that does not name itself.
 const UnknownHolder = "another process"
 
 // maxHolder bounds the text of a lock file, in bytes.
 const maxHolder = 256
 
-// holder is the first line of a lock file, or what the system knows of the
-// process that holds it.
+// holder is the first line of a lock file, or what the system knows about the
+// process that holds the lock.
 func holder(f *os.File) string {
 	buf := make([]byte, maxHolder)
 	n, _ := f.ReadAt(buf, 0)
@@ -225,7 +227,7 @@ func holder(f *os.File) string {
 }
 
 // heldByOtherUser tells whether the process that holds the lock on f belongs to
-// another user than the file does.
+// another user than the file.
 func heldByOtherUser(f *os.File) bool {
 	st, err := f.Stat()
 	if err != nil {
@@ -239,8 +241,8 @@ func heldByOtherUser(f *os.File) bool {
 	return owner(proc) != owner(st)
 }
 
-// Held tells whether another process holds the lock on the file path. Who may
-// not open the file asks the system instead.
+// Held tells whether another process holds the lock on the file path. If the
+// caller may not open the file, Held asks the system instead.
 func Held(path string) bool {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrPermission) {
@@ -250,15 +252,15 @@ func Held(path string) bool {
 	if err != nil {
 		return false
 	}
-	defer f.Close() // and with it the lock
+	defer f.Close() // also releases the lock
 	return unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == unix.EWOULDBLOCK
 }
 
-// flockHolder is the process that /proc/locks names for the lock on a file, or
-// 0. Its lines are "1: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF"
-// (proc_locks(5)); the device numbers are hexadecimal. Some file systems have
-// others there than stat(2) tells, so that the inode decides where no line has
-// both.
+// flockHolder is the process that holds the lock on a file according to
+// /proc/locks, or 0. Lines there are "1: FLOCK ADVISORY WRITE PID
+// MAJOR:MINOR:INODE 0 EOF" (proc_locks(5)); the device numbers are hexadecimal.
+// On some file systems, the device numbers differ from those of stat(2), so
+// that the inode decides if no line matches both.
 func flockHolder(st fs.FileInfo) int {
 	sys, ok := st.Sys().(*syscall.Stat_t)
 	if !ok {

@@ -8,14 +8,15 @@ import (
 	"strings"
 )
 
-// controller is where a version of control groups keeps what memory a group may
-// use (cgroups(7); Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst).
+// controller describes where a version of control groups keeps the memory limit
+// and use of a group (cgroups(7); Documentation/admin-guide/cgroup-v2.rst and
+// cgroup-v1/memory.rst).
 type controller struct {
-	// prefix begins its line in /proc/self/cgroup, behind the number.
+	// prefix is the start of its line in /proc/self/cgroup, after the number.
 	prefix string
-	// dir is where its groups are; limit and used are files of a group, and
-	// cache is the line of memory.stat with the page cache that is given up
-	// first.
+	// dir is the directory of its groups. limit and used are files of a group.
+	// cache is the line of memory.stat with the page cache that the kernel
+	// reclaims first.
 	dir, limit, used, cache string
 }
 
@@ -24,10 +25,10 @@ var controllers = []controller{
 	{"memory:", "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"},
 }
 
-// availableMemory is how many bytes programs may still use, by what the
-// kernel estimates (MemAvailable, proc_meminfo(5)) and by the limits of the
-// control groups above this process. 0 is unknown. root is where proc and sys
-// are.
+// availableMemory is how many bytes programs may still use, according to the
+// kernel's estimate (MemAvailable, proc_meminfo(5)) and to the limits of the
+// control groups of this process. 0 is unknown. root is the directory with proc
+// and sys.
 func availableMemory(root string) int64 {
 	least := memAvailable(filepath.Join(root, "proc/meminfo"))
 	data, err := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))
@@ -47,8 +48,8 @@ func availableMemory(root string) int64 {
 	return least
 }
 
-// free is what a group and those above it leave, or 0 without a limit. Page
-// cache that nobody uses counts as used, but is given up for programs.
+// free is the memory that a group and its parents leave, or 0 without a limit.
+// Unused page cache counts as used, but the kernel reclaims it for programs.
 func (c controller) free(root, group string) (least int64) {
 	for dir := group; ; dir = filepath.Dir(dir) {
 		at := filepath.Join(root, c.dir, dir)
@@ -66,7 +67,8 @@ func (c controller) free(root, group string) (least int64) {
 	}
 }
 
-// readField reads a number behind a name in a file of such lines; 0 is without.
+// readField reads the number after a name in a file of such lines; 0 means that
+// the name is missing.
 func readField(file, name string) int64 {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -96,7 +98,7 @@ func memAvailable(file string) int64 {
 	return 0
 }
 
-// readNumber reads a file that holds a number, or "max" for none.
+// readNumber reads a file that contains a number, or "max" for no limit.
 func readNumber(file string) (int64, bool) {
 	data, err := os.ReadFile(file)
 	if err != nil {

@@ -7,8 +7,9 @@ import (
 	"syscall"
 )
 
-// Process is what a program is started with. A door is a function of it, so
-// that tests run the same door on a machine of their own.
+// Process is the environment that a program is started with. The main function
+// of each program takes a Process, so that tests can run it on a machine of
+// their own.
 type Process struct {
 	Host Host
 	// Name is the path by which the program was called, and Args are its
@@ -27,20 +28,20 @@ func ThisProcess() Process {
 	}
 }
 
-// ErrFile is Err where that is a file, and nil otherwise.
+// ErrFile is Err if that is a file, and nil otherwise.
 func (p Process) ErrFile() *os.File {
 	f, _ := p.Err.(*os.File)
 	return f
 }
 
-// OutFile is Out where that is a file, and nil otherwise.
+// OutFile is Out if that is a file, and nil otherwise.
 func (p Process) OutFile() *os.File {
 	f, _ := p.Out.(*os.File)
 	return f
 }
 
-// Begin gives new files the modes that they ask for, and returns the context
-// of the program; see [Interrupts].
+// Begin sets the umask, so that new files get the modes that they ask for, and
+// returns the context of the program; see [Interrupts].
 func (p Process) Begin() (ctx context.Context, stop context.CancelFunc) {
 	syscall.Umask(0o022)
 	return Interrupts()

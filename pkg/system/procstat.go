@@ -9,7 +9,7 @@ import (
 )
 
 // ProcessStat is the parent of a process and its start time in clock ticks
-// since boot, which tells processes apart that had the same number (proc(5),
+// since boot, which distinguishes processes with the same ID (proc(5),
 // /proc/PID/stat, fields 4 and 22).
 func ProcessStat(pid int) (parent int, start string, err error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -19,8 +19,8 @@ func ProcessStat(pid int) (parent int, start string, err error) {
 	return parseStat(string(data))
 }
 
-// parseStat reads the fields behind the name of the program. The name stands
-// in parentheses and may hold any character, so the last one ends it.
+// parseStat reads the fields after the name of the program. The name is in
+// parentheses and may contain any character, so the last parenthesis ends it.
 func parseStat(text string) (parent int, start string, err error) {
 	end := strings.LastIndexByte(text, ')')
 	fields := strings.Fields(text[end+1:])

@@ -1,10 +1,10 @@
-// Package system is the machine as the rest of the program sees it: where
-// files are, what the caller's surroundings were, how programs are started
-// and how files are replaced.
+// Package system is the machine as the rest of the program sees it: where files
+// are, what the caller's environment is, how programs are started and how files
+// are replaced.
 //
-// It guarantees that every path hangs off one [Root], that every program is
-// started by one [Runner] with an environment made from an allow-list, and
-// that a file is replaced whole or not at all.
+// It guarantees that every path depends on one [Root], that every program is
+// started by one [Runner] with an environment from an allow-list, and that a
+// file is replaced completely or not at all.
 package system
 
 import (
@@ -18,10 +18,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Root locates every path that the program touches. The zero value is the
-// host with the trees where distributions put them.
+// Root locates every path that the program uses. The zero value is the host
+// with the trees where distributions have them.
 type Root struct {
-	// Dir is put before every absolute path; empty is the host.
+	// Dir is the prefix of every absolute path; empty means the host.
 	Dir string
 	// State, Source and Install are the dkms, source and install trees;
 	// empty means /var/lib/dkms, /usr/src and /lib/modules below Dir.
@@ -47,9 +47,9 @@ func (r Root) tree(given, def string) string {
 	return given
 }
 
-// Host is what the program was started with. Nothing below the doors asks
-// the operating system for any of it, so a test or an image is just another
-// Host.
+// Host is what the program was started with. The packages below the main
+// functions do not ask the operating system for any of it, so that a test or an
+// image is just another Host.
 type Host struct {
 	Root Root
 	// Env is the caller's environment. Programs never inherit it.
@@ -60,16 +60,16 @@ type Host struct {
 	Release, Machine string
 	// UID is the effective user.
 	UID int
-	// CPUs is how many processors this process may use.
+	// CPUs is the number of processors that this process may use.
 	CPUs int
-	// Memory is how many bytes there are left for it; 0 is unknown, and so is
-	// nil. It is found out when it is asked for.
+	// Memory is the number of bytes of memory that are left; 0 and a nil
+	// function mean unknown. It is computed only when it is needed.
 	Memory func() int64
 	// Now is the clock.
 	Now func() time.Time
-	// Chroot says that the program runs in a chroot or container, whose
-	// running kernel is somebody else's; nil says that it does not. It is
-	// found out when it is asked for.
+	// Chroot says whether the program runs in a chroot or container, whose
+	// running kernel belongs to another system; nil means that it does not. It
+	// is evaluated only when it is needed.
 	Chroot func() bool
 }
 
@@ -130,9 +130,9 @@ func PlainName(s string) bool {
 	return true
 }
 
-// inChroot tells a chroot, a container or fakechroot from a whole system: the
-// first process has another root directory or other mounts than this one. A
-// process that may not look cannot tell, and says no.
+// inChroot distinguishes a chroot, a container or fakechroot from a whole
+// system: the first process has another root directory or other mounts than
+// this process. A process without the permission to check returns false.
 func inChroot(h Host) bool {
 	if h.Env["FAKECHROOT"] == "true" && h.Env["FAKECHROOT_BASE"] != "" && strings.Contains(h.Env["LD_PRELOAD"], "libfakechroot.so") {
 		return true

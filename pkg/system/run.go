@@ -23,33 +23,34 @@ import (
 
 // Cmd is one program to start.
 type Cmd struct {
-	// Argv is the program and its arguments. A name without a slash is
-	// looked up in the PATH of Env.
+	// Argv is the program and its arguments. A name without a slash is looked
+	// up in the PATH of Env.
 	Argv []string
 	// Dir is the working directory; empty is "/".
 	Dir string
-	// Env is added to the runner's base environment, and wins.
+	// Env is added to the runner's base environment and overrides it.
 	Env map[string]string
-	// Stdin is empty and Stdout and Stderr are thrown away unless set.
+	// Stdin is empty, and Stdout and Stderr are discarded, unless set.
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	// ExtraFiles are passed on as descriptors 3 and up.
 	ExtraFiles []*os.File
-	// EndGroup ends what the program leaves running in its process group.
+	// EndGroup ends processes that the program leaves in its process group.
 	EndGroup bool
-	// Terminal is for a program that asks the person at the terminal: it stays
-	// in the caller's process group, since a terminal stops every other one
-	// that reads from it.
+	// Terminal is for a program that asks the person at the terminal. It stays
+	// in the caller's process group, since a terminal stops processes of other
+	// groups that read from it.
 	Terminal bool
-	// Attr adds credentials or namespaces; the runner sets the process
-	// group itself.
+	// Attr adds credentials or namespaces; the runner sets the process group
+	// itself.
 	Attr *syscall.SysProcAttr
-	// Jail confines the program. Where that is impossible it is not started,
-	// and the error is a [*JailError].
+	// Jail confines the program. If that is impossible, the program is not
+	// started, and the error is a [*JailError].
 	Jail *Jail
-	// Idle gives the program only the time that nobody else wants.
+	// Idle gives the program only the processor and disk time that nobody else
+	// wants.
 	Idle bool
-	// Started, if set, is told the process that was started.
+	// Started, if set, is called with the process ID of the program.
 	Started func(pid int)
 }
 
@@ -61,26 +62,25 @@ type Runner struct {
 	base map[string]string
 }
 
-// killDelay is how long a program has after SIGTERM before its process group
-// is killed.
+// killDelay is the time between SIGTERM and SIGKILL to the process group.
 const killDelay = 5 * time.Second
 
-// programPath is where programs are looked for: never where the caller says,
-// since hooks and package scripts run with somebody else's PATH.
+// programPath is the PATH in which programs are looked up, instead of the
+// caller's: hooks and package scripts run with somebody else's PATH.
 const programPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// passed are the variables that reach programs as the caller had them.
-// Everything else stays outside: one stray sub_make_done makes Kbuild delete
-// files of the kernel headers.
+// passed are the variables that programs get unchanged from the caller. All
+// others are removed: a stray sub_make_done makes Kbuild delete files of the
+// kernel headers.
 var passed = []string{
 	"TMPDIR", "LANG", "LC_CTYPE", "TERM", "NO_COLOR",
 	"CCACHE_DIR", "DISTCC_HOSTS", "ICECC_VERSION", "SOURCE_DATE_EPOCH",
 	"FAKECHROOT", "FAKECHROOT_BASE", "LD_PRELOAD", "LD_LIBRARY_PATH",
 }
 
-// NewRunner returns a runner for h. The base environment of its programs is
-// an allow-list: a fixed PATH, root's HOME and the C locale for what is
-// sorted and parsed, and a few harmless variables of the caller's.
+// NewRunner returns a runner for h. The base environment of its programs is an
+// allow-list: a fixed PATH, root's HOME, the C locale for output that is sorted
+// and parsed, and a few harmless variables of the caller.
 func NewRunner(h Host) *Runner {
 	base := map[string]string{
 		"PATH":    programPath,
@@ -113,11 +113,12 @@ func NewRunner(h Host) *Runner {
 // ExitError says that a program ended with a status other than 0.
 type ExitError struct {
 	Argv []string
-	// Status is the exit status, or -1 where a signal ended the program.
+	// Status is the exit status, or -1 if a signal ended the program.
 	Status int
-	// Signal is the signal that ended it, if one did.
+	// Signal is the signal that ended the program, if one did.
 	Signal syscall.Signal
-	// Stderr is the end of what the program said, where nobody else got it.
+	// Stderr is the end of the program's standard error, if that was not
+	// redirected.
 	Stderr string
 }
 
@@ -142,8 +143,8 @@ func lastLine(s string) string {
 	return s[strings.LastIndexByte(s, '\n')+1:]
 }
 
-// Find returns the path of the program name, or an error that says it is not
-// installed.
+// Find returns the path of the program name, or an error that says that the
+// program is not installed.
 func (r *Runner) Find(name string) (string, error) {
 	return lookPath(name, r.base["PATH"])
 }
@@ -167,16 +168,16 @@ func lookPath(name, path string) (string, error) {
 	return "", fmt.Errorf("%s: program not found in %s", name, path)
 }
 
-// Run starts c in a process group of its own, unless it is for the terminal,
-// and waits for it. When ctx ends first, the whole group gets SIGTERM and,
-// after a while, SIGKILL. A status other than 0 is an [*ExitError].
+// Run starts c in its own process group, unless c is for the terminal, and
+// waits for it. When ctx ends first, the whole group gets SIGTERM and, after
+// killDelay, SIGKILL. A status other than 0 is an [*ExitError].
 func (r *Runner) Run(ctx context.Context, c Cmd) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
 	env := maps.Clone(r.base)
 	if c.Jail != nil {
-		delete(env, "TMPDIR") // the caller's directory is not the jail's
+		delete(env, "TMPDIR") // the caller's directory does not exist in the jail
 	}
 	maps.Copy(env, c.Env)
 	file, err := lookPath(c.Argv[0], env["PATH"])
@@ -187,7 +188,7 @@ func (r *Runner) Run(ctx context.Context, c Cmd) error {
 	if dir == "" {
 		dir = "/"
 	}
-	env["PWD"] = dir // make's $(PWD) is whatever the environment says
+	env["PWD"] = dir // make takes $(PWD) from the environment
 	cmd := &exec.Cmd{
 		Path:        file,
 		Args:        c.Argv,
@@ -203,7 +204,7 @@ func (r *Runner) Run(ctx context.Context, c Cmd) error {
 	if c.Attr != nil {
 		*cmd.SysProcAttr = *c.Attr
 	}
-	// The leader of a session leads a process group already.
+	// The leader of a session already leads a process group.
 	cmd.SysProcAttr.Setpgid = !c.Terminal && !cmd.SysProcAttr.Setsid
 	closeInherited()
 	var said tail
@@ -237,8 +238,8 @@ func (r *Runner) Run(ctx context.Context, c Cmd) error {
 	return err
 }
 
-// closeInherited keeps programs from the descriptors that this process got from
-// its caller: they may lead to anything.
+// closeInherited marks the descriptors that this process inherited from its
+// caller, so that programs do not get them: they may refer to anything.
 func closeInherited() {
 	const first = 3
 	if unix.CloseRange(first, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
@@ -252,8 +253,8 @@ func closeInherited() {
 	}
 }
 
-// start starts cmd, on a thread of its own where it is to be confined or
-// idle; ended is to be called when it has ended.
+// start starts cmd. A program that is confined or idle is started on its own
+// thread. The caller calls ended when cmd has ended.
 func (c *Cmd) start(cmd *exec.Cmd) (ended func(), err error) {
 	if c.Jail == nil && !c.Idle {
 		return func() {}, cmd.Start()
@@ -277,22 +278,24 @@ func (c *Cmd) start(cmd *exec.Cmd) (ended func(), err error) {
 		}
 		started <- err
 		if err == nil {
-			<-done // with its thread the program would end
+			<-done // the program would end together with its thread
 		}
 	})
 	err = <-started
 	if err == nil && c.Idle {
-		// Otherwise it would only give way to its own session, see sched(7).
+		// Otherwise the program would be idle only within its own session, see
+		// sched(7).
 		os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", cmd.Process.Pid), []byte("19"), 0)
 	}
 	return func() { close(done) }, err
 }
 
-// onThread runs do on a thread that ends with it. It is never the first
-// thread of the process, whose mounts and root are what others see in /proc.
+// onThread runs do on a new thread that ends with do. The thread is never the
+// first thread of the process, whose mounts and root other processes see in
+// /proc.
 func onThread(do func()) {
 	go func() {
-		runtime.LockOSThread() // for good
+		runtime.LockOSThread() // never unlocked, so that the thread ends
 		if unix.Gettid() != unix.Getpid() {
 			do()
 			return
@@ -311,7 +314,7 @@ func onThread(do func()) {
 func (r *Runner) wait(ctx context.Context, cmd *exec.Cmd, said *tail, c Cmd) error {
 	whom := cmd.Process.Pid
 	if cmd.SysProcAttr.Setpgid || cmd.SysProcAttr.Setsid {
-		whom = -whom // the group
+		whom = -whom // a negative number is the group
 	}
 	done := make(chan struct{})
 	stopped := make(chan struct{})
@@ -320,8 +323,8 @@ func (r *Runner) wait(ctx context.Context, cmd *exec.Cmd, said *tail, c Cmd) err
 		select {
 		case <-ctx.Done():
 			if c.Jail != nil {
-				// The first process of a namespace obeys no SIGTERM, and takes
-				// all others with it.
+				// The first process of a namespace ignores SIGTERM, and its end
+				// kills all others.
 				syscall.Kill(cmd.Process.Pid, syscall.SIGKILL)
 				return
 			}
@@ -347,13 +350,13 @@ func (r *Runner) wait(ctx context.Context, cmd *exec.Cmd, said *tail, c Cmd) err
 		return e
 	}
 	if errors.Is(err, exec.ErrWaitDelay) {
-		return nil // it has ended well; what it left running holds its output open
+		return nil // it succeeded; processes that it left hold its output open
 	}
 	return err
 }
 
-// end ends a process, or the process group that a negative number names,
-// politely first, and leaves nothing of it behind.
+// end ends a process, or the process group of a negative number, with SIGTERM
+// first, and leaves no process of it running.
 func end(whom int, done <-chan struct{}) {
 	syscall.Kill(whom, syscall.SIGTERM)
 	timer := time.NewTimer(killDelay)
@@ -361,14 +364,14 @@ func end(whom int, done <-chan struct{}) {
 	select {
 	case <-done:
 		if whom > 0 {
-			return // somebody else may have the number by now
+			return // another process may have the number by now
 		}
 	case <-timer.C:
 	}
 	syscall.Kill(whom, syscall.SIGKILL)
 }
 
-// Output runs c and returns what it wrote to standard output.
+// Output runs c and returns its standard output.
 func (r *Runner) Output(ctx context.Context, c Cmd) ([]byte, error) {
 	var out bytes.Buffer
 	c.Stdout = &out

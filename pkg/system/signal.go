@@ -14,9 +14,9 @@ import (
 // deadly are the signals that ask a program to stop.
 var deadly = []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}
 
-// Interrupts returns a context that ends with a signal that asks a program to
-// stop, and what makes these signals deadly again. A signal that is ignored
-// when the program starts stays ignored, as nohup(1) wants it.
+// Interrupts returns a context that a signal to stop ends, and a function that
+// gives these signals their default effect again. A signal that is ignored when
+// the program starts stays ignored, as nohup(1) requires.
 func Interrupts() (ctx context.Context, stop context.CancelFunc) {
 	var heeded []os.Signal
 	for _, s := range deadly {
@@ -24,15 +24,15 @@ func Interrupts() (ctx context.Context, stop context.CancelFunc) {
 			heeded = append(heeded, s)
 		}
 	}
-	if len(heeded) == 0 { // which NotifyContext takes for every signal
+	if len(heeded) == 0 { // NotifyContext without signals would catch every signal
 		return context.WithCancel(context.Background())
 	}
 	return signal.NotifyContext(context.Background(), heeded...)
 }
 
-// Status is the exit status of a program whose work ended with code: where
-// that is a failure and a signal has ended ctx, the one by which shells tell
-// the signal.
+// Status is the exit status of a program whose work ended with code. If code is
+// a failure and a signal has ended ctx, Status is the status by which shells
+// report that signal.
 func Status(ctx context.Context, code exit.Code) exit.Code {
 	cause := context.Cause(ctx)
 	if code == exit.OK || cause == nil {

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// IsTerminal reports whether a person can be asked through r.
+// IsTerminal tells whether r is a terminal, so that a person can be asked.
 func IsTerminal(r io.Reader) bool {
 	f, ok := r.(*os.File)
 	if !ok || f == nil {

@@ -15,25 +15,25 @@ import (
 	"dkms/pkg/system"
 )
 
-// Writer is the tree in the hands of the one process that may change it. Only
+// Writer is the tree as seen by the one process that may change it. Only
 // [Tree.Lock] makes a Writer, so whoever has one holds the lock.
 //
 // A package's script may run dkms again while the run that started the script
 // holds the lock. The inner run gets a Writer of the next level: it waits until
-// no build of the outer run is under way, and the outer run starts none until
-// the inner run has ended.
+// no build of the outer run is in progress, and the outer run starts no build
+// until the inner run has ended.
 type Writer struct {
 	*Tree
-	// Left is what the last writer was doing, if that writer did not come to its
-	// end, or the note that it unlocked with.
+	// Left describes what the last writer was doing, if that writer was
+	// interrupted, or is the note that the last writer unlocked with.
 	Left string
 
 	level  int
 	unlock func(note string)
 }
 
-// lockName is hidden, so that the original's listing passes over it. Levels
-// above 0 have their number behind it.
+// lockName is hidden, so that the listing of the original ignores the file. The
+// lock files of levels above 0 have the level as a suffix.
 const lockName = ".lock"
 
 func (t *Tree) lockPath(level int) string {
@@ -43,14 +43,14 @@ func (t *Tree) lockPath(level int) string {
 	return filepath.Join(t.dir, fmt.Sprintf("%s%d", lockName, level))
 }
 
-// buildsUnderWay is what a run of a script waits for where the holder of a
-// lock does not name itself.
+// buildsUnderWay is what a run of a script waits for if the holder of a lock
+// does not name itself.
 const buildsUnderWay = "the builds that are under way"
 
-// Lock makes the caller the only writer of the tree. doing is what the lock
-// says of the caller; waiting is called once with the holder while somebody
-// else holds the lock. The wait ends with ctx; where a deadline of ctx ends it,
-// the error names the holder.
+// Lock makes the caller the only writer of the tree. doing is the text that the
+// lock file has about the caller. While somebody else holds the lock, waiting
+// is called once with the holder. The wait ends with ctx; if a deadline of ctx
+// ends the wait, the error names the holder.
 func (t *Tree) Lock(ctx context.Context, doing string, waiting func(holder string)) (*Writer, error) {
 	if err := os.MkdirAll(t.dir, 0o755); err != nil {
 		return nil, t.lockError(err)
@@ -63,8 +63,8 @@ func (t *Tree) Lock(ctx context.Context, doing string, waiting func(holder strin
 	}
 }
 
-// errAncestor says that the lock is held by a run that, through a script of a
-// module package, has started this one and waits for it.
+// errAncestor says that the run that holds the lock has started this run,
+// through a script of a module package, and waits for this run.
 var errAncestor = errors.New("held by a run that waits for this one")
 
 func (t *Tree) lockLevel(ctx context.Context, level int, doing string, waiting func(holder string)) (*Writer, error) {
@@ -99,21 +99,21 @@ func (t *Tree) lockError(err error) error {
 	return err
 }
 
-// Unlock gives the tree back, with a note for the next writer; an empty note
+// Unlock releases the tree and leaves a note for the next writer; an empty note
 // says that everything ended well.
 func (w *Writer) Unlock(note string) { w.unlock(note) }
 
-// Nested tells whether a script of another run has started this one. What that
-// run has left unfinished is its own business.
+// Nested tells whether a script of another run has started this run. Unfinished
+// changes of that outer run must be left alone.
 func (w *Writer) Nested() bool { return w.level > 0 }
 
-// Building says that a build is under way, until done is called. While a
+// Building says that a build is in progress, until done is called. While a
 // script runs dkms, Building waits for that inner run to end.
 func (w *Writer) Building(ctx context.Context) (done func(), err error) {
 	return system.LockShared(ctx, w.lockPath(w.level+1))
 }
 
-// Busy tells whether there is a writer, or was one that did not end well.
+// Busy tells whether there is a writer, or the last writer was interrupted.
 func (t *Tree) Busy() bool {
 	st, err := os.Lstat(t.lockPath(0))
 	return err == nil && st.Size() > 0

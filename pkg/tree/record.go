@@ -16,12 +16,12 @@ import (
 	vers "dkms/pkg/version"
 )
 
-// manifestName is hidden, so that the original neither lists nor counts it;
-// it goes with the build when either program deletes that.
+// manifestName is hidden, so that the original neither lists nor counts the
+// file. Both programs delete the manifest together with the build.
 const manifestName = ".manifest.json"
 
-// Manifest is what this program knows of a build beyond what the layout
-// says. A build that the original made has none.
+// Manifest is what this program records about a build in addition to the layout
+// of the original. A build of the original has no manifest.
 type Manifest struct {
 	Schema  int       `json:"schema"`
 	Module  string    `json:"module"`
@@ -29,60 +29,62 @@ type Manifest struct {
 	Kernel  string    `json:"kernel"`
 	Arch    string    `json:"arch"`
 	Built   time.Time `json:"built"`
-	// Compiler is the compiler that the kernel's headers asked for.
+	// Compiler is the compiler that the kernel's headers name.
 	Compiler string `json:"compiler,omitempty"`
-	// Fingerprint is the digest of all inputs of the build; Headers is that
-	// of the kernel's headers alone, and HeadersStamp says cheaply whether
-	// they may have changed since.
+	// Fingerprint is the digest of all inputs of the build. Headers is the
+	// digest of the kernel's headers alone, and HeadersStamp tells cheaply
+	// whether the headers may have changed since.
 	Fingerprint  string `json:"fingerprint,omitempty"`
 	Headers      string `json:"headers,omitempty"`
 	HeadersStamp Stamp  `json:"headers_stamp,omitzero"`
-	// SourceDigest is that of the sources and the configuration alone: it
-	// is the same on every machine that has them.
+	// SourceDigest is the digest of the sources and the configuration alone: it
+	// is the same on every machine with the same sources and configuration.
 	SourceDigest string `json:"source_digest,omitempty"`
-	// Sources is the digest of the sources on this machine, with what
-	// /etc/dkms adds to them; SourcesStamp says cheaply whether they may have
+	// Sources is the digest of the sources on this machine and the files that
+	// /etc/dkms adds to them. SourcesStamp tells cheaply whether these may have
 	// changed since. Builds of earlier releases have neither.
 	Sources      string `json:"sources,omitempty"`
 	SourcesStamp uint64 `json:"sources_stamp,omitempty,string"`
 	// Fits says that every module was read and is made for the kernel and the
 	// architecture.
 	Fits bool `json:"fits,omitempty"`
-	// Origin tells of a build that was made elsewhere, and Certificate (DER) is
-	// what it was signed with when it came.
+	// Origin describes a build that was made elsewhere, and Certificate (DER)
+	// is the certificate that the build was signed with when it was imported.
 	Origin      *Origin `json:"origin,omitempty"`
 	Certificate []byte  `json:"certificate,omitempty"`
-	// Signer is the subject of the certificate; empty means unsigned.
+	// Signer is the subject of the certificate; it is empty for an unsigned
+	// build.
 	Signer string `json:"signer,omitempty"`
-	// Files are the modules of the build in the order of their records.
+	// Files are the modules of the build, in the order of their records.
 	Files []File `json:"files"`
-	// PostRemove is the hook that uninstalling runs, kept for the day when
-	// the sources are gone.
+	// PostRemove is the hook to run on uninstall; it is kept because the
+	// sources may be gone by then.
 	PostRemove string `json:"post_remove,omitempty"`
-	// NoWeakModules keeps weak-modules away, as the dkms.conf said.
+	// NoWeakModules is NO_WEAK_MODULES of the dkms.conf.
 	NoWeakModules bool `json:"no_weak_modules,omitempty"`
-	// Unfinished says that POST_BUILD is still at work, or was interrupted: the
-	// build is none.
+	// Unfinished says that POST_BUILD is still running or was interrupted: the
+	// build does not count.
 	Unfinished bool `json:"unfinished,omitempty"`
-	// Installed are the files put in the install tree; empty when the build
-	// is not installed or was installed by the original.
+	// Installed lists the files in the install tree; it is empty if the build
+	// is not installed, or was installed by the original.
 	Installed []Installed `json:"installed,omitempty"`
 }
 
-// Origin is where a build came from that was not made on this machine.
+// Origin is the source of a build that was not made on this machine.
 type Origin struct {
-	// From is what it was imported from, Digest that of the image.
+	// From is the source of the import, and Digest is the digest of the image.
 	From   string    `json:"from"`
 	Digest string    `json:"digest"`
 	Time   time.Time `json:"time"`
 }
 
 // Stamp is the size (bytes) and time (nanoseconds since 1970) of the kernel
-// configuration, the size of Module.symvers, and a digest of the sizes and times
-// of what a kernel's build makes anew; zeros stand for what is missing.
+// configuration, the size of Module.symvers, and a digest of the sizes and
+// times of the files that every kernel build writes again; zeros stand for
+// missing files.
 type Stamp [4]int64
 
-// Missing tells a stamp of headers that are not there.
+// Missing tells whether the headers were missing.
 func (s Stamp) Missing() bool { return s == Stamp{} }
 
 // File is one built module.
@@ -101,8 +103,8 @@ type Installed struct {
 	// Path is absolute.
 	Path   string `json:"path"`
 	SHA256 string `json:"sha256"`
-	// Size and ModTime (nanoseconds since 1970) tell without reading the
-	// file that it is still the one that was put there.
+	// Size and ModTime (nanoseconds since 1970) tell, without reading the file,
+	// that the file is still the one that was installed.
 	Size    int64 `json:"size"`
 	ModTime int64 `json:"mtime"`
 	Link    bool  `json:"link,omitempty"`
@@ -110,12 +112,12 @@ type Installed struct {
 
 const manifestSchema = 1
 
-// ErrDamaged is the error of a manifest that is there and cannot be understood:
-// what it says is lost, and the build is not one without a manifest.
+// ErrDamaged is the error of a manifest that exists and cannot be parsed: its
+// content is lost, but the build must not count as one without a manifest.
 var ErrDamaged = errors.New("damaged")
 
-// Manifest reads the manifest of a build; nil without an error means that the
-// build has none that this program can use.
+// Manifest reads the manifest of a build. It returns nil without an error if
+// the build has no manifest that this program can use.
 func (t *Tree) Manifest(id ID, k Target) (*Manifest, error) {
 	return manifestIn(t.BuildDir(id, k), id, k)
 }
@@ -129,20 +131,20 @@ func manifestIn(dir string, id ID, k Target) (*Manifest, error) {
 	case err != nil:
 		return nil, err
 	case m.Schema != manifestSchema || m.Module != id.Name || m.Version != id.Version || m.Kernel != k.Kernel || m.Arch != k.Arch:
-		return nil, nil // copied from elsewhere, or from a later program
+		return nil, nil // the manifest was copied from elsewhere, or written by a later program
 	}
 	return &m, nil
 }
 
-// Save writes the manifest into dir, the directory of the build or the stage
-// that will become it.
+// Save writes the manifest into dir, which is the directory of the build or the
+// stage that will become that directory.
 func (m *Manifest) Save(dir string) error {
 	m.Schema = manifestSchema
 	return writeJSON(filepath.Join(dir, manifestName), m)
 }
 
-// Has tells whether a file of the build has the digest that is on record. A
-// nil manifest has nothing on record, and knows of no other.
+// Has tells whether the manifest has the digest for a file of the build. A nil
+// manifest records nothing, so Has accepts every file.
 func (m *Manifest) Has(name, sha256 string) bool {
 	if m == nil {
 		return true
@@ -150,8 +152,8 @@ func (m *Manifest) Has(name, sha256 string) bool {
 	return slices.ContainsFunc(m.Files, func(f File) bool { return f.Name == name && f.SHA256 == sha256 })
 }
 
-// NoteFile notes that a built module has other contents now. A nil manifest
-// has nothing to note.
+// NoteFile records the new contents of a built module. With a nil manifest,
+// NoteFile does nothing.
 func (m *Manifest) NoteFile(name, sha256 string, size int64) {
 	if m == nil {
 		return
@@ -163,7 +165,7 @@ func (m *Manifest) NoteFile(name, sha256 string, size int64) {
 	}
 }
 
-// maxRecord bounds the hidden files that are read back, in bytes.
+// maxRecord bounds how many bytes of a hidden file are read.
 const maxRecord = 4 << 20
 
 func readJSON(path string, v any) error {
@@ -192,17 +194,16 @@ func writeJSON(path string, v any) error {
 type Failure struct {
 	Schema int       `json:"schema"`
 	Time   time.Time `json:"time"`
-	// Code is the exit status of the step, Message what was said of it.
+	// Code is the exit status of the step, and Message the text of its error.
 	Code    int    `json:"code"`
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
-	// Fingerprint is the digest of the inputs of a build that failed because
-	// of them: the same inputs need not be tried again.
+	// Fingerprint is the digest of the inputs of a build that failed because of
+	// its inputs: a build with the same inputs need not be tried again.
 	Fingerprint string `json:"fingerprint,omitempty"`
-	// Outdated says why the build that is installed was to be replaced, if one
-	// was.
+	// Outdated says why the installed build, if any, was to be replaced.
 	Outdated string `json:"outdated,omitempty"`
-	// Log is the file that holds the whole output, where there is one.
+	// Log is the file with the complete output, if there is one.
 	Log string `json:"log,omitempty"`
 }
 
@@ -212,7 +213,7 @@ const (
 	noteSuffix    = ".json"
 )
 
-// notePath is where one kind of note about a version and a target is kept.
+// notePath is the path of one kind of note about a version and a target.
 func (t *Tree) notePath(prefix string, id ID, k Target) string {
 	return filepath.Join(t.VersionDir(id), prefix+k.Kernel+"-"+k.Arch+noteSuffix)
 }
@@ -228,7 +229,7 @@ func (t *Tree) Failure(id ID, k Target) *Failure {
 	return &f
 }
 
-// RecordFailure keeps f until the version is built, unbuilt or removed.
+// RecordFailure records f until the version is built, unbuilt or removed.
 func (t *Writer) RecordFailure(id ID, k Target, f Failure) error {
 	if !system.IsDir(t.VersionDir(id)) {
 		return nil
@@ -240,16 +241,16 @@ func (t *Writer) RecordFailure(id ID, k Target, f Failure) error {
 // ForgetFailure deletes the record of a failure.
 func (t *Writer) ForgetFailure(id ID, k Target) { os.Remove(t.failurePath(id, k)) }
 
-// Answer is what prebuilt_source said when it was asked for a build, and was
-// of no use.
+// Answer is the answer of prebuilt_source to a request for a build, if the
+// answer was of no use.
 type Answer struct {
 	Schema int       `json:"schema"`
 	Time   time.Time `json:"time"`
 	From   string    `json:"from"`
-	// Word is none (it has no such build), away (it could not be asked) or
-	// refused (what it has is not to be used).
+	// Word is none (prebuilt_source has no such build), away (prebuilt_source
+	// could not be reached) or refused (its build must not be used).
 	Word string `json:"answer"`
-	// Reason says more.
+	// Reason explains the answer.
 	Reason string `json:"reason,omitempty"`
 }
 
@@ -264,7 +265,7 @@ func (t *Tree) Answer(id ID, k Target) *Answer {
 	return &a
 }
 
-// RecordAnswer keeps a until the version is imported, unbuilt or removed.
+// RecordAnswer records a until the version is imported, unbuilt or removed.
 func (t *Writer) RecordAnswer(id ID, k Target, a Answer) error {
 	a.Schema = manifestSchema
 	return writeJSON(t.answerPath(id, k), &a)
@@ -273,9 +274,9 @@ func (t *Writer) RecordAnswer(id ID, k Target, a Answer) error {
 // ForgetAnswer deletes the record of an answer.
 func (t *Writer) ForgetAnswer(id ID, k Target) { os.Remove(t.answerPath(id, k)) }
 
-// RecordDepends writes which versions of the packages named depends the tree
-// holds for a target, beside the build made against them: the ".dep_" files of
-// DKMS, which tell whether the build is older than what it depends on.
+// RecordDepends writes, beside a build, which versions of the packages in
+// depends the tree holds for the target: the ".dep_" files of DKMS, which tell
+// whether the build is older than the packages that it depends on.
 func (t *Writer) RecordDepends(id ID, k Target, depends []string) error {
 	for _, name := range depends {
 		built := t.Newest(name, k)
@@ -303,8 +304,9 @@ func (t *Tree) RecordedDepend(id ID, k Target, name string) string {
 	return strings.TrimSpace(string(data))
 }
 
-// Newest is the version of a package that builds for a target see: the
-// installed one, else the newest that is built for it, else "".
+// Newest is the version of a package that builds for a target use: the
+// installed version, else the newest version that is built for the target, else
+// "".
 func (t *Tree) Newest(name string, k Target) string {
 	if v := t.Active(name, k); v != "" && t.IsBuilt(ID{name, v}, k) {
 		return v

@@ -7,22 +7,22 @@ import (
 	"dkms/pkg/system"
 )
 
-// Held tells whether a writer is at work now.
+// Held tells whether there is a writer now.
 func (t *Tree) Held() bool { return system.Held(filepath.Join(t.dir, lockName)) }
 
-// Failures lists the targets that a failure of a version is recorded for.
+// Failures lists the targets for which a failure of a version is recorded.
 func (t *Tree) Failures(id ID) []Target {
 	return targetsOf(t.VersionDir(id), failurePrefix, noteSuffix)
 }
 
-// ActiveTargets lists the targets that the links of a package name, whether or
-// not the version they lead to is still there.
+// ActiveTargets lists the targets of the links of a package, whether or not the
+// version that a link names still exists.
 func (t *Tree) ActiveTargets(name string) []Target {
 	return targetsOf(t.ModuleDir(name), "kernel-", "")
 }
 
-// targetsOf reads RELEASE-ARCH between the prefix and the suffix of names in a
-// directory. No architecture has a dash in its name.
+// targetsOf parses RELEASE-ARCH between the prefix and the suffix of the names
+// in a directory. No architecture has a dash in its name.
 func targetsOf(dir, prefix, suffix string) []Target {
 	names, _ := system.Match(dir, prefix, suffix)
 	var list []Target

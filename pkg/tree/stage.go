@@ -8,11 +8,11 @@ import (
 	"dkms/pkg/system"
 )
 
-// Stage is a build on its way into the tree: a directory beside its place. Until
-// it is swapped in the tree has what it had.
+// Stage is a build that is not in the tree yet: a directory beside the final
+// place of the build. Until [Stage.Swap], the tree keeps its earlier content.
 type Stage struct {
-	// Dir is where the build is put together and, once it is swapped in, what
-	// was in its place, if anything was.
+	// Dir is the directory in which the build is assembled. After the swap, Dir
+	// holds the previous build, if there was one.
 	Dir string
 
 	tree   *Writer
@@ -20,8 +20,8 @@ type Stage struct {
 	target Target
 }
 
-// Stage begins a build, in an empty directory. What interrupted builds of the
-// same target have left beside it goes: who changes the tree is alone.
+// Stage starts a build in an empty directory. It deletes what interrupted
+// builds of the same target have left: no other process changes the tree.
 func (t *Writer) Stage(id ID, k Target) (*Stage, error) {
 	parent, prefix := filepath.Dir(t.BuildDir(id, k)), StagePrefix+k.Arch+"_"
 	if err := os.MkdirAll(parent, 0o755); err != nil {
@@ -40,7 +40,7 @@ func (t *Writer) Stage(id ID, k Target) (*Stage, error) {
 	return &Stage{dir, t, id, k}, nil
 }
 
-// Lay makes the directories that a build has.
+// Lay makes the directories of a build.
 func (s *Stage) Lay() error {
 	for _, sub := range []string{"log", "module"} {
 		if err := os.Mkdir(filepath.Join(s.Dir, sub), 0o755); err != nil {
@@ -50,23 +50,22 @@ func (s *Stage) Lay() error {
 	return os.Chmod(s.Dir, 0o755)
 }
 
-// Modules is the directory that the modules belong into.
+// Modules is the directory for the modules.
 func (s *Stage) Modules() string { return filepath.Join(s.Dir, "module") }
 
-// Log is the file that the log of the build belongs into.
+// Log is the path for the log of the build.
 func (s *Stage) Log() string { return filepath.Join(s.Dir, "log", "make.log") }
 
-// Module writes a file of the directory of modules.
+// Module writes a file into the directory of modules.
 func (s *Stage) Module(name string, data []byte) error {
 	return system.WriteFile(filepath.Join(s.Modules(), name), data, 0o644)
 }
 
-// Manifest reads the manifest that came with what was put there, see
-// [Tree.Manifest].
+// Manifest reads the manifest in the stage, see [Tree.Manifest].
 func (s *Stage) Manifest() (*Manifest, error) { return manifestIn(s.Dir, s.id, s.target) }
 
-// Save writes the manifest, which gets to know what an earlier build has
-// installed: that stays until it is installed over.
+// Save writes the manifest. The list of installed files comes from the manifest
+// of the earlier build: those files stay until they are installed over.
 func (s *Stage) Save(m *Manifest) error {
 	m.Installed = nil
 	if old, err := s.tree.Manifest(s.id, s.target); err == nil && old != nil {
@@ -75,11 +74,11 @@ func (s *Stage) Save(m *Manifest) error {
 	return m.Save(s.Dir)
 }
 
-// Swap puts the build into its place, and the one that was there into Dir.
-// Doing it again brings that one back.
+// Swap exchanges the build in the tree and the one in Dir. A second Swap brings
+// the previous build back.
 func (s *Stage) Swap() error { return system.SwapDir(s.tree.BuildDir(s.id, s.target), s.Dir) }
 
-// Discard deletes what is in Dir, and the directory around it where that is all.
+// Discard deletes Dir, and its parent directory if that is empty then.
 func (s *Stage) Discard() error {
 	err := os.RemoveAll(s.Dir)
 	os.Remove(filepath.Dir(s.Dir))

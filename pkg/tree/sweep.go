@@ -12,13 +12,13 @@ import (
 	"dkms/pkg/system"
 )
 
-// StagePrefix begins the names of directories of the tree that are not what
-// they are to become yet, or are on their way out.
+// StagePrefix is the prefix of directories of the tree that are not finished
+// yet, or are being deleted.
 const StagePrefix = ".tmp_"
 
-// removeWhole deletes a directory so that nobody ever sees a part of it. What
-// cannot be renamed, such as a mount point or a directory of the lower layer of
-// an overlay, is deleted where it is.
+// removeWhole deletes a directory so that nobody ever sees a part of it. A
+// directory that cannot be renamed, such as a mount point or a directory of the
+// lower layer of an overlay, is deleted in place.
 func removeWhole(dir string) error {
 	out := filepath.Join(filepath.Dir(dir), StagePrefix+filepath.Base(dir)+".out")
 	err := os.RemoveAll(out)
@@ -35,9 +35,9 @@ func removeWhole(dir string) error {
 }
 
 // Sweep deletes what interrupted runs have left in the tree: staged files and
-// directories, and directories that were made for something that never came.
-// What a script was given of a build that was interrupted is root's again. The
-// caller holds the lock.
+// directories, and directories that have stayed empty. Files that an
+// interrupted build gave to a build user belong to root again. The caller holds
+// the lock.
 func (t *Writer) Sweep() (swept []string) {
 	top, err := filepath.EvalSymlinks(t.dir)
 	if err != nil {
@@ -57,7 +57,7 @@ func (t *Writer) Sweep() (swept []string) {
 				return fs.SkipDir
 			}
 		case depth == 3 && d.Name() == scratchName:
-			return fs.SkipDir // what lies there is the package's
+			return fs.SkipDir // the files in there belong to the package
 		case reclaim(path, d) != nil:
 		case d.IsDir() && depth <= buildDepth:
 			dirs = append(dirs, path)
@@ -72,7 +72,7 @@ func (t *Writer) Sweep() (swept []string) {
 	return swept
 }
 
-// reclaim gives what belongs to the user of a build to root.
+// reclaim gives the files of a build user to root.
 func reclaim(path string, d fs.DirEntry) error {
 	info, err := d.Info()
 	if err != nil {
@@ -84,5 +84,5 @@ func reclaim(path string, d fs.DirEntry) error {
 	return nil
 }
 
-// buildDepth is how deep below the tree NAME/VERSION/KERNEL/ARCH is.
+// buildDepth is the depth of NAME/VERSION/KERNEL/ARCH below the tree.
 const buildDepth = 4

@@ -1,10 +1,9 @@
 // Package tree is the state that DKMS keeps under /var/lib/dkms: which module
 // versions are registered, built and installed, for which kernels.
 //
-// It guarantees the layout of DKMS 3.x in both directions: what the shell
-// original left is read right, and everything that is not its own lies in
-// hidden files that the original passes over. One writer at a time holds the
-// tree; readers need no lock.
+// It guarantees the layout of DKMS 3.x in both directions: it reads the state
+// of the original correctly, and all its additions are hidden files that the
+// original ignores. One writer at a time holds the tree; readers need no lock.
 package tree
 
 import (
@@ -24,11 +23,11 @@ import (
 // ID names one version of one module package.
 type ID struct{ Name, Version string }
 
-// String is the form that the command line and status use: NAME/VERSION.
+// String is the form of the command line and of status: NAME/VERSION.
 func (id ID) String() string { return id.Name + "/" + id.Version }
 
-// Check refuses an ID whose parts are not plain path components: everything
-// below is built by joining them to the trees.
+// Check refuses an ID whose parts are not plain path components: all paths are
+// made by joining the parts.
 func (id ID) Check() error {
 	for _, part := range [...][2]string{{"module name", id.Name}, {"module version", id.Version}} {
 		if !system.PlainName(part[1]) {
@@ -41,8 +40,8 @@ func (id ID) Check() error {
 	return nil
 }
 
-// originalsName is the directory beside the versions of a package that keeps
-// what it displaced.
+// originalsName is the directory, beside the versions of a package, that keeps
+// the modules of the kernel that the package replaced.
 const originalsName = "original_module"
 
 // Target is one kernel release on one architecture.
@@ -66,13 +65,14 @@ func (t Target) Check() error {
 	return nil
 }
 
-// sourceName and scratchName are what a version has beside its kernels.
+// sourceName and scratchName are the directory entries of a version besides its
+// kernels.
 const (
 	sourceName  = "source"
 	scratchName = "build"
 )
 
-// special are the names beside the kernels of a version that are not kernels.
+// special are the directory entries of a version that are not kernels.
 var special = []string{"build", "tarball", "source", "driver_disk", "rpm", "deb"}
 
 // Tree is one dkms tree.
@@ -81,7 +81,7 @@ type Tree struct {
 	dir  string
 }
 
-// Open returns the dkms tree of root. Nothing is read or made.
+// Open returns the dkms tree of root. It neither reads nor makes anything.
 func Open(root system.Root) *Tree { return &Tree{root: root, dir: filepath.Clean(root.StateTree())} }
 
 // Dir is the directory of the tree.
@@ -99,7 +99,7 @@ func (t *Tree) VersionDir(id ID) string { return filepath.Join(t.dir, id.Name, i
 // SourceLink is the link from a version to its sources.
 func (t *Tree) SourceLink(id ID) string { return filepath.Join(t.VersionDir(id), sourceName) }
 
-// Sources is where the sources of a version are looked for when it is added.
+// Sources is the directory in which add looks for the sources of a version.
 func (t *Tree) Sources(id ID) string {
 	return filepath.Join(t.root.SourceTree(), id.Name+"-"+id.Version)
 }
@@ -107,19 +107,19 @@ func (t *Tree) Sources(id ID) string {
 // Conf is the dkms.conf of an added version.
 func (t *Tree) Conf(id ID) string { return filepath.Join(t.SourceLink(id), "dkms.conf") }
 
-// ScratchDir is where a version is compiled.
+// ScratchDir is the directory in which a version is compiled.
 func (t *Tree) ScratchDir(id ID) string { return filepath.Join(t.VersionDir(id), scratchName) }
 
-// PrivateDir is what a build of a version for a target has to itself while it
-// runs.
+// PrivateDir is the directory that a running build of a version for a target
+// has to itself.
 func (t *Tree) PrivateDir(id ID, k Target) string {
 	return filepath.Join(t.VersionDir(id), privatePrefix+k.Kernel+"_"+k.Arch)
 }
 
 const privatePrefix = StagePrefix + "build_"
 
-// PrivateDirs lists the directories of builds of a version that run, or were
-// interrupted.
+// PrivateDirs lists the directories of running or interrupted builds of a
+// version.
 func (t *Tree) PrivateDirs(id ID) []string {
 	names, _ := system.Match(t.VersionDir(id), privatePrefix, "")
 	for i, name := range names {
@@ -128,7 +128,7 @@ func (t *Tree) PrivateDirs(id ID) []string {
 	return names
 }
 
-// BuildDir is where the build of a version for a target is kept.
+// BuildDir is the directory of the kept build of a version for a target.
 func (t *Tree) BuildDir(id ID, k Target) string {
 	return filepath.Join(t.VersionDir(id), k.Kernel, k.Arch)
 }
@@ -141,24 +141,24 @@ func (t *Tree) Log(id ID, k Target) string {
 	return filepath.Join(t.BuildDir(id, k), "log", "make.log")
 }
 
-// ScratchLog is the log of a build that runs or has failed.
+// ScratchLog is the log of a running or failed build.
 func (t *Tree) ScratchLog(id ID) string { return filepath.Join(t.ScratchDir(id), "make.log") }
 
-// ActiveLink is the link that says which version is installed for a target.
+// ActiveLink is the link that names the version installed for a target.
 func (t *Tree) ActiveLink(name string, k Target) string {
 	return filepath.Join(t.dir, name, "kernel-"+k.Kernel+"-"+k.Arch)
 }
 
-// Originals is where modules of the kernel that a package displaced are kept.
+// Originals is the directory of the kernel's modules that a package replaced.
 func (t *Tree) Originals(name string, k Target) string {
 	return filepath.Join(t.dir, name, originalsName, k.Kernel, k.Arch)
 }
 
-// State is what is known of a module version.
+// State is the state of a module version.
 type State int
 
-// The states of a version. Absent is also a version whose link and sources
-// are both gone: the original does not see it either.
+// These are the states of a version. A version whose link and sources are both
+// gone counts as Absent: the original does not see it either.
 const (
 	Absent State = iota
 	Added
@@ -180,7 +180,7 @@ func (t *Tree) state(id ID) (State, error) {
 		return Added, nil
 	case err != nil && !isGone(err):
 		return Broken, err
-	case !system.IsDir(t.VersionDir(id)): // maybe it was removed while this was looking
+	case !system.IsDir(t.VersionDir(id)): // another process may have removed the version meanwhile
 		return Absent, nil
 	case isLink, system.IsDir(t.Sources(id)):
 		return Broken, nil
@@ -189,8 +189,8 @@ func (t *Tree) state(id ID) (State, error) {
 	}
 }
 
-// isGone tells the error of what is not there from that of what cannot be read:
-// only the first is nothing.
+// isGone distinguishes the error of a missing file from that of an unreadable
+// one: only a missing file counts as nothing.
 func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) }
 
 // IsBuilt tells whether a version has a build for a target.
@@ -266,10 +266,10 @@ func isDirEntry(dir string, e fs.DirEntry) bool {
 	return e.IsDir()
 }
 
-// Versions lists the versions of a package with their builds, in byte order.
-// Directories that are no version are left out, and so is whatever vanishes
-// while it is being read: readers take no lock. What cannot be read is an error,
-// and the rest is listed all the same.
+// Versions lists the versions of a package with their builds, in byte order. It
+// leaves out directories that are not versions, and whatever vanishes during
+// the reading, because readers take no lock. If something cannot be read,
+// Versions returns an error and the rest of the list.
 func (t *Tree) Versions(name string) ([]Version, error) {
 	list, err := t.Known(name)
 	for i := range list {
@@ -280,8 +280,8 @@ func (t *Tree) Versions(name string) ([]Version, error) {
 	return list, err
 }
 
-// Known is [Tree.Versions] without a look for builds, which costs a fraction of
-// it.
+// Known is [Tree.Versions] without the search for builds, at a fraction of the
+// cost.
 func (t *Tree) Known(name string) ([]Version, error) {
 	entries, err := readDir(t.ModuleDir(name))
 	var list []Version
@@ -299,7 +299,7 @@ func (t *Tree) Known(name string) ([]Version, error) {
 	return list, err
 }
 
-// readDir reads a directory that may not be there any more.
+// readDir reads a directory that may have vanished.
 func readDir(dir string) ([]fs.DirEntry, error) {
 	entries, err := os.ReadDir(dir)
 	if isGone(err) {
@@ -336,8 +336,8 @@ func (t *Tree) builds(id ID) ([]Build, error) {
 // All lists every version of every package.
 func (t *Tree) All() ([]Version, error) { return t.each(t.Versions) }
 
-// Registered lists every version of every package without its builds, which
-// costs a fraction of [Tree.All].
+// Registered lists every version of every package without its builds, at a
+// fraction of the cost of [Tree.All].
 func (t *Tree) Registered() ([]Version, error) { return t.each(t.Known) }
 
 func (t *Tree) each(versions func(name string) ([]Version, error)) ([]Version, error) {
@@ -350,8 +350,8 @@ func (t *Tree) each(versions func(name string) ([]Version, error)) ([]Version, e
 	return list, err
 }
 
-// Add registers a version: its directory, an empty scratch directory and the
-// link to its sources.
+// Add registers a version: it makes the directory, an empty scratch directory
+// and the link to the sources.
 func (t *Writer) Add(id ID, sources string) error {
 	if _, err := os.Lstat(t.VersionDir(id)); err == nil {
 		if err := os.MkdirAll(t.ScratchDir(id), 0o755); err != nil {
@@ -375,17 +375,17 @@ func (t *Writer) Add(id ID, sources string) error {
 	}
 	if err != nil {
 		os.RemoveAll(stage)
-		os.Remove(t.ModuleDir(id.Name)) // fails, rightly, if anything is in it
+		os.Remove(t.ModuleDir(id.Name)) // fails, as intended, if the directory is not empty
 	}
 	return err
 }
 
-// Activate makes a version the installed one for a target.
+// Activate makes a version the installed version for a target.
 func (t *Writer) Activate(id ID, k Target) error {
 	return system.ReplaceLink(t.ActiveLink(id.Name, k), filepath.Join(id.Version, k.Kernel, k.Arch))
 }
 
-// Deactivate forgets that a package is installed for a target.
+// Deactivate records that no version of a package is installed for a target.
 func (t *Writer) Deactivate(name string, k Target) error {
 	if err := os.Remove(t.ActiveLink(name, k)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -393,11 +393,11 @@ func (t *Writer) Deactivate(name string, k Target) error {
 	return system.SyncDir(t.ModuleDir(name))
 }
 
-// DropBuild deletes the build of a version for a target, and the directory
-// of the kernel when nothing else is in it.
+// DropBuild deletes the build of a version for a target, and the directory of
+// the kernel if nothing else is in it.
 func (t *Writer) DropBuild(id ID, k Target) error {
 	if err := errors.Join(id.Check(), k.Check()); err != nil {
-		return err // an empty name or ".." would take more with it
+		return err // an empty name or ".." would delete more
 	}
 	if err := removeWhole(t.BuildDir(id, k)); err != nil {
 		return err
@@ -407,9 +407,9 @@ func (t *Writer) DropBuild(id ID, k Target) error {
 	return t.tidyKernel(id, k)
 }
 
-// tidyKernel deletes the directory of a kernel, with interrupted stages for the
-// target in it, once no build is left there and none for another architecture
-// is on its way.
+// tidyKernel deletes the directory of a kernel and the interrupted stages for
+// the target in it, if the directory has no build left and no stage for another
+// architecture.
 func (t *Writer) tidyKernel(id ID, k Target) error {
 	dir := filepath.Join(t.VersionDir(id), k.Kernel)
 	entries, err := os.ReadDir(dir)
@@ -425,8 +425,8 @@ func (t *Writer) tidyKernel(id ID, k Target) error {
 	return os.RemoveAll(dir)
 }
 
-// Forget deletes a version from the tree, and the directory of the package
-// when no version is left. The sources stay.
+// Forget deletes a version from the tree, and the directory of the package when
+// no version is left. The sources stay.
 func (t *Writer) Forget(id ID) error {
 	if err := id.Check(); err != nil {
 		return err
@@ -434,8 +434,8 @@ func (t *Writer) Forget(id ID) error {
 	if err := removeWhole(t.VersionDir(id)); err != nil {
 		return err
 	}
-	// It stays for other versions, links or archived originals, and where it is
-	// a link itself or something is mounted on it.
+	// The directory stays if it has other versions, links or archived
+	// originals, if it is a link itself, or if something is mounted on it.
 	err := unix.Rmdir(t.ModuleDir(id.Name))
 	for _, fine := range []error{unix.ENOENT, unix.ENOTEMPTY, unix.EEXIST, unix.ENOTDIR, unix.EBUSY} {
 		if errors.Is(err, fine) {
@@ -448,12 +448,12 @@ func (t *Writer) Forget(id ID) error {
 	return nil
 }
 
-// pendingPrefix begins the names of the marks that say that the index of a
-// kernel is out of date; the original has the same for a while.
+// pendingPrefix is the prefix of marks that say that the index of a kernel is
+// out of date; the original writes the same marks temporarily.
 const pendingPrefix = "depmod-pending-"
 
-// MarkPending notes, before the modules of a kernel change, that depmod is to
-// run afterwards. The mark outlives a crash.
+// MarkPending records, before the modules of a kernel change, that depmod has
+// to run afterwards. The mark survives a crash.
 func (t *Writer) MarkPending(k Target) error {
 	return system.WriteFile(filepath.Join(t.dir, pendingPrefix+k.Kernel+"-"+k.Arch), []byte(k.Kernel+"\n"+k.Arch+"\n"), 0o644)
 }
@@ -467,7 +467,7 @@ func (t *Writer) ClearPending(k Target) error {
 	return err
 }
 
-// maxNote bounds the small files that are read back, in bytes.
+// maxNote bounds how many bytes of a small file are read.
 const maxNote = 4 << 10
 
 // Pending lists the kernels whose index is out of date.
