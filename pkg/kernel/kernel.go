@@ -88,7 +88,7 @@ func (k *Kernel) HasHeaders() bool { return system.IsDir(filepath.Join(k.Headers
 // CheckHeaders returns an error that explains why modules cannot be built for
 // the kernel, or nil. distribution serves to name the package to install.
 func (k *Kernel) CheckHeaders(distribution string) error {
-	if err := k.Config().Err(); err != nil { // without the configuration, what it says about the module would be a guess
+	if err := k.Config().Err(); err != nil { // answers from this file would be guesses
 		return exit.Errorf(exit.NoHeaders, "configuration of kernel %s: %w", k.Release, err)
 	}
 	if k.HasHeaders() {
