@@ -50,7 +50,8 @@ func unfinished(text []byte) int {
 
 // harmless removes from lines everything that a terminal would obey and
 // everything that changes the order in which text is shown. Bytes that are not
-// valid characters are shown as escapes, because some terminals obey 0x9b.
+// valid characters become the replacement character, because some terminals
+// obey 0x9b.
 func harmless(lines string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\n' || r == '\t' || !unicode.In(r, unicode.Cc, unicode.Bidi_Control) {
