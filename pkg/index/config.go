@@ -26,8 +26,8 @@ const (
 	maxConfig = 1 << 20
 )
 
-// config reads depmod's configuration. A configuration that adds files outside
-// the tree, or excludes files, is left to depmod.
+// config reads depmod's configuration. It supports search and override; any
+// other directive that changes the set of files is left to depmod.
 func (t *Tree) config() (*search, error) {
 	s := &search{}
 	seen := map[string]bool{}
