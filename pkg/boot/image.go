@@ -28,7 +28,7 @@ func imageRelease(path string) string {
 
 const (
 	x86Magic   = 0x202 // offset of "HdrS"
-	x86Version = 0x20e // where the offset of the text, less 0x200, is
+	x86Version = 0x20e // offset of a pointer to the text, relative to 0x200
 )
 
 func x86Release(r io.ReaderAt) string {

@@ -168,7 +168,7 @@ func ForInstall(subjects []Subject, o Options) *Plan {
 			reason = "installed, but --force was given"
 		}
 		p.install(s, reason, false, nil)
-		if !o.Force { // --force for one version does not concern the others
+		if !o.Force { // --force concerns this version only, not its dependents
 			p.rebuild(s)
 		}
 	}

@@ -172,7 +172,7 @@ func (p *Packer) index(ctx context.Context, k *kernel.Kernel, files []image.File
 			return nil, err
 		}
 	}
-	for _, name := range []string{"modules.order", "modules.builtin"} { // without these files depmod prints warnings
+	for _, name := range []string{"modules.order", "modules.builtin"} { // avoids depmod warnings
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
 			return nil, err
 		}
