@@ -1,9 +1,10 @@
-// Package archive is the tarballs of mktarball and ldtarball, and archives of
-// module sources: writing them, taking them apart and telling what they hold.
+// Package archive writes, unpacks and inspects the tarballs of mktarball and
+// ldtarball, and archives of module sources.
 //
-// It guarantees that an archive appears under its name whole or not at all,
-// that unpacking writes nothing outside one new directory and leaves no trace
-// when it fails, and that no archive, however made, exhausts memory or disk.
+// It guarantees that an archive appears under its name completely or not at
+// all, that unpacking writes nothing outside one new directory and leaves no
+// trace when it fails, and that no archive, however made, exhausts memory or
+// disk.
 package archive
 
 import (
@@ -17,8 +18,8 @@ import (
 	"dkms/pkg/tree"
 )
 
-// The directories of an archive and the files that describe a module in one
-// without sources. The original looks for these very names.
+// The directories of an archive, and the files that describe a module in an
+// archive without sources. The original looks for exactly these names.
 const (
 	buildsDir   = "dkms_main_tree"
 	sourceDir   = "dkms_source_tree"
@@ -28,25 +29,26 @@ const (
 	confFile    = "dkms.conf"
 )
 
-// writeFailed is the status of the original when tar says no.
+// writeFailed is the original's exit status when tar fails.
 const writeFailed exit.Code = 6
 
-// Content is what an archive is made of.
+// Content is the content of an archive.
 type Content struct {
 	Name, Version string
-	// SourceDir is the directory of the sources; empty makes an archive of
-	// binaries only.
+	// SourceDir is the directory of the sources; without one the archive
+	// contains binaries only.
 	SourceDir string
 	// Conf is the dkms.conf of an archive of binaries only.
 	Conf []byte
-	// Builds are the builds to include; none makes an archive of sources.
+	// Builds are the builds to include; without any the archive contains
+	// sources only.
 	Builds []Build
 }
 
 // Build is a kept build: the directory of one kernel and architecture.
 type Build struct{ Kernel, Arch, Dir string }
 
-// check refuses what could not be loaded again, or has nothing in it.
+// check rejects content that ldtarball could not load, and empty content.
 func (c Content) check() error {
 	id := tree.ID{Name: c.Name, Version: c.Version}
 	if err := id.Check(); err != nil {
@@ -63,10 +65,10 @@ func (c Content) check() error {
 	return nil
 }
 
-// maxLabel is how long the list of kernels in a file name may grow.
+// maxLabel bounds the list of kernels in a file name, in bytes.
 const maxLabel = 199
 
-// FileName is the name that mktarball gives to an archive of c.
+// FileName returns mktarball's name for an archive of c.
 func FileName(c Content) string {
 	label := ""
 	if len(c.Builds) == 0 && c.SourceDir != "" {
@@ -96,9 +98,9 @@ const (
 	bzipped
 )
 
-// byName is the compression that a file name asks for, by the rules of
-// tar --auto-compress. Suffixes of what cannot be written are refused: the
-// file would not be what its name says.
+// byName returns the compression for a file name, by the rules of tar
+// --auto-compress. It rejects the suffixes of compressions that cannot be
+// written, because the content would not match the name.
 func byName(file string) (compression, error) {
 	switch suffix := filepath.Ext(file); suffix {
 	case ".gz", ".tgz", ".taz":
@@ -117,10 +119,10 @@ func byName(file string) (compression, error) {
 	}
 }
 
-// localLink says what is wrong with a symbolic link of the given name and
-// target; both are seen from the top of what must not be left. A target may go
-// up only at its beginning: what "up" means behind another link, the text of
-// the target does not tell.
+// localLink returns what is wrong with a symbolic link of the given name and
+// target, both relative to the top directory, which no link may leave. A target
+// may go up only at its beginning: behind another link, the text of the target
+// does not tell where "up" leads.
 func localLink(name, target string) error {
 	if target == "" {
 		return errors.New("link without a target")

@@ -17,8 +17,8 @@ import (
 	"dkms/pkg/system"
 )
 
-// compressor returns what writes to f compressed. Closing it finishes the
-// compressed stream but leaves f open.
+// compressor returns a writer that writes to f compressed. Closing the writer
+// finishes the compressed stream but leaves f open.
 func compressor(ctx context.Context, run *system.Runner, f *os.File, kind compression) (io.WriteCloser, error) {
 	switch kind {
 	case gzipped:
@@ -38,7 +38,7 @@ func compressor(ctx context.Context, run *system.Runner, f *os.File, kind compre
 	}
 }
 
-// open is a writer that closing does nothing to.
+// open is a writer whose Close does nothing.
 type open struct{ io.Writer }
 
 func (open) Close() error { return nil }
@@ -49,7 +49,7 @@ type toProgram struct {
 	done <-chan error
 }
 
-// writeThrough starts a program between what is written and f.
+// writeThrough starts a program that reads what is written and writes to f.
 func writeThrough(ctx context.Context, run *system.Runner, f *os.File, argv ...string) toProgram {
 	r, w := io.Pipe()
 	done := make(chan error, 1)
@@ -74,7 +74,7 @@ type fromProgram struct {
 	done <-chan struct{}
 }
 
-// readThrough starts a program that turns in into what is read.
+// readThrough starts a program that reads in; its output is what is read.
 func readThrough(ctx context.Context, run *system.Runner, in io.Reader, argv ...string) fromProgram {
 	ctx, stop := context.WithCancel(ctx)
 	r, w := io.Pipe()
@@ -86,7 +86,7 @@ func readThrough(ctx context.Context, run *system.Runner, in io.Reader, argv ...
 	return fromProgram{r, stop, done}
 }
 
-// Close ends the program, whether or not all was read.
+// Close ends the program, even if its output was not read completely.
 func (p fromProgram) Close() error {
 	p.stop()
 	err := p.PipeReader.Close()
@@ -97,12 +97,12 @@ func (p fromProgram) Close() error {
 // xzMagic begins an xz stream (The .xz File Format, 2.1.1.1).
 const xzMagic = "\xfd7zXZ\x00"
 
-// maxWindow bounds the memory that one compressed stream can ask for: it is
-// the window of zstd --ultra -22 and more than the dictionary of xz -9.
+// maxWindow bounds the memory that one compressed stream can require: the
+// window of zstd --ultra -22, which is more than the dictionary of xz -9.
 const maxWindow = 128 << 20
 
 // decompressor returns the content of in, whose compression its first bytes
-// tell. Memory is bounded whatever they say.
+// tell. The use of memory is bounded, whatever a stream claims to need.
 func decompressor(ctx context.Context, run *system.Runner, in *bufio.Reader) (io.ReadCloser, error) {
 	head, err := in.Peek(len(xzMagic))
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -112,7 +112,8 @@ func decompressor(ctx context.Context, run *system.Runner, in *bufio.Reader) (io
 	case gzipped:
 		return gzip.NewReader(in)
 	case xzed:
-		// The library allocates whatever dictionary a stream claims to need.
+		// The library would allocate any dictionary that a stream claims to
+		// need.
 		return readThrough(ctx, run, in, "xz", "--decompress", "--stdout", "--memlimit-decompress=256MiB"), nil
 	case zstded:
 		d, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
@@ -127,7 +128,7 @@ func decompressor(ctx context.Context, run *system.Runner, in *bufio.Reader) (io
 	}
 }
 
-// detect tells the compression of a stream by its first bytes.
+// detect recognises the compression of a stream by its first bytes.
 func detect(head []byte) compression {
 	switch {
 	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
@@ -143,19 +144,19 @@ func detect(head []byte) compression {
 	}
 }
 
-// skippable recognises the frame that pzstd begins with.
+// skippable reports whether head begins with the frame that pzstd writes first.
 func skippable(head []byte) bool {
 	return len(head) > 3 && head[0]&0xf0 == 0x50 && string(head[1:4]) == "\x2a\x4d\x18"
 }
 
-// meter passes on as much of in as it may, and nothing after ctx has ended. It
-// keeps the error that reading ended with, and whether the last bytes were 0.
+// meter passes on at most left bytes of in, and none after ctx has ended. It
+// keeps the error that ended the reading, and counts the 0 bytes at the end.
 type meter struct {
 	ctx   context.Context
 	in    io.Reader
 	left  int64
 	err   error
-	zeros int // bytes of 0 at the end of what was passed on, up to blockSize
+	zeros int // 0 bytes at the end of what was passed on, at most blockSize
 }
 
 // blockSize is the unit of tar archives.

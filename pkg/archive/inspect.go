@@ -11,7 +11,7 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Layout says what an unpacked archive is.
+// Layout describes an unpacked archive.
 type Layout struct {
 	// Source is the directory of the sources, or "".
 	Source string
@@ -20,12 +20,13 @@ type Layout struct {
 	BinariesOnly string
 	// Builds are the builds, in the order of their names.
 	Builds []Build
-	// Plain says that mktarball did not make the archive: somebody's sources.
+	// Plain says that mktarball did not make the archive, so it holds plain
+	// sources.
 	Plain bool
 }
 
-// Inspect tells what is in the directory dir, where an archive was unpacked.
-// Whatever it names holds no link that leads out of it.
+// Inspect describes the content of the directory dir, into which an archive was
+// unpacked. No directory in the Layout holds a link that leads out of it.
 func Inspect(dir string) (Layout, error) {
 	var l Layout
 	var err error
@@ -45,7 +46,7 @@ func Inspect(dir string) (Layout, error) {
 	return l, nil
 }
 
-// parts are the directories that will be moved to where they belong.
+// parts returns the directories that the caller will move into the tree.
 func (l Layout) parts() []string {
 	var list []string
 	for _, dir := range []string{l.Source, l.BinariesOnly} {
@@ -59,7 +60,7 @@ func (l Layout) parts() []string {
 	return list
 }
 
-// inspectOurs looks into an archive of mktarball.
+// inspectOurs describes an archive of mktarball.
 func inspectOurs(dir string) (Layout, error) {
 	var l Layout
 	switch source, binaries := filepath.Join(dir, sourceDir), filepath.Join(dir, binariesDir); {
@@ -75,8 +76,8 @@ func inspectOurs(dir string) (Layout, error) {
 	return l, err
 }
 
-// inspectBuilds lists the builds KERNEL/ARCH below dir. Hidden names, and
-// directories without modules, are no builds in the dkms tree either.
+// inspectBuilds lists the builds KERNEL/ARCH below dir. As in the dkms tree,
+// hidden names and directories without modules are not builds.
 func inspectBuilds(dir string) ([]Build, error) {
 	var list []Build
 	kernels, err := realDirs(dir)
@@ -117,8 +118,9 @@ func realDirs(dir string) ([]string, error) {
 	return names, nil
 }
 
-// inspectPlain looks for the first dkms.conf, level by level and in byte order
-// on each: the one at the top is the module's, not an example further down.
+// inspectPlain finds the first dkms.conf, level by level and in byte order on
+// each level. The dkms.conf nearest the top is the module's; one further down
+// may be an example.
 func inspectPlain(dir string) (Layout, error) {
 	for level := []string{dir}; len(level) > 0; {
 		var next []string
@@ -141,7 +143,7 @@ func inspectPlain(dir string) (Layout, error) {
 	return Layout{}, exit.Errorf(exit.NotAdded, "the archive holds no %s", confFile)
 }
 
-// isRealDir reports whether path is a directory and not a link to one.
+// isRealDir reports whether path is a directory and not a link to a directory.
 func isRealDir(path string) bool {
 	st, err := os.Lstat(path)
 	return err == nil && st.Mode().Type() == fs.ModeDir
@@ -152,8 +154,8 @@ func hasConf(dir string) bool {
 	return isRealDir(dir) && system.IsFile(filepath.Join(dir, confFile))
 }
 
-// linksInside makes sure that no symbolic link below dir leads out of it: dir
-// is about to be moved, and the same "../.." leads elsewhere from there.
+// linksInside makes sure that no symbolic link below dir leads out of dir. The
+// caller will move dir, and the same "../.." would lead elsewhere from there.
 func linksInside(dir string) error {
 	return filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
 		if err != nil || d.Type()&fs.ModeSymlink == 0 {

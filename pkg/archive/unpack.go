@@ -17,38 +17,37 @@ import (
 	"dkms/pkg/system"
 )
 
-// limits bound what an archive may make.
+// limits bound the content of an archive.
 type limits struct {
-	members int   // members, and directories that they imply
+	members int   // members, including implied directories
 	bytes   int64 // of all files together
 	name    int   // bytes in the name of a member
 	depth   int   // directories above a member
 }
 
-// MaxBytes is how much the files of one archive may hold together.
+// MaxBytes bounds the total size of the files of one archive.
 const MaxBytes = 4 << 30
 
 func defaultLimits() limits {
 	return limits{members: 100_000, bytes: MaxBytes, name: 1024, depth: 100}
 }
 
-// streamBytes is how long the archive itself may be, compressed or not: the
-// files and what tar puts around them.
+// streamBytes bounds the length of the archive itself, compressed or not: the
+// files and the data that tar adds to each.
 func (l limits) streamBytes() int64 { return l.bytes + 4096*int64(l.members) }
 
 // Unpack extracts the archive path, or r when path is "-", into the new
-// directory dir, which must not exist or be empty. Files, directories and
-// symbolic links are made, owned by the caller and writable for nobody else;
-// an archive with a member of any other kind, or with one that leaves dir, is
-// refused. When anything fails dir is gone.
+// directory dir, which must not exist or must be empty. It creates files,
+// directories and symbolic links, owned by the caller and writable for nobody
+// else. An archive with a member of any other kind, or with a member outside
+// dir, is an error. After an error dir does not exist.
 func Unpack(ctx context.Context, run *system.Runner, path string, r io.Reader, dir string) error {
 	u := &unpacker{limits: defaultLimits(), run: run}
 	return u.unpack(ctx, path, r, dir)
 }
 
-// UnpackFiles is [Unpack] for the stream r, which errors call name, where
-// nothing but regular files and directories has a business: an archive with
-// any link in it is refused too.
+// UnpackFiles is [Unpack] for the stream r, which may contain only regular
+// files and directories: a link is an error, too. Errors call the stream name.
 func UnpackFiles(ctx context.Context, run *system.Runner, name string, r io.Reader, dir string) error {
 	u := &unpacker{limits: defaultLimits(), run: run, filesOnly: true}
 	return u.unpackStream(ctx, name, r, dir)
@@ -57,19 +56,19 @@ func UnpackFiles(ctx context.Context, run *system.Runner, name string, r io.Read
 // unpacker extracts one archive.
 type unpacker struct {
 	limits
-	// filesOnly refuses links.
+	// filesOnly makes links an error.
 	filesOnly bool
 
 	run    *system.Runner
 	root   *os.Root
-	in     *meter // the archive without its compression
+	in     *meter // the decompressed archive
 	made   int    // members and implied directories
 	used   int64  // bytes of files
-	parent string // a directory that is known to be one, not a link
+	parent string // a directory that is known not to be a link
 	dirs   []stamp
 }
 
-// stamp is the time that a directory gets in the end.
+// stamp is the time that a directory gets after its content is written.
 type stamp struct {
 	name string
 	time time.Time
@@ -117,8 +116,8 @@ func openArchive(path string) (*os.File, error) {
 	return f, nil
 }
 
-// emptyDir makes dir, or accepts it when nothing is in it. Until the archive
-// is found good nobody else has a business there.
+// emptyDir makes dir, or accepts an existing empty directory. Nobody else may
+// enter dir until the whole archive has been checked.
 func emptyDir(dir string) error {
 	err := os.Mkdir(dir, 0o700)
 	if !errors.Is(err, fs.ErrExist) {
@@ -134,8 +133,8 @@ func emptyDir(dir string) error {
 	return nil
 }
 
-// into extracts the stream r. What is wrong with the archive itself has the
-// exit status for that; what is wrong with this machine has not.
+// into extracts the stream r. Only faults of the archive itself have the exit
+// status for a bad archive; faults of this machine have not.
 func (u *unpacker) into(ctx context.Context, r io.Reader, dir string) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -162,7 +161,7 @@ func (u *unpacker) into(ctx context.Context, r io.Reader, dir string) error {
 	return u.finish()
 }
 
-// bad is an error of the archive.
+// bad returns an error about the archive.
 func (u *unpacker) bad(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
@@ -177,13 +176,13 @@ func (u *unpacker) bad(ctx context.Context, err error) error {
 	return exit.Errorf(exit.BadArchive, "%w", err)
 }
 
-// refuse is an error of a member.
+// refuse returns an error about a member.
 func refuse(name, format string, args ...any) error {
 	return exit.Errorf(exit.BadArchive, "member %q: %w", name, fmt.Errorf(format, args...))
 }
 
-// members extracts all members and reads the rest of the stream, for the sums
-// that compressors put at the end.
+// members extracts all members and reads the rest of the stream, because
+// compressors put their checksums at the end.
 func (u *unpacker) members(t *tar.Reader) error {
 	for {
 		h, err := t.Next()
@@ -210,7 +209,7 @@ func (u *unpacker) member(h *tar.Header, data io.Reader) error {
 		return err
 	}
 	if h.Typeflag == tar.TypeXGlobalHeader {
-		return nil // git-archive begins with one
+		return nil // git-archive writes this member first
 	}
 	name, err := u.memberName(h.Name)
 	if err != nil {
@@ -242,7 +241,7 @@ func (u *unpacker) member(h *tar.Header, data io.Reader) error {
 	}
 }
 
-// count counts something that is made.
+// count counts a member or an implied directory.
 func (u *unpacker) count() error {
 	u.made++
 	if u.made > u.limits.members {
@@ -251,7 +250,7 @@ func (u *unpacker) count() error {
 	return nil
 }
 
-// memberName is the name of a member, cleaned, below the top.
+// memberName returns the cleaned name of a member, relative to the top.
 func (u *unpacker) memberName(name string) (string, error) {
 	switch {
 	case name == "":
@@ -273,9 +272,10 @@ func (u *unpacker) memberName(name string) (string, error) {
 	return path.Clean(name), nil
 }
 
-// parents makes the directories above name that are missing. All of them are
-// real directories: nothing is written through a link. What was once found to
-// be a directory stays one, since only files are ever replaced.
+// parents makes the missing directories above name. It makes sure that all of
+// them are real directories, so nothing is written through a link. A directory
+// that was checked once stays a directory, because only files are ever
+// replaced.
 func (u *unpacker) parents(name string) error {
 	parent := path.Dir(name)
 	if parent == "." || parent == u.parent {
@@ -300,7 +300,7 @@ func (u *unpacker) parents(name string) error {
 	return nil
 }
 
-// mkdir makes the directory name unless there is one.
+// mkdir makes the directory name unless it exists.
 func (u *unpacker) mkdir(name string) (made bool, err error) {
 	st, err := u.root.Lstat(name)
 	switch {
@@ -314,7 +314,7 @@ func (u *unpacker) mkdir(name string) (made bool, err error) {
 	return false, nil
 }
 
-// modeMask are the permissions that members keep.
+// modeMask is the set of permissions that members keep.
 const modeMask = 0o755
 
 func (u *unpacker) dir(name string, h *tar.Header) error {
@@ -325,8 +325,8 @@ func (u *unpacker) dir(name string, h *tar.Header) error {
 	return u.root.Chmod(name, fs.FileMode(h.Mode)&modeMask|0o700)
 }
 
-// file makes a regular file of size bytes from data. A file of that name goes
-// first; anything else of that name is in the way.
+// file makes a regular file of size bytes from data. It replaces an earlier
+// file of the same name; anything else of that name is an error.
 func (u *unpacker) file(name string, h *tar.Header, data io.Reader, size int64) error {
 	if size < 0 || size > u.bytes-u.used {
 		return refuse(name, "%d bytes make the archive larger than %d", size, u.bytes)
@@ -356,7 +356,7 @@ func (u *unpacker) file(name string, h *tar.Header, data io.Reader, size int64) 
 	return u.setTime(name, h.ModTime)
 }
 
-// makeRoom deletes an earlier file of this name.
+// makeRoom deletes an earlier file of the same name.
 func (u *unpacker) makeRoom(name string) error {
 	st, err := u.root.Lstat(name)
 	switch {
@@ -381,8 +381,8 @@ func (u *unpacker) symlink(name, target string) error {
 	return err
 }
 
-// hardLink copies an earlier file: two names for one file would let a later
-// member change both.
+// hardLink copies an earlier file. With two names for one file, a later member
+// could change both.
 func (u *unpacker) hardLink(name string, h *tar.Header) error {
 	from, err := u.memberName(h.Linkname)
 	if err != nil {
@@ -408,8 +408,7 @@ func (u *unpacker) hardLink(name string, h *tar.Header) error {
 	return u.file(name, &tar.Header{Mode: int64(st.Mode().Perm()), ModTime: st.ModTime()}, f, st.Size())
 }
 
-// setTime sets a modification time, unless it is one that file systems do not
-// know.
+// setTime sets a modification time, unless file systems cannot represent it.
 func (u *unpacker) setTime(name string, t time.Time) error {
 	if t.Unix() < 0 || t.Unix() >= 1<<33 {
 		return nil
@@ -417,8 +416,8 @@ func (u *unpacker) setTime(name string, t time.Time) error {
 	return u.root.Chtimes(name, t, t)
 }
 
-// finish gives the directories their times, now that nothing changes in them
-// any more.
+// finish sets the times of the directories, after the last change to their
+// content.
 func (u *unpacker) finish() error {
 	for _, d := range u.dirs {
 		if err := u.setTime(d.name, d.time); err != nil {

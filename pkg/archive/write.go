@@ -21,9 +21,9 @@ import (
 	"dkms/pkg/system"
 )
 
-// Write makes an archive of c at path, compressed as its name says. It returns
-// when the archive is synced and renamed into place; until then, and if
-// anything fails, path is what it was.
+// Write makes an archive of c at path, compressed as the suffix of path says.
+// It returns after the archive has been synced and renamed into place. Until
+// then, and after an error, path is unchanged.
 func Write(ctx context.Context, run *system.Runner, path string, c Content) error {
 	if err := c.check(); err != nil {
 		return err
@@ -46,7 +46,7 @@ func Write(ctx context.Context, run *system.Runner, path string, c Content) erro
 	if err != nil {
 		return exit.Errorf(exit.ArchiveDest, "%s: %w", dir.Name(), err)
 	}
-	defer dir.Remove(name) // in vain after the rename
+	defer dir.Remove(name) // fails harmlessly after the rename
 	defer f.Close()
 	if err := fill(ctx, run, f, kind, c); err != nil {
 		if _, ok := errors.AsType[*exit.Error](err); ok {
@@ -60,10 +60,10 @@ func Write(ctx context.Context, run *system.Runner, path string, c Content) erro
 	return nil
 }
 
-// destination makes the directory of path and returns the file that is to be
-// replaced. Only a regular file is: the original, which runs tar on whatever
-// the name leads to, writes through a link as well, but not through one of
-// another user in /tmp, and a device or a pipe must not be renamed away.
+// destination makes the directory of path and returns the file to replace. It
+// follows a link, because the original, which runs tar on path, writes through
+// links as well, but not through another user's link in /tmp. Only a regular
+// file may be replaced: a device or a pipe must not be renamed away.
 func destination(path string) (string, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -126,12 +126,12 @@ func fill(ctx context.Context, run *system.Runner, f *os.File, kind compression,
 	return err
 }
 
-// writer puts members into an archive.
+// writer writes members into an archive.
 type writer struct {
 	ctx  context.Context
 	tar  *tar.Writer
-	self fs.FileInfo // the archive itself, which may lie among the sources
-	time time.Time   // of the members that are no files
+	self fs.FileInfo // the archive itself, which may be inside the source directory
+	time time.Time   // the time of members that are not files
 	used int64       // bytes of files
 }
 
@@ -146,7 +146,7 @@ func (w *writer) content(c Content) error {
 			return err
 		}
 	}
-	// The original takes an archive without this directory for plain sources.
+	// Without this directory the original treats an archive as plain sources.
 	if err := w.dir(buildsDir); err != nil {
 		return err
 	}
@@ -159,9 +159,9 @@ func (w *writer) content(c Content) error {
 	return w.tree(sourceDir, source)
 }
 
-// sources finds the real directory of the sources, if any, and settles the
-// time of the members that are no files: that of the newest part, so that the
-// same content makes the same archive.
+// sources returns the real directory of the sources, if any, and chooses the
+// time of the members that are not files. That time is the newest time in the
+// content, so that the same content makes the same archive.
 func (w *writer) sources(c Content) (string, error) {
 	for _, b := range c.Builds {
 		st, err := os.Stat(b.Dir)
@@ -191,7 +191,8 @@ func (w *writer) newer(t time.Time) {
 	}
 }
 
-// description writes what stands for the sources in an archive without them.
+// description writes the files that replace the sources in an archive without
+// sources.
 func (w *writer) description(c Content) error {
 	if err := w.dir(binariesDir); err != nil {
 		return err
@@ -215,7 +216,7 @@ func (w *writer) description(c Content) error {
 	return nil
 }
 
-// builds writes the builds, each once however often it is named.
+// builds writes the builds, each once even if the list repeats it.
 func (w *writer) builds(list []Build) error {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b Build) int {
@@ -245,8 +246,8 @@ func (w *writer) builds(list []Build) error {
 
 // tree writes the directory dir under the name top.
 func (w *writer) tree(top, dir string) error {
-	// Who owns the sources may change them meanwhile; nothing outside of dir
-	// gets into the archive all the same.
+	// The owner of the sources may change them meanwhile; the os.Root keeps
+	// files outside of dir out of the archive even then.
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
@@ -267,7 +268,7 @@ func (w *writer) tree(top, dir string) error {
 	})
 }
 
-// entry writes the one file, directory or link rel of root.
+// entry writes one file, directory or link: rel of root.
 func (w *writer) entry(root *os.Root, top, rel string) error {
 	st, err := root.Lstat(rel)
 	if err != nil {
@@ -287,7 +288,7 @@ func (w *writer) entry(root *os.Root, top, rel string) error {
 		if err != nil {
 			return err
 		}
-		// An archive that Unpack refuses is of no use to anybody.
+		// Unpack would refuse an archive with such a link.
 		if err := localLink(rel, h.Linkname); err != nil {
 			return err
 		}
@@ -297,8 +298,8 @@ func (w *writer) entry(root *os.Root, top, rel string) error {
 	}
 }
 
-// file writes a regular file as long as it is when it is opened, and of a log
-// what is kept of one.
+// file writes a regular file with the size that it has when it is opened. Of a
+// log it writes at most maxLog bytes.
 func (w *writer) file(root *os.Root, rel string, h *tar.Header) error {
 	f, err := root.OpenFile(rel, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -333,13 +334,13 @@ func (w *writer) file(root *os.Root, rel string, h *tar.Header) error {
 	return err
 }
 
-// dir writes a directory that stands for nothing on disk.
+// dir writes a directory that does not exist on disk.
 func (w *writer) dir(name string) error {
 	return w.header(&tar.Header{Typeflag: tar.TypeDir, Name: member(name, "") + "/", Mode: 0o755, ModTime: w.time})
 }
 
-// header begins a member, which belongs to root and has a time that every tar
-// can tell: a fraction of a second takes an extension.
+// header begins a member. The member belongs to root. Its time has no fraction
+// of a second, because a fraction needs an extension that not every tar reads.
 func (w *writer) header(h *tar.Header) error {
 	if err := w.ctx.Err(); err != nil {
 		return context.Cause(w.ctx)
@@ -349,12 +350,12 @@ func (w *writer) header(h *tar.Header) error {
 	return w.tar.WriteHeader(h)
 }
 
-// logFile is the log of a build, of which an archive has no more than maxLog
-// bytes: a build may make it as long as it likes.
+// logFile is the log of a build. A build may write a log of any length, so an
+// archive contains at most maxLog bytes of it.
 const (
 	logFile = "make.log"
 	maxLog  = 64 << 20
 )
 
-// member is the name of a member in the form of "tar -c .".
+// member returns the name of a member in the form of "tar -c .".
 func member(top, rel string) string { return "./" + path.Join(top, rel) }

@@ -1,8 +1,9 @@
-// Package boot is the kernels of a machine, and which of them it starts next.
+// Package boot finds the kernels of a machine, and the kernel that the machine
+// starts next.
 //
-// It guarantees that no program is started and that no file outside of the
-// [system.Root] is read, and that a kernel which nobody can know is said to be
-// unknown, with the reason, instead of guessed.
+// It guarantees that it starts no program and reads no file outside of the
+// [system.Root], and that it reports a kernel which cannot be determined as
+// unknown, with the reason, instead of guessing.
 package boot
 
 import (
@@ -11,7 +12,7 @@ import (
 	"dkms/pkg/system"
 )
 
-// Machine is what a machine can start.
+// Machine is the set of kernels that a machine can start.
 type Machine struct {
 	// Kernels are the kernels of the machine, oldest first.
 	Kernels []Kernel
@@ -19,46 +20,47 @@ type Machine struct {
 	Next Next
 }
 
-// Kernel is a kernel that the machine can start: its modules or its image are
-// there. Headers alone make none.
+// Kernel is a kernel that the machine can start: its modules or its image
+// exist. Headers alone are not enough.
 type Kernel struct {
 	Release string
-	// Image is the file that is started; it is empty where none was found.
+	// Image is the file that is started, or "" where none was found.
 	Image string
-	// Modules says that the kernel's own modules or the list of what is built
-	// into it are in the install tree.
+	// Modules says that the install tree has the kernel's own modules, or the
+	// list of built-in modules.
 	Modules bool
-	// Headers says that modules can be built for it.
+	// Headers says that modules can be built for the kernel.
 	Headers bool
 	// Running marks the kernel that runs now, and Next the one that starts
-	// next. Both are set by [Look] only.
+	// next. Only [Look] sets them.
 	Running, Next bool
 }
 
 // Next is the kernel that a machine starts next.
 type Next struct {
-	// Release is the kernel; it is empty where it is not known.
+	// Release is the kernel, or "" where it is not known.
 	Release string
-	// Then is the kernel of the starts after that, where Release is started
-	// once only. It is empty otherwise, and where it is not known.
+	// Then is the kernel of the later starts, where Release is started only
+	// once. It is empty otherwise, and where that kernel is not known.
 	Then string
-	// Once says that Release is started once only.
+	// Once says that Release is started only once.
 	Once bool
-	// Loader decides: "GRUB", "systemd-boot", "extlinux", "flash-kernel",
-	// "firmware", "kexec", "soft reboot", "link", or "" where none was found.
+	// Loader is what decides: "GRUB", "systemd-boot", "extlinux",
+	// "flash-kernel", "firmware", "kexec", "soft reboot", "link", or "" where
+	// nothing was found.
 	Loader string
-	// Why is a clause for people, without full stop: where the answer is
-	// from, or, where the release is not known, why it is not.
+	// Why is a clause for people, without full stop: the source of the answer
+	// or, where Release is not known, the reason.
 	Why string
 }
 
 // Known reports whether the kernel that starts next is known.
 func (n Next) Known() bool { return n.Release != "" }
 
-// unknown is an answer that only has a reason.
+// unknown returns an answer that has only a reason.
 func unknown(loader, why string) Next { return Next{Loader: loader, Why: why} }
 
-// Look lists the kernels of the machine, marks the running one and finds out
+// Look lists the kernels of the machine, marks the running one, and determines
 // which one starts next.
 func Look(h system.Host) Machine {
 	m := Machine{Kernels: Kernels(h.Root)}
@@ -71,9 +73,9 @@ func Look(h system.Host) Machine {
 	return m
 }
 
-// foreign says that the running kernel and the firmware have nothing to do with
-// the files below the root: they are those of an image, a chroot or a
-// container.
+// foreign reports whether the root belongs to an image, a chroot or a
+// container, so that the running kernel and the firmware tell nothing about its
+// files.
 func foreign(h system.Host) bool { return h.Root.Dir != "" && h.Root.Dir != "/" || h.InChroot() }
 
 // Find returns the kernel of a release.
@@ -86,7 +88,8 @@ func (m Machine) Find(release string) (Kernel, bool) {
 	return Kernel{}, false
 }
 
-// next asks, in the order in which the machine does, who decides.
+// next asks the things that can decide, in the order in which the machine
+// would.
 func next(h system.Host, kernels []Kernel) Next {
 	s := &search{root: h.Root, kernels: kernels}
 	if h.Root.Dir == "" && system.IsFile("/run/systemd/container") {
@@ -104,16 +107,16 @@ func next(h system.Host, kernels []Kernel) Next {
 	return s.withoutLoader(h)
 }
 
-// search is what is asked on the way to the kernel that starts next.
+// search holds the facts for determining the kernel that starts next.
 type search struct {
 	root    system.Root
 	kernels []Kernel
 	efi     firmware
 }
 
-// beforeLoader knows the restarts that the boot loader of this time has no say
-// in: two kinds that never reach the firmware, and a firmware that is told
-// otherwise.
+// beforeLoader recognises restarts that do not reach the boot loader that has
+// started the machine: the two kinds that do not reach the firmware, and those
+// for which the firmware has another order.
 func (s *search) beforeLoader(running string) (n Next, decided bool) {
 	if n, decided := s.beforeFirmware(running); decided {
 		return n, true
@@ -121,7 +124,8 @@ func (s *search) beforeLoader(running string) (n Next, decided bool) {
 	return s.firmware()
 }
 
-// beforeFirmware knows the two kinds of restart that never reach the firmware.
+// beforeFirmware recognises the two kinds of restart that do not reach the
+// firmware.
 func (s *search) beforeFirmware(running string) (n Next, decided bool) {
 	if data, err := system.ReadRegular(s.root.Path("/sys/kernel/kexec_loaded"), maxWord); err == nil && strings.TrimSpace(string(data)) == "1" {
 		return unknown("kexec", "a kernel is loaded with kexec, which starts instead of what the boot loader has, and its release cannot be read back"), true
@@ -134,9 +138,9 @@ func (s *search) beforeFirmware(running string) (n Next, decided bool) {
 	return Next{}, false
 }
 
-// loaders asks the boot loaders. The one that has started the machine answers
-// alone, where the firmware knows it; otherwise all that are there, and they
-// must agree.
+// loaders asks the boot loaders. If the firmware knows which one has started
+// the machine, only that one is asked; otherwise all installed ones are asked,
+// and their answers must agree.
 func (s *search) loaders() Next {
 	all := []struct {
 		name string
@@ -165,8 +169,8 @@ func (s *search) loaders() Next {
 	return found[0]
 }
 
-// withoutLoader answers where no boot loader whose configuration this program
-// reads is set up.
+// withoutLoader answers for machines without a boot loader whose configuration
+// this program can read.
 func (s *search) withoutLoader(h system.Host) Next {
 	if h.Root.Dir == "" && h.InChroot() {
 		return unknown("", "this is a container or chroot without a boot loader of its own: its host chooses the kernel")

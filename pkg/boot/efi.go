@@ -16,13 +16,13 @@ const (
 	globalGUID = "-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 )
 
-// firmware is what the EFI variables say; the zero value is a machine without
+// firmware holds the EFI variables; the zero value means a machine without
 // them.
 type firmware struct {
-	// dir holds the variables; it is empty where they are not to be asked.
+	// dir is the directory of the variables, or "" where they do not apply.
 	dir string
-	// loader is the boot loader that has started this machine, by the names
-	// of [Next.Loader] or its own; it is empty where it did not say so.
+	// loader is the boot loader that has started this machine, by the names of
+	// [Next.Loader] or by its own name, or "" if it left no name.
 	loader string
 }
 
@@ -32,19 +32,19 @@ const (
 	systemdBootName = "systemd-boot"
 )
 
-// readFirmware reads who has started the machine: boot loaders that follow
-// the Boot Loader Interface leave their name and version.
+// readFirmware reads which boot loader has started the machine: boot loaders
+// that follow the Boot Loader Interface leave their name and version.
 func readFirmware(root system.Root) firmware {
 	f := firmware{dir: root.Path(variables)}
 	f.loader, _, _ = strings.Cut(f.text("LoaderInfo"), " ")
-	if f.loader == "gummiboot" { // as it was called once
+	if f.loader == "gummiboot" { // the former name of systemd-boot
 		f.loader = systemdBootName
 	}
 	return f
 }
 
-// variable is the data of an EFI variable; four bytes of attributes come
-// before it in the file.
+// variable returns the data of an EFI variable, without the four bytes of
+// attributes at the beginning of its file.
 func (f firmware) variable(name string) []byte {
 	if f.dir == "" {
 		return nil
@@ -56,10 +56,10 @@ func (f firmware) variable(name string) []byte {
 	return data[4:]
 }
 
-// text is a variable of the Boot Loader Interface.
+// text returns a text variable of the Boot Loader Interface.
 func (f firmware) text(name string) string { return utf16Text(f.variable(name + loaderGUID)) }
 
-// number is a global variable of 16 bits.
+// number returns a global variable of 16 bits.
 func (f firmware) number(name string) (n uint16, ok bool) {
 	data := f.variable(name + globalGUID)
 	if len(data) < 2 {
@@ -68,7 +68,7 @@ func (f firmware) number(name string) (n uint16, ok bool) {
 	return binary.LittleEndian.Uint16(data), true
 }
 
-// description is what the firmware calls a boot option (UEFI Specification,
+// description returns the firmware's name of a boot option (UEFI Specification,
 // "Load Options": attributes, length of the paths, description).
 func (f firmware) description(option uint16) string {
 	data := f.variable(fmt.Sprintf("Boot%04X%s", option, globalGUID))
@@ -78,9 +78,9 @@ func (f firmware) description(option uint16) string {
 	return utf16Text(data[6:])
 }
 
-// firmware answers where the firmware does not start the boot loader that has
-// started the machine this time: it is told so once, or it starts a kernel
-// itself.
+// firmware answers where the firmware does not start the same boot loader
+// again: a variable tells it to start something else once, or it starts a
+// kernel itself.
 func (s *search) firmware() (n Next, decided bool) {
 	current, known := s.efi.number("BootCurrent")
 	if once, ok := s.efi.number("BootNext"); ok && !(known && once == current) {
@@ -95,15 +95,15 @@ func (s *search) firmware() (n Next, decided bool) {
 		if r := s.stub(option); r != "" {
 			return Next{Release: r, Loader: "firmware", Why: fmt.Sprintf("the firmware starts it itself (EFI variable Boot%04X)", option)}, true
 		}
-		if !known || option == current { // the options before it did not start
+		if !known || option == current { // the options before the current one did not start
 			break
 		}
 	}
 	return Next{}, false
 }
 
-// stub is the release of the kernel that a boot option starts without a boot
-// loader, or "".
+// stub returns the release of the kernel that a boot option starts without a
+// boot loader, or "".
 func (s *search) stub(option uint16) string {
 	path := s.efi.file(option)
 	if path == "" {
@@ -122,8 +122,8 @@ func (s *search) stub(option uint16) string {
 	return ""
 }
 
-// file is the path of the file that an active boot option starts, in the
-// partition that it is on (UEFI Specification, "File Path Media Device Path").
+// file returns the path of the file that an active boot option starts, relative
+// to its partition (UEFI Specification, "File Path Media Device Path").
 func (f firmware) file(option uint16) string {
 	const active, media, filePath, end = 1, 4, 4, 0x7f
 	data := f.variable(fmt.Sprintf("Boot%04X%s", option, globalGUID))
@@ -149,7 +149,7 @@ func (f firmware) file(option uint16) string {
 	return ""
 }
 
-// utf16Text is a text that a NUL or the end of the data ends.
+// utf16Text decodes a text that ends at a NUL or at the end of the data.
 func utf16Text(data []byte) string {
 	var units []uint16
 	for ; len(data) >= 2; data = data[2:] {

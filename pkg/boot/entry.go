@@ -13,22 +13,22 @@ import (
 // (uapi-group.org/specifications/specs/boot_loader_specification): a file in
 // loader/entries, or a unified kernel image in EFI/Linux.
 type entry struct {
-	// id is the name of the file, without its counter of tries.
+	// id is the name of the file, without the boot counter.
 	id string
-	// title, version, machine, sortKey and arch are its keys.
+	// title, version, machine, sortKey and arch are the entry's keys.
 	title, version, machine, sortKey, arch string
-	// image is the file that is started; it is empty where it is not there.
+	// image is the file that is started, or "" where it does not exist.
 	image string
-	// left is how often the entry may still be tried; -1 is without limit.
-	// done is how often it was.
+	// left is how many tries the entry has left, or -1 without a limit; done is
+	// how many tries it has used.
 	left, done int
 }
 
-// loaderPlaces are the places of the boot partition and of the EFI system
+// loaderPlaces are the mount points of the boot partition and of the EFI system
 // partition.
 var loaderPlaces = []string{"/boot", "/efi", "/boot/efi"}
 
-// loaderDirs are those of the places that have entries of a boot loader.
+// loaderDirs returns those loaderPlaces that have entries of a boot loader.
 func loaderDirs(root system.Root) []string {
 	var dirs []string
 	for _, dir := range loaderPlaces {
@@ -73,7 +73,7 @@ func typeOne(root system.Root, dir string) []entry {
 	return list
 }
 
-// parseEntry reads the keys; image is the path that the entry names.
+// parseEntry parses the keys of an entry; image is the path in the entry.
 func parseEntry(text string) entry {
 	var e entry
 	for line := range strings.Lines(text) {
@@ -113,8 +113,8 @@ func typeTwo(dir string) []entry {
 	return list
 }
 
-// cutCounter takes the counter of tries off a name: NAME+LEFT or
-// NAME+LEFT-DONE (systemd-boot(7), "Boot Counting").
+// cutCounter removes the boot counter from a name: NAME+LEFT or NAME+LEFT-DONE
+// (systemd-boot(7), "Boot Counting").
 func cutCounter(name string) (rest string, left, done int) {
 	i := strings.LastIndexByte(name, '+')
 	if i < 0 {
@@ -131,7 +131,7 @@ func cutCounter(name string) (rest string, left, done int) {
 	return name[:i], left, done
 }
 
-// release is the kernel of the entry, or "".
+// release returns the kernel of the entry, or "".
 func (e entry) release(root system.Root, known []string) string {
 	if r := releaseOf(root, known, e.image); r != "" {
 		return r

@@ -14,7 +14,7 @@ import (
 // maxMenu bounds a grub.cfg, in bytes; real ones are some 10 KB.
 const maxMenu = 4 << 20
 
-// grub answers for GRUB 2, where its menu is there.
+// grub answers for GRUB 2, where its menu exists.
 func (s *search) grub() (n Next, found bool) {
 	for _, dir := range []string{"/boot/grub", "/boot/grub2"} {
 		path := s.root.Path(dir + "/grub.cfg")
@@ -32,7 +32,7 @@ func (s *search) grub() (n Next, found bool) {
 	return Next{}, false
 }
 
-// grub is a menu with what decides about its entries.
+// grub is a menu with the variables that choose among its entries.
 type grub struct {
 	*search
 	dir  string
@@ -40,7 +40,8 @@ type grub struct {
 	menu menu
 }
 
-// complete puts in what the menu takes from other files when it is shown.
+// complete adds the items that the menu reads from other files when it is
+// shown.
 func (g *grub) complete() {
 	if at := g.menu.entriesAt; at >= 0 {
 		var list []item
@@ -61,7 +62,8 @@ func (g *grub) complete() {
 	}
 }
 
-// next is the entry of this one time, if there is one, or else the default.
+// next returns the kernel of the one-time entry, if there is one, or else of
+// the default entry.
 func (g *grub) next() Next {
 	stay := g.resolve(g.standing())
 	grubenv := " of " + filepath.Join(g.dir, "grubenv")
@@ -70,15 +72,15 @@ func (g *grub) next() Next {
 		n.Then, n.Once = stay.Release, true
 		return n
 	}
-	// Old tools set saved_entry for one time, and have the menu put it back.
+	// Old tools set saved_entry for one start, and the menu restores the value.
 	if before := g.env["prev_saved_entry"]; before != "" && g.menu.uses["prev_saved_entry"] && g.menu.reads("saved_entry") {
 		stay.Then, stay.Once = g.resolve(before, "prev_saved_entry"+grubenv).Release, true
 	}
 	return stay
 }
 
-// standing is the entry that is started without a choice for one time, and
-// where that stands.
+// standing returns the default entry, which is started when there is no
+// one-time entry, and the place that sets it.
 func (g *grub) standing() (value, source string) {
 	config := filepath.Join(g.dir, "grub.cfg")
 	value = "0"
@@ -97,9 +99,9 @@ func (g *grub) standing() (value, source string) {
 	}
 }
 
-// resolve finds the kernel of an entry that is named by number, title or id,
-// with > between the levels of the menu. What is not found is the first entry,
-// as GRUB has it.
+// resolve returns the kernel of an entry. The value names the entry by number,
+// title or id, with > between the levels of the menu. Like GRUB, resolve takes
+// the first entry if the value matches none.
 func (g *grub) resolve(value, source string) Next {
 	items, rest := g.menu.items, value
 	for {
@@ -143,8 +145,9 @@ func (g *grub) kernel(it item, source, value string) Next {
 	return Next{Release: release, Why: why}
 }
 
-// onDisk is where an image is that GRUB knows by a path on its own file system,
-// which may be that of /boot or have the names of subvolumes in front.
+// onDisk returns where an image is in the root. GRUB knows the image by a path
+// on the image's own file system, which may be the file system of /boot, and
+// the path may begin with the names of subvolumes.
 func (g *grub) onDisk(path string) string {
 	if strings.HasPrefix(path, "(") { // a device, such as ($root)
 		_, path, _ = strings.Cut(path, ")")
@@ -164,7 +167,8 @@ func (g *grub) onDisk(path string) string {
 	return path
 }
 
-// cutLevel cuts the first level off the name of an entry; >> is a > of the name.
+// cutLevel splits the first level off the name of an entry; >> stands for a >
+// in the name.
 func cutLevel(value string) (first, rest string) {
 	var b strings.Builder
 	for i := 0; i < len(value); i++ {
@@ -179,7 +183,8 @@ func cutLevel(value string) (first, rest string) {
 	return b.String(), ""
 }
 
-// pick finds an item by number, id or title; what is not found is the first.
+// pick returns the item with a number, id or title, or the first item if none
+// matches.
 func pick(items []item, name string) (it item, found bool, err error) {
 	if len(items) == 0 {
 		return item{}, false, errors.New("the menu has no entries")
@@ -205,7 +210,7 @@ func pick(items []item, name string) (it item, found bool, err error) {
 }
 
 // readGrubEnv reads the environment block: a comment, then NAME=VALUE lines
-// with backslashes escaped, filled up with #.
+// with escaped backslashes, padded with #.
 func readGrubEnv(path string) map[string]string {
 	data, err := system.ReadRegular(path, maxWord)
 	env := map[string]string{}
@@ -220,8 +225,8 @@ func readGrubEnv(path string) map[string]string {
 	return env
 }
 
-// splitEscaped splits lines at newlines without a backslash before them and
-// takes the backslashes out.
+// splitEscaped splits lines at newlines without a backslash before them, and
+// removes the backslashes.
 func splitEscaped(text string) []string {
 	var lines []string
 	var b strings.Builder

@@ -11,9 +11,9 @@ import (
 	"dkms/pkg/system"
 )
 
-// imageRelease is the release that an image says it is of: the header of x86
-// (Documentation/arch/x86/boot.rst, kernel_version), or the .uname section of
-// a unified kernel image. It is empty for all others.
+// imageRelease returns the release that an image contains: in the header of x86
+// (Documentation/arch/x86/boot.rst, kernel_version), or in the .uname section
+// of a unified kernel image. It returns "" for all other images.
 func imageRelease(path string) string {
 	f, _, err := system.OpenRegular(path)
 	if err != nil {
@@ -27,8 +27,8 @@ func imageRelease(path string) string {
 }
 
 const (
-	x86Magic   = 0x202 // "HdrS"
-	x86Version = 0x20e // offset of the text, less 0x200
+	x86Magic   = 0x202 // offset of "HdrS"
+	x86Version = 0x20e // offset of a pointer to the text, relative to 0x200
 )
 
 func x86Release(r io.ReaderAt) string {
@@ -43,8 +43,8 @@ func x86Release(r io.ReaderAt) string {
 
 func unifiedRelease(r io.ReaderAt) string { return firstWord([]byte(section(r, ".uname", 256))) }
 
-// firstWord is the first word of a text that a NUL may end, if it can be a
-// release.
+// firstWord returns the first word of a text, which may end at a NUL, if the
+// word can be a release.
 func firstWord(text []byte) string {
 	text, _, _ = bytes.Cut(text, []byte{0})
 	fields := strings.Fields(string(text))
@@ -54,8 +54,8 @@ func firstWord(text []byte) string {
 	return fields[0]
 }
 
-// unified reads what an entry is made of from a unified kernel image: the
-// sections .osrel and .uname.
+// unified derives an entry from a unified kernel image: from the sections
+// .osrel and .uname.
 func unified(path string) entry {
 	e := entry{image: path, left: -1}
 	f, _, err := system.OpenRegular(path)
@@ -72,7 +72,7 @@ func unified(path string) entry {
 	return e
 }
 
-// section is the text of a section of a PE file; padding is left out.
+// section returns the text of a section of a PE file, without padding.
 func section(r io.ReaderAt, name string, limit uint32) string {
 	var magic [2]byte
 	if _, err := r.ReadAt(magic[:], 0); err != nil || string(magic[:]) != "MZ" {

@@ -14,9 +14,9 @@ import (
 const maxWord = 64 << 10
 
 // Kernels lists the kernels that a machine can start, oldest first: those with
-// modules of their own or the list of built-in ones, with an image, or with an
-// entry for a boot loader whose image is there. A link to headers makes none:
-// it stays behind when a kernel is removed. Running and Next are not set.
+// modules of their own or a list of built-in modules, with an image, or with a
+// boot loader entry whose image exists. A link to headers is not enough,
+// because it remains when a kernel is removed. Running and Next are not set.
 func Kernels(root system.Root) []Kernel {
 	list := &listing{root: root, byRelease: map[string]*Kernel{}}
 	list.modules()
@@ -30,13 +30,13 @@ func Kernels(root system.Root) []Kernel {
 	return kernels
 }
 
-// listing is kernels that are being listed.
+// listing collects kernels.
 type listing struct {
 	root      system.Root
 	byRelease map[string]*Kernel
 }
 
-// add notes a kernel and, where it is the first one known, its image.
+// add adds a kernel if it is new, and its image if none was known.
 func (l *listing) add(release, image string) *Kernel {
 	k := l.byRelease[release]
 	if k == nil {
@@ -49,8 +49,8 @@ func (l *listing) add(release, image string) *Kernel {
 	return k
 }
 
-// modules adds what the install tree has. Images that distributions keep
-// there count like those in /boot.
+// modules adds the kernels of the install tree. Images that distributions keep
+// there count like images in /boot.
 func (l *listing) modules() {
 	dirs, _ := os.ReadDir(l.root.InstallTree())
 	for _, d := range dirs {
@@ -69,8 +69,8 @@ func (l *listing) modules() {
 // imagePrefixes begin the names of images; a release follows.
 var imagePrefixes = []string{"vmlinuz-", "vmlinux-", "kernel-", "Image-", "bzImage-", "zImage-"}
 
-// images adds what /boot has. An image there is what boot loaders start: it
-// comes before one in the install tree.
+// images adds the kernels of /boot. Boot loaders start the images in /boot, so
+// those come before images in the install tree.
 func (l *listing) images() {
 	files, _ := os.ReadDir(l.root.Path("/boot"))
 	for _, f := range files {
@@ -87,8 +87,8 @@ func (l *listing) images() {
 	}
 }
 
-// isImageName tells images of kernels that are meant to be used from everything
-// else in /boot: copies for emergencies and earlier builds are none.
+// isImageName reports whether a name in /boot is that of a kernel image for
+// regular use, and not of a rescue copy or an earlier build.
 func isImageName(name string) bool {
 	if strings.Contains(name, "-rescue") || strings.Contains(name, ".dpkg-") {
 		return false
@@ -101,8 +101,8 @@ func isImageName(name string) bool {
 	return slices.ContainsFunc(imagePrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
 }
 
-// entries adds the kernels that the Boot Loader Specification's entries name,
-// and unified kernel images.
+// entries adds the kernels of Boot Loader Specification entries and of unified
+// kernel images.
 func (l *listing) entries() {
 	for _, e := range readEntries(l.root, loaderDirs(l.root)) {
 		if e.image == "" || strings.Contains(e.id, "-rescue") {
@@ -131,9 +131,9 @@ func firstFile(paths ...string) string {
 	return ""
 }
 
-// releaseOf finds out which kernel an image is of: by the releases known and
-// its path, by the package that it belongs to on Arch, by what it says itself,
-// and at last by its name alone. It is empty where nothing tells.
+// releaseOf returns the kernel of an image, or "" where nothing tells it. It
+// tries, in this order: the known releases and the path, the package of the
+// image on Arch, the content of the image, and its name alone.
 func releaseOf(root system.Root, known []string, path string) string {
 	if r := releaseInPath(known, path); r != "" {
 		return r
@@ -146,7 +146,7 @@ func releaseOf(root system.Root, known []string, path string) string {
 	if r := imageRelease(path); r != "" {
 		return r
 	}
-	if base == "linux" { // kernel-install has TOKEN/RELEASE/linux
+	if base == "linux" { // kernel-install uses TOKEN/RELEASE/linux
 		name = filepath.Base(filepath.Dir(path))
 	}
 	if name != "" && name[0] >= '0' && name[0] <= '9' && system.PlainName(name) {
@@ -155,8 +155,8 @@ func releaseOf(root system.Root, known []string, path string) string {
 	return ""
 }
 
-// releaseInPath is the longest known release that ends the file's name or is a
-// directory above it.
+// releaseInPath returns the longest known release that ends the file name or is
+// a directory above the file.
 func releaseInPath(known []string, path string) string {
 	parts := strings.Split(path, "/")
 	base := strings.TrimSuffix(strings.TrimSuffix(parts[len(parts)-1], ".efi"), ".old")
@@ -169,8 +169,8 @@ func releaseInPath(known []string, path string) string {
 	return found
 }
 
-// releaseOfPackage finds the kernel whose directory names a pacman package:
-// Arch calls the image by that name.
+// releaseOfPackage returns the kernel whose directory names a pacman package,
+// because Arch uses the name of the package for the image.
 func releaseOfPackage(root system.Root, known []string, name string) string {
 	if name == "" {
 		return ""

@@ -5,21 +5,23 @@ import (
 	"strings"
 )
 
-// menu is what is read of a grub.cfg; nothing of it is run.
+// menu is the part of a grub.cfg that this program reads; it runs nothing of
+// the script.
 type menu struct {
 	items []item
-	// defaults are the values that the variable default is given, in order.
+	// defaults are the values that the script assigns to the variable default,
+	// in order.
 	defaults []string
-	// entriesAt is how many items come before those of the Boot Loader
-	// Specification's entries; -1 is without them.
+	// entriesAt is how many items come before the Boot Loader Specification's
+	// entries, or -1 without such entries.
 	entriesAt int
-	// custom says that custom.cfg is read, too.
+	// custom says that the script also reads custom.cfg.
 	custom bool
-	// uses are the variables that conditions and values name.
+	// uses has the variables that conditions and values refer to.
 	uses map[string]bool
 }
 
-// reads reports whether the default can come from a variable.
+// reads reports whether the default entry can come from a variable.
 func (m menu) reads(variable string) bool {
 	for _, d := range m.defaults {
 		if strings.Contains(d, variable) {
@@ -32,18 +34,18 @@ func (m menu) reads(variable string) bool {
 // item is a menuentry or, with items of its own, a submenu.
 type item struct {
 	title, id string
-	// linux is the path of the image, as GRUB is told it.
+	// linux is the path of the image in GRUB's terms.
 	linux string
-	// items are those of a submenu; an empty one has nil.
+	// items are the items of a submenu; nil means an empty submenu.
 	items []item
-	// perhaps says that a condition decides whether the item is there.
+	// perhaps says that the item depends on a condition.
 	perhaps bool
-	// entry is the Boot Loader Specification's entry that it stands for.
+	// entry is the Boot Loader Specification's entry behind the item.
 	entry *entry
 }
 
-// start notes the image that a command of an entry loads: linux and its
-// variants, or the first module of a hypervisor.
+// start records the image that a command of an entry loads: the commands are
+// linux and its variants, or the first module of a hypervisor.
 func (it *item) start(words []string) {
 	module := strings.HasPrefix(words[0], "module")
 	if it.linux != "" || !module && !strings.HasPrefix(words[0], "linux") {
@@ -60,24 +62,24 @@ func (it *item) start(words []string) {
 	}
 }
 
-// parseMenu reads the menu entries and defaults of a grub.cfg.
+// parseMenu parses the menu entries and defaults of a grub.cfg.
 func parseMenu(text string) menu {
 	p := &menuParser{text: text, menu: menu{entriesAt: -1, uses: map[string]bool{}}}
 	p.menu.items = p.block(nil)
 	return p.menu
 }
 
-// menuParser walks through a script by its words. It knows quotes, comments,
-// blocks and conditions, and no more of the language.
+// menuParser parses a script word by word. It understands quotes, comments,
+// blocks and conditions, and nothing else of the language.
 type menuParser struct {
 	text  string
 	pos   int
-	depth int // of conditions
+	depth int // nesting of conditions
 	menu  menu
 }
 
-// block reads commands until the brace that ends the block. body, if set, is
-// the entry that they belong to.
+// block parses commands up to the brace that ends the block. body, if set, is
+// the entry that the commands belong to.
 func (p *menuParser) block(body *item) []item {
 	var items []item
 	for {
@@ -93,7 +95,7 @@ func (p *menuParser) block(body *item) []item {
 	}
 }
 
-// run reads one command; ok says that it makes an item of the menu.
+// run parses one command; ok says that the command adds an item to the menu.
 func (p *menuParser) run(words []string, body *item, before int) (it item, ok bool) {
 	opens := words[len(words)-1] == "{"
 	switch name := words[0]; {
@@ -119,7 +121,7 @@ func (p *menuParser) run(words []string, body *item, before int) (it item, ok bo
 	return item{}, false
 }
 
-// note keeps what decides about the menu as a whole.
+// note records a command that affects the menu as a whole.
 func (p *menuParser) note(words []string, before int) {
 	switch words[0] {
 	case "if":
@@ -143,8 +145,8 @@ func (p *menuParser) note(words []string, before int) {
 	}
 }
 
-// titleAndID takes the words of a menuentry apart; the id follows an option
-// that old GRUBs do not know, and that is in a variable for their sake.
+// titleAndID parses the words of a menuentry. The id follows an option that old
+// GRUBs do not know, so scripts keep the option in a variable.
 func titleAndID(words []string) (title, id string) {
 	for i := 0; i < len(words); i++ {
 		switch w := words[i]; {
@@ -162,9 +164,10 @@ func titleAndID(words []string) (title, id string) {
 	return title, id
 }
 
-// command reads the words up to the end of a command: a newline, a semicolon, or
-// the brace that opens a block, which belongs to it. closed says that the block
-// or the text ends there. then, else and do are no commands of their own.
+// command reads the words of one command. A command ends at a newline or a
+// semicolon, or with the brace that opens a block, which belongs to the
+// command. closed says that the enclosing block or the text ends there. then,
+// else and do are not commands of their own.
 func (p *menuParser) command() (words []string, closed bool) {
 	for p.pos < len(p.text) {
 		switch c := p.text[p.pos]; {
@@ -200,7 +203,7 @@ func trimKeywords(words []string) []string {
 	return words
 }
 
-// word reads a word; quoted says that some of it was in quotes.
+// word reads a word; quoted says that a part of the word was in quotes.
 func (p *menuParser) word() (w string, quoted bool) {
 	var b strings.Builder
 	for p.pos < len(p.text) {
@@ -233,8 +236,8 @@ func (p *menuParser) word() (w string, quoted bool) {
 	return b.String(), quoted
 }
 
-// double reads the rest of a word in double quotes: a backslash escapes only
-// what means something there.
+// double reads the rest of a word in double quotes. A backslash escapes only
+// characters that have a meaning there.
 func (p *menuParser) double(b *strings.Builder) {
 	for p.pos++; p.pos < len(p.text); p.pos++ {
 		c := p.text[p.pos]

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// sortedForGrub puts entries into the order of GRUB's blscfg: by the names of
-// the files, taken apart at the last two dashes, the highest one first.
+// sortedForGrub sorts entries into the order of GRUB's blscfg: by file name,
+// split at the last two dashes, the highest first.
 func sortedForGrub(list []entry) []entry {
 	slices.SortStableFunc(list, func(a, b entry) int {
 		return compareParts(strings.TrimSuffix(b.id, ".conf"), strings.TrimSuffix(a.id, ".conf"))
@@ -31,9 +31,9 @@ func nameVersionRelease(s string) (name, version, release string) {
 	return s, version, release
 }
 
-// compareRPM compares as rpm does: runs of digits by value, runs of letters by
-// the alphabet, digits after letters, a tilde before everything; all else only
-// separates.
+// compareRPM compares as rpm does: runs of digits by value, runs of letters
+// alphabetically, digits after letters, a tilde before everything; all other
+// characters only separate.
 func compareRPM(a, b string) int {
 	separator := func(r rune) bool { return r != '~' && !isDigit(byte(r)) && !isAlpha(byte(r)) }
 	for a != "" || b != "" {
@@ -73,10 +73,10 @@ func compareRPM(a, b string) int {
 	return 0
 }
 
-// sortedForSystemd puts entries into systemd-boot's order (systemd-boot(7),
-// UAPI.1 "Sorting"): those that have run out of tries last; those with a sort
-// key first, by that, the machine and, downwards, the version; then by the name
-// of the file, downwards; then those with more tries left.
+// sortedForSystemd sorts entries into systemd-boot's order (systemd-boot(7),
+// UAPI.1 "Sorting"): entries without any tries left come last; entries with a
+// sort key come first, by sort key, machine and, in descending order, version;
+// then file names decide, in descending order; then the number of tries left.
 func sortedForSystemd(list []entry) []entry {
 	slices.SortStableFunc(list, func(a, b entry) int {
 		c := cmp.Or(compareBool(a.left == 0, b.left == 0), compareBool(a.sortKey == "", b.sortKey == ""))
@@ -88,8 +88,9 @@ func sortedForSystemd(list []entry) []entry {
 	return list
 }
 
-// compareTries puts more tries left and then fewer done first; where either has
-// no counter, the counter decides nothing.
+// compareTries sorts entries with more tries left first, and then those with
+// fewer tries done. Where either entry has no boot counter, the counters decide
+// nothing.
 func compareTries(a, b entry) int {
 	if a.left < 0 || b.left < 0 {
 		return 0
@@ -131,8 +132,8 @@ func compareSystemd(a, b string) int {
 	}
 }
 
-// compareMark compares by a mark at the beginning: what has it where the other
-// has not is older.
+// compareMark compares by a mark at the beginning: a version with the mark is
+// older than one without.
 func compareMark(a, b *string, mark byte) int {
 	am, bm := strings.HasPrefix(*a, string(mark)), strings.HasPrefix(*b, string(mark))
 	if am && bm {
@@ -141,8 +142,8 @@ func compareMark(a, b *string, mark byte) int {
 	return compareBool(bm, am)
 }
 
-// compareRun compares a run of digits, where either begins with one, or else
-// of letters; capital letters are older than small ones.
+// compareRun compares runs of digits, where either side begins with a digit, or
+// else runs of letters; capital letters are older than small letters.
 func compareRun(a, b *string) int {
 	kind := isAlpha
 	if startsWithDigit(*a) || startsWithDigit(*b) {
@@ -152,7 +153,7 @@ func compareRun(a, b *string) int {
 	x, *a = cutRun(*a, kind)
 	y, *b = cutRun(*b, kind)
 	if kind('0') {
-		if (x == "") != (y == "") { // a number is newer than none
+		if (x == "") != (y == "") { // a number is newer than no number
 			return cmp.Compare(len(x), len(y))
 		}
 		return compareDigits(x, y)

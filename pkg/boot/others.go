@@ -11,7 +11,7 @@ import (
 	"dkms/pkg/version"
 )
 
-// releases are those of the kernels of the machine.
+// releases returns the releases of the machine's kernels.
 func (s *search) releases() []string {
 	list := make([]string, len(s.kernels))
 	for i, k := range s.kernels {
@@ -20,8 +20,8 @@ func (s *search) releases() []string {
 	return list
 }
 
-// extlinux answers for what has the configuration of SYSLINUX: extlinux, and
-// the distro boot of U-Boot.
+// extlinux answers for loaders with the configuration of SYSLINUX: extlinux,
+// and the distro boot of U-Boot.
 func (s *search) extlinux() (n Next, found bool) {
 	for _, path := range []string{"/boot/extlinux/extlinux.conf", "/boot/extlinux.conf", "/extlinux/extlinux.conf"} {
 		data, err := system.ReadRegular(s.root.Path(path), maxWord)
@@ -46,8 +46,8 @@ func (s *search) extlinux() (n Next, found bool) {
 	return Next{}, false
 }
 
-// parseExtlinux finds the default label, which is the first where none is
-// named, and its image.
+// parseExtlinux returns the default label and its image. The first label is the
+// default where the file names none.
 func parseExtlinux(text string) (label, image string) {
 	images := map[string]string{}
 	var first, current string
@@ -91,8 +91,9 @@ func (s *search) unread() (n Next, found bool) {
 	return Next{}, false
 }
 
-// flashKernel answers for boards whose kernel flash-kernel has written: it
-// takes the newest one, and what it writes does not tell.
+// flashKernel answers for boards on which flash-kernel has written the kernel.
+// It takes the newest kernel, and the written image does not tell which one
+// that was.
 func (s *search) flashKernel() (n Next, found bool) {
 	if !system.IsFile(s.root.Path("/etc/default/flash-kernel")) || !system.IsDir(s.root.Path("/usr/share/flash-kernel")) {
 		return Next{}, false
@@ -110,7 +111,7 @@ func (s *search) flashKernel() (n Next, found bool) {
 	return Next{Release: newest, Loader: "flash-kernel", Why: "flash-kernel takes the newest kernel"}, true
 }
 
-// links answers by the links that some loaders start, such as lilo and zipl.
+// links answers from the links that some loaders start, such as lilo and zipl.
 func (s *search) links() (n Next, found bool) {
 	for _, link := range []string{"/vmlinuz", "/boot/vmlinuz", "/vmlinux", "/boot/vmlinux"} {
 		target, ok := s.follow(link)
@@ -124,7 +125,7 @@ func (s *search) links() (n Next, found bool) {
 	return Next{}, false
 }
 
-// follow is the file that a link leads to, seen from inside the root.
+// follow returns the file that a link leads to, as seen from inside the root.
 func (s *search) follow(link string) (file string, ok bool) {
 	for range 8 {
 		target, err := os.Readlink(s.root.Path(link))

@@ -9,7 +9,7 @@ import (
 	"dkms/pkg/system"
 )
 
-// systemdBoot answers for systemd-boot, where it is set up.
+// systemdBoot answers for systemd-boot, where it is installed.
 func (s *search) systemdBoot() (n Next, found bool) {
 	dirs := s.bootPartitions()
 	if len(dirs) == 0 {
@@ -29,8 +29,8 @@ func (s *search) systemdBoot() (n Next, found bool) {
 	return b.next(), true
 }
 
-// bootPartitions are the directories of the boot partitions where systemd-boot
-// is installed or has started the machine.
+// bootPartitions returns the mount points of the boot partitions where
+// systemd-boot is installed or from which it has started the machine.
 func (s *search) bootPartitions() []string {
 	dirs := loaderDirs(s.root)
 	for _, dir := range dirs {
@@ -49,23 +49,24 @@ func (s *search) paths(places []string) []string {
 	return list
 }
 
-// systemdBoot is the entries of systemd-boot in the order of its menu.
+// systemdBoot holds the entries of systemd-boot, in the order of its menu.
 type systemdBoot struct {
 	*search
 	entries []entry
-	// preferred and byDefault are from loader.conf.
+	// preferred and byDefault are settings of loader.conf.
 	preferred, byDefault setting
 }
 
-// setting is a name or pattern of entries, and where it stands.
+// setting is a name or pattern of entries, and the place that sets it.
 type setting struct{ pattern, source string }
 
-// variable is a setting that the firmware keeps.
+// variable returns a setting that is kept in an EFI variable.
 func (b *systemdBoot) variable(name string) setting {
 	return setting{b.efi.text(name), "EFI variable " + name}
 }
 
-// next asks what systemd-boot does, in its order (systemd-boot(7), loader.conf(5)).
+// next tries what systemd-boot tries, in the same order (systemd-boot(7),
+// loader.conf(5)).
 func (b *systemdBoot) next() Next {
 	stay := b.standing()
 	if n, ok := b.named(b.variable("LoaderEntryOneShot"), b.entries); ok {
@@ -75,8 +76,9 @@ func (b *systemdBoot) next() Next {
 	return stay
 }
 
-// standing is the entry of every start: a preferred one that has not run out of
-// tries, or the default, whether it has or not, or the first of the menu.
+// standing returns the entry of every ordinary start: a preferred entry with
+// tries left; or the default entry, with or without tries left; or the first
+// entry of the menu.
 func (b *systemdBoot) standing() Next {
 	good := slices.DeleteFunc(slices.Clone(b.entries), func(e entry) bool { return e.left == 0 })
 	for _, s := range []setting{b.variable("LoaderEntryPreferred"), b.preferred} {
@@ -95,7 +97,7 @@ func (b *systemdBoot) standing() Next {
 	return b.kernel(b.entries[0], "it is the first entry of systemd-boot's menu")
 }
 
-// named finds the first entry that a setting means; case does not matter.
+// named returns the first entry that matches a setting; case does not matter.
 func (b *systemdBoot) named(s setting, entries []entry) (n Next, ok bool) {
 	if s.pattern == "@saved" {
 		s = setting{b.efi.text("LoaderEntryLastBooted"), s.source + " is @saved, and LoaderEntryLastBooted"}

@@ -21,9 +21,10 @@ import (
 )
 
 // moduleNames are the variables that a dkms.conf sets, in the order in which
-// they are passed on; text that breaks out of one value hits those after it.
-// The last one is what the original calls a record's STRIP internally, which
-// configurations can set as well.
+// bash passes them on. The order matters because text that breaks out of one
+// value affects only the values after that one. The last name is what the
+// original calls a record's STRIP internally; configurations can set that name
+// as well.
 var moduleNames = []string{
 	"PACKAGE_NAME", "PACKAGE_VERSION",
 	"POST_ADD", "POST_BUILD", "POST_INSTALL", "POST_REMOVE", "PRE_BUILD", "PRE_INSTALL",
@@ -40,16 +41,16 @@ var moduleNames = []string{
 }
 
 // adminNames are the directives that count only where the administrator sets
-// them: in /etc/dkms, or with --directive.
+// them: in /etc/dkms or with --directive.
 var adminNames = []string{"BUILD_SANDBOX", "BUILD_ENV", "BUILD_OPTIONAL"}
 
-// deprecatedNames are the directives whose use is noted.
+// deprecatedNames are the directives whose use causes a note.
 var deprecatedNames = []string{
 	"OBSOLETE_BY", "CLEAN", "REMAKE_INITRD", "MODULES_CONF", "MODULES_CONF_OBSOLETES",
 	"MODULES_CONF_ALIAS_TYPE", "MODULES_CONF_OBSOLETE_ONLY",
 }
 
-// chain gives the files of one module: the base file, then the overrides.
+// chain yields the files of one module: the base file, then the overrides.
 type chain struct {
 	etc  string
 	ref  Ref
@@ -59,12 +60,13 @@ type chain struct {
 	files           []string
 	deprecated      []string
 	unheeded        []string
-	own             values // what the package has set of the administrator's
+	own             values // the adminNames that the package itself has set
 	noted           []string
 	err             error
 }
 
-// next is called with what the files before have set.
+// next returns the next file to evaluate; v holds the values that the earlier
+// files have set.
 func (c *chain) next(v values) (source, bool) {
 	if c.started {
 		c.note(v)
@@ -84,7 +86,8 @@ func (c *chain) next(v values) (source, bool) {
 	return src, true
 }
 
-// disregard drops what the package has set of the administrator's.
+// disregard removes from v the adminNames that the package itself has set,
+// since only the administrator may set them, and records a warning for each.
 func (c *chain) disregard(v values) {
 	c.own = values{}
 	for _, name := range adminNames {
@@ -98,7 +101,7 @@ func (c *chain) disregard(v values) {
 	}
 }
 
-// note remembers the deprecated directives that the last file brought.
+// note records the deprecated directives that the last file has set.
 func (c *chain) note(v values) {
 	file := c.files[len(c.files)-1]
 	for _, name := range deprecatedNames {
@@ -117,7 +120,7 @@ func (c *chain) note(v values) {
 	}
 }
 
-// overrides are the files of /etc/dkms for the module, general ones first.
+// overrides returns the files of /etc/dkms for the module, general ones first.
 func (c *chain) overrides(v values) ([]source, error) {
 	name, version := c.ref.Name, c.ref.Version
 	if name == "" {
@@ -130,7 +133,7 @@ func (c *chain) overrides(v values) ([]source, error) {
 	for _, base := range overrideNames(name, version, c.ref.Target.Release, c.ref.Target.Arch) {
 		path := filepath.Join(c.etc, base+".conf")
 		if filepath.Dir(path) != filepath.Clean(c.etc) {
-			continue // a version or kernel with a slash in it
+			continue // the version or the kernel contains a slash
 		}
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -168,7 +171,7 @@ func overrideNames(name, version, release, arch string) []string {
 // readText reads a configuration file of bounded size. The error is an
 // [*exit.Error].
 func readText(path string) ([]byte, error) {
-	// Without O_NONBLOCK, a pipe in the place of the file would hang us.
+	// Without O_NONBLOCK, opening a pipe with this name would hang the program.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, exit.Errorf(exit.NoConf, "%s: %w", path, cause(err))
@@ -194,7 +197,7 @@ func readText(path string) ([]byte, error) {
 	return text, nil
 }
 
-// cause is err without the path, which the message has already.
+// cause returns err without the path, because the message already has the path.
 func cause(err error) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		return e.Err
@@ -248,7 +251,7 @@ func (r *Reader) baseVars(release string) map[string]string {
 	}
 }
 
-// flag is a switch as shell scripts test it.
+// flag returns a switch in the form that shell scripts test.
 func flag(on bool) string {
 	if on {
 		return "true"
@@ -256,7 +259,7 @@ func flag(on bool) string {
 	return ""
 }
 
-// defaults is the framework without any file.
+// defaults returns the options that hold when there is no file at all.
 func (r *Reader) defaults() *Framework {
 	tmp := r.Host.Env["TMPDIR"]
 	if tmp == "" {
@@ -274,16 +277,17 @@ func (r *Reader) defaults() *Framework {
 		TrySign:      "not_in_chroot",
 
 		CompilerLauncher: launcher(r.Host.Env["compiler_launcher"]),
-		// Longer than any driver takes on slow machines, shorter than the
-		// patience of somebody at a boot that hangs.
+		// The limit is longer than any driver takes on slow machines, and
+		// shorter than people wait for a boot that hangs.
 		BuildTimeLimit: 30 * time.Minute,
 		FileLimit:      DefaultFileLimit, DiskLimit: DefaultDiskLimit, ProcessLimit: DefaultProcessLimit,
 		PrebuiltTimeout: 30 * time.Second,
 	}
 }
 
-// launcher is the compiler launcher of the caller's environment, which can only
-// name a program where all are.
+// launcher returns the compiler launcher that the caller's environment asks
+// for. The environment may only give the bare name of a program, not a path and
+// no arguments.
 func launcher(asked string) []string {
 	words := strings.Fields(asked)
 	if len(words) != 1 || !system.PlainName(words[0]) {
@@ -292,13 +296,13 @@ func launcher(asked string) []string {
 	return words
 }
 
-// jobMemory is what a compiler is given of the memory, in bytes: large files
-// of large drivers take that much.
+// jobMemory is the memory reserved for one compiler, in bytes: large files of
+// large drivers take that much.
 const jobMemory = 256 << 20
 
-// Jobs is the number for make -j: what was asked for, else one job for each
-// processor that there is memory for; 0 is no limit, which make spells without
-// a number.
+// Jobs returns the number for make -j: the configured number or, without one,
+// one job for each processor, as far as memory allows. A configured 0 means no
+// limit, which make expresses as -j without a number.
 func (fw *Framework) Jobs(h system.Host) string {
 	n, err := strconv.Atoi(fw.ParallelJobs)
 	switch {

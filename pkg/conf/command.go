@@ -2,9 +2,9 @@ package conf
 
 import "strings"
 
-// MakeCommand is the command that builds the module for t in buildDir: the
-// MAKE that MAKE_MATCH selects, the last one that matches, or else the usual
-// make of the kernel's build system.
+// MakeCommand returns the command that builds the module for t in buildDir: the
+// MAKE of the last MAKE_MATCH that matches, or else the usual make command of
+// the kernel's build system.
 func (m *Module) MakeCommand(t Target, buildDir string) string {
 	command := ""
 	if m.MakeMatch.At(0) == "" {
@@ -25,9 +25,9 @@ func (m *Module) MakeCommand(t Target, buildDir string) string {
 	return command
 }
 
-// MakeLine is command with the options for make that are not the conf's
-// business, if its first word is exactly make. jobs is the option -j, if there
-// is to be one.
+// MakeLine returns command with the make options that no dkms.conf sets, if the
+// first word of command is exactly make. jobs is the option -j; it may be
+// empty.
 func MakeLine(command, jobs, release string) string {
 	rest, ok := strings.CutPrefix(command, "make")
 	if !ok || rest != "" && !strings.ContainsRune(" \t\n;&|()<>", rune(rest[0])) {
@@ -39,7 +39,7 @@ func MakeLine(command, jobs, release string) string {
 	return "make" + jobs + " KERNELRELEASE=" + quoteUnsafe(release) + rest
 }
 
-// Patches are the names of the patches for a kernel, in order.
+// Patches returns the names of the patches for a kernel, in order.
 func (m *Module) Patches(release string) []string {
 	var list []string
 	for _, i := range m.Patch.Indexes() {
@@ -51,13 +51,13 @@ func (m *Module) Patches(release string) []string {
 	return list
 }
 
-// quote makes s one word of the shell that means nothing but itself.
+// quote returns s as one word of the shell without any expansion.
 func quote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// quoteUnsafe quotes s only where the shell would take it for more than text,
-// since commands end up in logs that are compared.
+// quoteUnsafe quotes s only where the shell would expand or split s. Commands
+// end up in logs, and people compare logs, so needless quotes are left out.
 func quoteUnsafe(s string) string {
 	for _, c := range []byte(s) {
 		if !isLiteral(c) {
@@ -67,8 +67,8 @@ func quoteUnsafe(s string) string {
 	return s
 }
 
-// isLiteral reports whether c is nothing but itself wherever it stands in a
-// word of the shell, however often the word is evaluated.
+// isLiteral reports whether the shell takes c literally anywhere in a word,
+// however often the word is evaluated.
 func isLiteral(c byte) bool {
 	return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || strings.IndexByte("_./:,@%+=-", c) >= 0
 }

@@ -1,10 +1,10 @@
 // Package conf reads the configuration of the program and of the modules:
 // framework.conf and dkms.conf.
 //
-// It guarantees that a file means what it means to DKMS, because bash itself
-// evaluates whatever is more than literal text, twice as DKMS does; that
-// reading happens without privilege and within bounds of time and size; and
-// that one bad file spoils no other.
+// It guarantees that a file means the same as in DKMS, because bash itself
+// evaluates everything that is more than literal text, twice, as DKMS does;
+// that reading happens without privilege and within bounds of time and size;
+// and that one bad file does not affect the evaluation of any other.
 package conf
 
 import (
@@ -23,10 +23,10 @@ import (
 // Array is a sparse bash array.
 type Array map[int]string
 
-// At is the element i, or empty where there is none.
+// At returns element i, or "" where there is none.
 func (a Array) At(i int) string { return a[i] }
 
-// Len is the highest index and one, 0 for an array without elements.
+// Len returns the highest index plus one, or 0 for an array without elements.
 func (a Array) Len() int {
 	n := 0
 	for i := range a {
@@ -35,66 +35,66 @@ func (a Array) Len() int {
 	return n
 }
 
-// Indexes are the indexes that have an element, in order.
+// Indexes returns the indexes that have an element, in order.
 func (a Array) Indexes() []int { return slices.Sorted(maps.Keys(a)) }
 
 // Reader reads configuration. Host and Run must be set.
 type Reader struct {
 	Host system.Host
 	Run  *system.Runner
-	// Framework is what configurations see of framework.conf; it is set
-	// after [Reader.ReadFramework].
+	// Framework is the part of framework.conf that configurations can see;
+	// [Reader.ReadFramework] sets it.
 	Framework *Framework
-	// Directives are the NAME=VALUE of --directive.
+	// Directives are the NAME=VALUE arguments of --directive.
 	Directives []string
-	// Env are the variables of --env, see [ParseEnv]; configurations find
-	// them exported.
+	// Env are the variables of --env, see [ParseEnv]; they are exported to
+	// configurations.
 	Env map[string]string
 	// Distribution is shown to configurations.
 	Distribution   string
 	Force, Verbose bool
-	// Limit is how long one configuration may take; 0 is 30 seconds.
+	// Limit is how long one configuration may take; 0 means 30 seconds.
 	Limit time.Duration
 
-	told map[string]bool // what Fresh has returned
+	told map[string]bool // the warnings that Fresh has returned
 }
 
 // Target is the kernel that a conf is evaluated for.
 type Target struct {
 	Release, Arch string
-	// SourceDir holds the headers.
+	// SourceDir is the directory of the headers.
 	SourceDir string
 	// ConfigFile is the kernel's configuration.
 	ConfigFile string
-	// Clang says that the kernel was built with clang.
+	// Clang reports whether the kernel was built with clang.
 	Clang bool
 }
 
 // Ref names one dkms.conf to read.
 type Ref struct {
-	// Name and Version are module and version of the command line; they
-	// may be empty.
+	// Name and Version are the module and version of the command line; both may
+	// be empty.
 	Name, Version string
 	// File is the base dkms.conf.
 	File   string
 	Target Target
 }
 
-// Result is one conf or why there is none. Err is an [*exit.Error]: NoConf
-// when a file cannot be read, BadConf with every problem on a line of its own
-// when the conf is invalid.
+// Result is one configuration, or the error that prevented one. Err is an
+// [*exit.Error]: NoConf when a file cannot be read; BadConf, with every problem
+// on a line of its own, when the configuration is invalid.
 type Result struct {
 	Conf *Module
 	Err  error
 }
 
-// Modules reads all refs, as many at a time as there are processors. Results
-// are by index.
+// Modules reads all refs, one per processor at a time. Result i belongs to ref
+// i.
 //
-// The base file is followed by the overrides in /etc/dkms that exist, from
-// the general to the special, and by the directives. Without a name in the
-// ref the overrides are those of PACKAGE_NAME and PACKAGE_VERSION, where the
-// original looks for files with an empty name.
+// The overrides that exist in /etc/dkms follow the base file, from the general
+// to the special, and the directives come last. When a ref has no name, the
+// overrides of PACKAGE_NAME and PACKAGE_VERSION are read; the original looks
+// for files with an empty name in that case.
 func (r *Reader) Modules(ctx context.Context, refs []Ref) []Result {
 	sh := r.shell(moduleNames)
 	results := make([]Result, len(refs))
@@ -111,9 +111,10 @@ func (r *Reader) Modules(ctx context.Context, refs []Ref) []Result {
 	return results
 }
 
-// Fresh returns the warnings of m that it has not returned before, for this or
-// another reading of the same version: one run reads a dkms.conf in several
-// places and for several kernels. It is for one goroutine.
+// Fresh returns the warnings of m that it has not returned before. One run
+// reads the same dkms.conf in several places and for several kernels, so a
+// warning counts as returned for all readings of one version. Only one
+// goroutine may call Fresh.
 func (r *Reader) Fresh(m *Module) []string {
 	if r.told == nil {
 		r.told = map[string]bool{}
@@ -133,7 +134,7 @@ func (r *Reader) Fresh(m *Module) []string {
 	return list
 }
 
-// shell evaluates names.
+// shell returns an evaluator for the variables names.
 func (r *Reader) shell(names []string) *shell {
 	limit := r.Limit
 	if limit == 0 {
@@ -145,13 +146,15 @@ func (r *Reader) shell(names []string) *shell {
 	return sh
 }
 
-// directories are those of paths that there are.
+// directories returns those paths that are directories.
 func directories(paths ...string) []string {
 	return slices.DeleteFunc(paths, func(p string) bool { return p == "" || !system.IsDir(p) })
 }
 
-// module reads one conf, and once more if the administrator's files for it
-// have variables for it: those are known only when everything is read.
+// module reads one dkms.conf. The environment of the evaluation depends on the
+// BUILD_ENV of the administrator's files, which is known only after all files
+// are read; where BUILD_ENV adds variables, module reads the files a second
+// time.
 func (r *Reader) module(ctx context.Context, sh *shell, ref Ref) (*Module, error) {
 	b, err := r.builder(ctx, sh, ref, r.Env)
 	if err != nil {
@@ -168,8 +171,9 @@ func (r *Reader) module(ctx context.Context, sh *shell, ref Ref) (*Module, error
 	return b.module()
 }
 
-// builder evaluates the files of one conf. They are looked up meanwhile, since
-// the base file may have to say what the module is called.
+// builder evaluates the files of one dkms.conf. It finds the override files
+// during the evaluation, because the base file may have to give the module's
+// name first.
 func (r *Reader) builder(ctx context.Context, sh *shell, ref Ref, env map[string]string) (*builder, error) {
 	base := source{path: r.Host.Abs(ref.File)}
 	var err error

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// Destination is where the record goes below the install tree's directory of
-// a kernel. distribution is as [Distribution] returns it, addon is
-// ADDON_MODULES_DIR.
+// Destination returns where the record is installed, below the kernel's
+// directory in the install tree. distribution is a result of [Distribution],
+// addon is ADDON_MODULES_DIR.
 func (r Record) Destination(distribution, addon string) string {
 	is := func(prefixes ...string) bool {
 		return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(distribution, p) })

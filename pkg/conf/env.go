@@ -9,7 +9,7 @@ import (
 	"dkms/pkg/exit"
 )
 
-// ParseEnv takes the NAME=VALUE of --env and of BUILD_ENV apart.
+// ParseEnv parses the NAME=VALUE words of --env and of BUILD_ENV.
 func ParseEnv(words []string) (map[string]string, error) {
 	env := map[string]string{}
 	for _, w := range words {
@@ -28,8 +28,8 @@ func ParseEnv(words []string) (map[string]string, error) {
 	return env, nil
 }
 
-// reserved tells whether a variable means something to every shell, or is one
-// that [Reader.moduleVars] sets.
+// reserved reports whether every shell gives the variable a meaning, or
+// [Reader.moduleVars] sets it.
 func reserved(name string) bool {
 	vars := (&Reader{}).moduleVars(Ref{})
 	_, own := vars[name]
@@ -37,14 +37,14 @@ func reserved(name string) bool {
 		slices.Contains([]string{"ENV", "GLOBIGNORE", "IFS", "PATH", "POSIXLY_CORRECT", "PS4", "PWD", "SHELLOPTS"}, name)
 }
 
-// env is what BUILD_ENV adds to the variables of --env, which win. An element
-// that cannot be used is a problem.
+// env returns the variables of BUILD_ENV and of --env; those of --env win. An
+// invalid element of BUILD_ENV is a problem of the configuration.
 func (b *builder) env(given map[string]string) map[string]string {
 	env := map[string]string{}
 	for _, i := range b.values["BUILD_ENV"].Indexes() {
 		text := b.values["BUILD_ENV"][i]
 		if text == "" {
-			continue // emptied by a more special file
+			continue // a more special file has emptied the element
 		}
 		one, err := ParseEnv([]string{text})
 		if err != nil {

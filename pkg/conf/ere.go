@@ -10,7 +10,7 @@ import (
 )
 
 // matchERE reports whether the extended regular expression of [[ s =~ expr ]]
-// matches s. An expression that bash cannot use matches nothing, as there.
+// matches s. An expression that bash rejects matches nothing, as in bash.
 func matchERE(expr, s string) bool {
 	re, err := compileERE(expr)
 	return err == nil && re.matches(s)
@@ -22,7 +22,7 @@ type ere struct{ re *regexp.Regexp }
 
 func (e ere) matches(s string) bool { return e.re.MatchString(characters(s)) }
 
-// characters makes a character of every byte, whatever the bytes are.
+// characters makes one character of every byte, whatever the encoding of s.
 func characters(s string) string {
 	runes := make([]rune, len(s))
 	for i := range len(s) {
@@ -31,9 +31,10 @@ func characters(s string) string {
 	return string(runes)
 }
 
-// compileERE translates an extended regular expression as the C library reads
-// it, GNU escapes included, to Go's syntax. Only whether a string matches is
-// the same in both, not where. Back-references are not supported.
+// compileERE translates an extended regular expression of the C library, GNU
+// escapes included, to Go's syntax. The translation agrees with the C library
+// on whether a string matches, but not on where. Back-references are not
+// supported.
 func compileERE(expr string) (ere, error) {
 	t := translator{in: expr}
 	if err := t.run(); err != nil {
@@ -43,13 +44,14 @@ func compileERE(expr string) (ere, error) {
 	return ere{re}, err
 }
 
-// translator turns an expression piece by piece into out. atom is where in out
-// the piece begins that a repetition would apply to, or -1.
+// translator translates an expression piece by piece and appends to out. A
+// repetition applies to the piece that begins at offset atom of out; atom is -1
+// where nothing can be repeated.
 type translator struct {
 	in, out string
 	pos     int
 	atom    int
-	groups  []int // where in out the open groups begin
+	groups  []int // offsets in out at which the open groups begin
 }
 
 var (
@@ -108,13 +110,13 @@ func (t *translator) piece(c byte) error {
 	return nil
 }
 
-// add appends something that can be repeated.
+// add appends a piece that can be repeated.
 func (t *translator) add(s string) {
 	t.atom = len(t.out)
 	t.out += s
 }
 
-// literal takes the byte at pos.
+// literal translates the byte at pos.
 func (t *translator) literal() {
 	t.add(regexp.QuoteMeta(string(rune(t.in[t.pos]))))
 	t.pos++
@@ -128,15 +130,15 @@ func (t *translator) repeat(op string) error {
 	return nil
 }
 
-// interval takes what follows a brace.
+// interval translates the interval behind an opening brace.
 func (t *translator) interval() error {
 	text, _, ok := strings.Cut(t.in[t.pos:], "}")
 	if !ok {
 		return errors.New("unfinished interval")
 	}
 	t.pos += len(text) + 1
-	// To the C library a backslash is nothing here, but where it makes a
-	// reference of a number.
+	// The C library ignores a backslash here, unless a number behind the
+	// backslash makes a back-reference.
 	low, high, ranged := strings.Cut(strings.NewReplacer(`\,`, ",", `\0`, "0").Replace(text), ",")
 	if low == "" && ranged {
 		low = "0"
@@ -149,8 +151,8 @@ func (t *translator) interval() error {
 	return t.count(least, most, ranged, bounded)
 }
 
-// count repeats the last piece. Go's syntax counts to a thousand only, so that
-// more is several repetitions one behind the other.
+// count repeats the last piece. Go's syntax allows counts up to a thousand
+// only, so a larger count becomes several repetitions in a row.
 func (t *translator) count(least, most int, ranged, bounded bool) error {
 	if t.atom < 0 {
 		return errRepeat
@@ -167,8 +169,8 @@ func (t *translator) count(least, most int, ranged, bounded bool) error {
 	return nil
 }
 
-// times is n repetitions of atom, each of which may be missing where least is
-// "0,".
+// times returns n repetitions of atom; with least "0," each of them is
+// optional.
 func times(atom string, n int, least string) string {
 	var b strings.Builder
 	for ; n > 0; n -= 1000 {
@@ -177,19 +179,20 @@ func times(atom string, n int, least string) string {
 	return b.String()
 }
 
-// number is a count as the C library takes it.
+// number parses a count by the C library's rules.
 func number(s string) (int, bool) {
 	n, err := strconv.ParseUint(s, 10, 16)
 	return int(n), err == nil && n <= 32767
 }
 
-// escapes are those that stand for more than the character itself.
+// escapes are the escapes that stand for a class of characters.
 var escapes = map[byte]string{
 	'w': `[A-Za-z0-9_]`, 'W': `[^A-Za-z0-9_]`, 's': `[[:space:]]`, 'S': `[^[:space:]]`,
 }
 
-// edges match between characters; nothing can repeat them. The edges of words
-// have no counterpart that knows which edge it is, so the other side is named.
+// edges match between characters; nothing can repeat them. Go has no
+// counterpart of \< and \> that tells the beginning of a word from its end, so
+// both become \b.
 var edges = map[byte]string{'b': `\b`, 'B': `\B`, '`': `\A`, '\'': `\z`}
 
 func (t *translator) escape() error {
@@ -216,7 +219,7 @@ func (t *translator) escape() error {
 	return nil
 }
 
-// bracket takes what follows an opening bracket.
+// bracket translates the bracket expression behind an opening bracket.
 func (t *translator) bracket() error {
 	out := "["
 	if strings.HasPrefix(t.in[t.pos:], "^") {
@@ -240,15 +243,15 @@ func (t *translator) bracket() error {
 	}
 }
 
-// pattern is a regular expression that is compiled when it is first needed:
-// most runs of the program need none.
+// pattern returns a regular expression that is compiled at its first use,
+// because most runs of the program need none.
 func pattern(expr string) func() *regexp.Regexp {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
 }
 
 var className = pattern(`^\[:(alnum|alpha|blank|cntrl|digit|graph|lower|print|punct|space|upper|xdigit):\]`)
 
-// item is one class, character or range of a bracket expression.
+// item translates one class, character or range of a bracket expression.
 func (t *translator) item() (string, error) {
 	rest := t.in[t.pos:]
 	if strings.HasPrefix(rest, "[:") {
@@ -282,7 +285,7 @@ func (t *translator) item() (string, error) {
 	return escapeRune(low) + "-" + escapeRune(high), nil
 }
 
-// endpoint is one character, also in the forms [.x.] and [=x=].
+// endpoint parses one character, also in the forms [.x.] and [=x=].
 func (t *translator) endpoint() (rune, error) {
 	rest := t.in[t.pos:]
 	for _, mark := range []string{".", "="} {

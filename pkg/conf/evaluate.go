@@ -14,10 +14,10 @@ import (
 	"dkms/pkg/exit"
 )
 
-// values are the variables that count after an evaluation.
+// values are the variables that hold after an evaluation.
 type values map[string]Array
 
-// scalar is what bash takes for the value of NAME without an index.
+// scalar returns the value that bash takes for NAME without an index.
 func (v values) scalar(name string) string { return v[name].At(0) }
 
 // source is a file to evaluate.
@@ -26,13 +26,13 @@ type source struct {
 	text []byte
 }
 
-// note is something that bash or a program said about a file. Line is 0
-// where it is not known.
+// note is a message of bash or of a program about a file. Line is 0 where the
+// line is not known.
 type note struct {
 	path string
 	line int
 	text string
-	// broken says that bash could not parse what begins there, and left out
+	// broken says that bash could not parse the text at that line and skipped
 	// the rest of the file.
 	broken bool
 }
@@ -44,35 +44,36 @@ func (n note) String() string {
 	return fmt.Sprintf("%s:%d: %s", n.path, n.line, n.text)
 }
 
-// unparsable tells whether a complaint is about text that bash cannot parse.
+// unparsable reports whether a message is about text that bash cannot parse.
 func unparsable(text string) bool {
 	return strings.HasPrefix(text, "syntax error") || strings.HasPrefix(text, "unexpected EOF")
 }
 
-// evaluation is what came out of a chain of files.
+// evaluation is the result of evaluating a chain of files.
 type evaluation struct {
 	values values
 	notes  []note
 }
 
-// errLate says that the time for an evaluation is over.
+// errLate says that an evaluation has exceeded its time limit.
 var errLate = errors.New("late")
 
 var (
 	errTooMuch = errors.New("more than 1 MiB of values")
-	// errEnded says that bash did not come to the end of an evaluation.
+	// errEnded says that bash did not reach the end of an evaluation.
 	errEnded = errors.New("ends the shell that reads it")
 )
 
-// setting is what a chain of files finds.
+// setting is the environment in which a chain of files is evaluated.
 type setting struct {
-	// vars are set before each, and env is in the environment.
+	// vars are set before each file; env is in the environment of bash.
 	vars, env map[string]string
-	// show are directories that the files may look into, wherever they are.
+	// show are directories that the files may read, wherever the directories
+	// are.
 	show []string
 }
 
-// query is the evaluation of a chain of files on its way.
+// query is one evaluation of a chain of files in progress.
 type query struct {
 	evaluation
 	setting
@@ -80,9 +81,10 @@ type query struct {
 	deadline time.Time // set when bash is first needed
 }
 
-// read evaluates the files that next gives, each on top of what the ones
-// before it have set, until it gives none. The error names the file that could
-// not be evaluated to its end; other evaluations are not affected by it.
+// read evaluates the files that next returns, until next returns none. Each
+// file starts from the values that the files before it have set. The error
+// names the file whose evaluation did not complete; other evaluations are not
+// affected.
 func (s *shell) read(ctx context.Context, in setting, next func(values) (source, bool)) (*evaluation, error) {
 	q := query{evaluation: evaluation{values: values{}}, setting: in, shell: s}
 	for {
@@ -112,7 +114,7 @@ func (q *query) explain(ctx context.Context, path string, err error) error {
 	return exit.Errorf(exit.Usage, "evaluating %s: %w", path, err)
 }
 
-// file evaluates one file twice, without bash where it is plain enough.
+// file evaluates one file twice; a file that is plain enough needs no bash.
 func (q *query) file(ctx context.Context, src source) error {
 	if v, ok := plain(src.text, q.shell.names, q.known(), q.values); ok {
 		q.values = v
@@ -138,8 +140,9 @@ func (q *query) file(ctx context.Context, src source) error {
 	return q.again(ctx, source{src.path, text}, src, owners)
 }
 
-// again is the second evaluation of src, of the text that the first has left,
-// where it has not happened with that.
+// again is the second evaluation of src. It evaluates left, the text that the
+// first evaluation has produced, where the first process has not done so
+// itself.
 func (q *query) again(ctx context.Context, left, src source, owners []string) error {
 	out, err := q.bash(ctx, "assign", left)
 	if err != nil {
@@ -153,14 +156,14 @@ func (q *query) again(ctx context.Context, left, src source, owners []string) er
 	return nil
 }
 
-// take puts what a file has set on top of what was set before.
+// take stores the values of one file over the values of earlier files.
 func (q *query) take(list []row) {
 	for _, r := range list {
 		q.values.put(r)
 	}
 }
 
-// known are the variables that a file finds.
+// known returns the variables that are set when a file is evaluated.
 func (q *query) known() map[string]string {
 	if len(q.env) == 0 {
 		return q.vars
@@ -170,7 +173,7 @@ func (q *query) known() map[string]string {
 	return all
 }
 
-// bash runs one evaluation within what is left of the time.
+// bash runs one evaluation within the rest of the time limit.
 func (q *query) bash(ctx context.Context, op string, src source) (outcome, error) {
 	if q.deadline.IsZero() {
 		q.deadline = time.Now().Add(q.shell.limit)
@@ -180,8 +183,8 @@ func (q *query) bash(ctx context.Context, op string, src source) (outcome, error
 	return q.shell.evaluate(ctx, job{setting: q.setting, op: op, values: q.values, src: src})
 }
 
-// unchanged tells whether a second evaluation changes nothing: between double
-// quotes four characters mean more than themselves.
+// unchanged reports whether a second evaluation would change nothing. Between
+// double quotes bash interprets four characters only.
 func unchanged(list []row) bool {
 	return !slices.ContainsFunc(list, func(r row) bool {
 		i, err := strconv.Atoi(r.index)
@@ -197,14 +200,15 @@ func (v values) put(r row) {
 	if v[r.name] == nil {
 		v[r.name] = Array{}
 	}
-	// What was blanks around the value is one blank by now, and means nothing.
+	// The first evaluation has reduced blanks around the value to one, which
+	// has no meaning.
 	v[r.name][i] = strings.Trim(r.value, " ")
 }
 
 // row is one element of one variable.
 type row struct{ name, index, value string }
 
-// directs tells whether r stands for an assignment of another name.
+// directs reports whether r asks for an assignment to another name.
 func (r row) directs() bool { return r.name == "DKMS_DIRECTIVE" }
 
 func rows(data []byte) []row {
@@ -216,7 +220,7 @@ func rows(data []byte) []row {
 	return list
 }
 
-// whole cuts the closing row off and reports whether it was there.
+// whole removes the closing row and reports whether the row was there.
 func whole(list []row) ([]row, bool) {
 	n := len(list) - 1
 	if n < 0 || list[n] != (row{}) {
@@ -225,11 +229,11 @@ func whole(list []row) ([]row, bool) {
 	return list[:n], true
 }
 
-// assignments is the text that the second evaluation reads. owners names the
-// element that each of its lines assigns.
+// assignments returns the text that the second evaluation reads. owners names
+// the element that each line of the text assigns.
 //
-// The values stand between the quotes as they are: that they are interpreted
-// once more is what configurations rely on.
+// The values stand between the quotes unescaped, because configurations rely on
+// the second interpretation.
 func assignments(list []row) (text []byte, owners []string) {
 	var b bytes.Buffer
 	for _, r := range list {
@@ -250,9 +254,9 @@ func assignments(list []row) (text []byte, owners []string) {
 
 var directiveName = pattern(`^[A-Za-z_][A-Za-z0-9_]*(\[[0-9]{1,5}\])?$`)
 
-// directiveLine is the assignment that a DKMS_DIRECTIVE variable asks for.
-// The original breaks where the value holds a second "=", blanks or
-// characters of the shell; here the value is taken as it is.
+// directiveLine returns the assignment that a DKMS_DIRECTIVE variable asks for.
+// The original breaks where the value holds a second "=", blanks or special
+// characters of the shell; here the value is taken literally.
 func directiveLine(text string) (owner, line string) {
 	name, value, ok := strings.Cut(text, "=")
 	if !ok || !directiveName().MatchString(name) || strings.HasPrefix(name, "__dkms") {
@@ -261,8 +265,8 @@ func directiveLine(text string) (owner, line string) {
 	return "DKMS_DIRECTIVE " + name, name + "=" + quote(value) + "\n"
 }
 
-// listen keeps what was said about src, each thing once; owners are the
-// elements that the lines of the second evaluation assign.
+// listen records the messages about src, each once. owners are the elements
+// that the lines of the second evaluation assign.
 func (q *query) listen(src source, owners []string, data []byte) {
 	for line := range strings.Lines(string(data)) {
 		line = printable(strings.TrimRight(line, "\r\n"))
@@ -279,7 +283,7 @@ func (q *query) listen(src source, owners []string, data []byte) {
 	}
 }
 
-// printable replaces what could drive a terminal.
+// printable replaces the characters that could control a terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
@@ -289,11 +293,11 @@ func printable(s string) string {
 	}, strings.ToValidUTF8(s, "?"))
 }
 
-// textPath is the text of the first evaluation as bash names it, secondPath
-// that of the second.
+// textPath is bash's name for the text of the first evaluation, secondPath its
+// name for the text of the second.
 const textPath, secondPath = "/proc/self/fd/100", "/proc/self/fd/102"
 
-// numbered understands "path: line N: text", and what bash puts between.
+// numbered parses "path: line N: text", also with the words that bash inserts.
 func numbered(path, line string) (n int, text string, ok bool) {
 	rest, ok := strings.CutPrefix(line, path+": ")
 	if !ok {
@@ -305,7 +309,7 @@ func numbered(path, line string) (n int, text string, ok bool) {
 	return n, text, ok && err == nil
 }
 
-// sourceNote is what was said during the first evaluation.
+// sourceNote parses a message of the first evaluation.
 func sourceNote(src source, line string) note {
 	for _, p := range []string{src.path, textPath} {
 		n, text, ok := numbered(p, line)
@@ -320,11 +324,11 @@ func sourceNote(src source, line string) note {
 	return note{path: src.path, text: line}
 }
 
-// byteOrderMark is what some editors put before the first line.
+// byteOrderMark is what some editors write before the first line.
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
-// assignNote is what was said of the text of [assignments], with the line of
-// src that sets what it is about.
+// assignNote parses a message about the text of [assignments]. The note has the
+// line of src that sets the element in question.
 func assignNote(src source, owners []string, line string) (note, bool) {
 	n, text, ok := numbered(secondPath, line)
 	if !ok || n < 1 || n > len(owners) {
@@ -337,7 +341,7 @@ func assignNote(src source, owners []string, line string) (note, bool) {
 	return note{src.path, lineOf(src.text, owner), owner + ": " + text, broken}, true
 }
 
-// lineOf is the last line of text that plainly assigns an element, or 0.
+// lineOf returns the last line of text that literally assigns an element, or 0.
 func lineOf(text []byte, element string) int {
 	found, n := 0, 0
 	for line := range bytes.Lines(text) {

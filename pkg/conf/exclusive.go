@@ -7,12 +7,13 @@ import (
 	"dkms/pkg/version"
 )
 
-// Exclusive is what BUILD_EXCLUSIVE_* asks of a kernel. Index 0 counts for
-// every record; another index for its record only, and in addition.
+// Exclusive is what BUILD_EXCLUSIVE_* requires of a kernel. Index 0 applies to
+// every record; any other index applies, in addition, to the record of that
+// index.
 type Exclusive struct {
 	Kernel, KernelMin, KernelMax, Arch, Config Array
 
-	obsoleteBy string // OBSOLETE_BY where it stands in for KernelMax
+	obsoleteBy string // OBSOLETE_BY where it takes the place of KernelMax
 }
 
 func (e Exclusive) hasMax() bool {
@@ -24,10 +25,11 @@ func (e Exclusive) hasMax() bool {
 	return false
 }
 
-// Excluded says whether BUILD_EXCLUSIVE_* leaves nothing to build, and why in
-// words. config gives the value of a symbol such as CONFIG_MODULES, or nothing
-// where it is unset; nil means that there is no kernel configuration to ask.
-// As with the original, a package without records is never excluded.
+// Excluded reports whether BUILD_EXCLUSIVE_* leaves nothing to build, with the
+// reason in words. config returns the value of a symbol such as CONFIG_MODULES,
+// or "" where the symbol is unset; a nil config means that there is no kernel
+// configuration. As in the original, a package without records is never
+// excluded.
 func (m *Module) Excluded(t Target, config func(symbol string) string) (bool, string) {
 	why := ""
 	for _, r := range m.Records {
@@ -42,8 +44,8 @@ func (m *Module) Excluded(t Target, config func(symbol string) string) (bool, st
 	return why != "", why
 }
 
-// Active are the records that BUILD_EXCLUSIVE_* leaves for t, in index order.
-// config is as for [Module.Excluded].
+// Active returns the records that BUILD_EXCLUSIVE_* leaves for t, in index
+// order. config is as for [Module.Excluded].
 func (m *Module) Active(t Target, config func(symbol string) string) []Record {
 	var list []Record
 	for _, r := range m.Records {
@@ -54,7 +56,7 @@ func (m *Module) Active(t Target, config func(symbol string) string) []Record {
 	return list
 }
 
-// refuses is why record i is not for t, or empty.
+// refuses returns why record i is not for t, or "".
 func (e Exclusive) refuses(i int, t Target, config func(string) string) string {
 	if why := e.refusesAt(0, t, config); why != "" || i == 0 {
 		return why
@@ -88,7 +90,8 @@ func (e Exclusive) refusesAt(i int, t Target, config func(string) string) string
 	return ""
 }
 
-// refusesConfig is why a list of CONFIG_X and !CONFIG_X does not hold.
+// refusesConfig returns why the kernel does not satisfy a list of CONFIG_X and
+// !CONFIG_X, or "".
 func refusesConfig(list string, config func(string) string) string {
 	if config == nil {
 		return ""

@@ -16,71 +16,71 @@ import (
 	"dkms/pkg/exit"
 )
 
-// Framework is framework.conf and framework.conf.d.
+// Framework is the content of framework.conf and framework.conf.d.
 type Framework struct {
 	// The trees are below the root, like all paths.
 	SourceTree, DKMSTree, InstallTree string
 	TmpLocation                       string
 
 	Verbose, SymlinkModules, AutoinstallAllKernels, ModprobeOnInstall bool
-	// ContinueOnError is for the scripts of packages.
+	// ContinueOnError applies to the scripts of packages.
 	ContinueOnError bool
 
-	// ParallelJobs is the number of jobs that was asked for, if any was; see
+	// ParallelJobs is the configured number of jobs, or ""; see
 	// [Framework.Jobs].
 	ParallelJobs string
-	// The compression options are as the admin wrote them.
+	// The compression options are the administrator's text, unparsed.
 	CompressGzip, CompressXZ, CompressZstd string
 
-	// BuildEnvironment and PostTransaction are raw text where they are
-	// more than text; see [Reader.BuildEnvironment] and
-	// [Reader.PostTransaction].
+	// BuildEnvironment and PostTransaction are raw text where they contain
+	// expansions; [Reader.BuildEnvironment] and [Reader.PostTransaction] return
+	// their values.
 	BuildEnvironment, PostTransaction string
 
-	// The signing options are only valid from [Reader.Signing].
+	// Only [Reader.Signing] sets valid signing options.
 	SignFile, SigningKey, Certificate, TrySign string
 
-	// Depmod is "program" where module indexes are always depmod's work.
+	// Depmod is "program" where depmod must always write the module indexes.
 	Depmod string
 	// HookErrors is empty or "fail".
 	HookErrors string
-	// BuildSandbox says whether builds are confined: yes or empty where that
-	// is possible, no, or require.
+	// BuildSandbox says whether builds are confined: "yes" or empty where
+	// possible, "no" never, "require" always.
 	BuildSandbox string
-	// SandboxAllow is what confined builds may have all the same:
-	// directories to write to, "network" and "sockets".
+	// SandboxAllow lists exceptions for confined builds: directories that
+	// builds may write to, "network" and "sockets".
 	SandboxAllow []string
-	// FileLimit and DiskLimit are how many MiB a file of a confined build, and
-	// all that it writes, may take; ProcessLimit is how many processes it may
-	// have. 0 is no limit.
+	// FileLimit bounds one file of a confined build and DiskLimit all files
+	// together, in MiB; ProcessLimit bounds the number of its processes. 0
+	// means no limit.
 	FileLimit, DiskLimit, ProcessLimit int
-	// IdleBuilds leaves the builds of hooks and of the boot service only the
-	// time that nobody else wants.
+	// IdleBuilds gives the builds of hooks and of the boot service only the
+	// processor time that no other process wants.
 	IdleBuilds bool
-	// CompilerLauncher is a command that is put before the compiler's.
+	// CompilerLauncher is a command to put before the compiler's command.
 	CompilerLauncher []string
-	// BuildTimeLimit ends a build that takes longer; 0 is no limit.
+	// BuildTimeLimit ends a build that takes longer; 0 means no limit.
 	BuildTimeLimit time.Duration
-	// RefreshInitramfs has images that contain a changed module made anew.
+	// RefreshInitramfs says that images which contain a changed module are
+	// regenerated.
 	RefreshInitramfs bool
 
-	// PrebuiltSource is where builds made elsewhere are looked for first,
-	// PrebuiltCertificate a file or directory of the certificates they may be
-	// signed with; PrebuiltInsecure does without TLS, and PrebuiltTimeout is
-	// how long an answer may take.
+	// PrebuiltSource is the first place to look for a build, one made
+	// elsewhere. PrebuiltCertificate is a file or directory of the certificates
+	// that may have signed such a build. PrebuiltInsecure allows connections
+	// without TLS. PrebuiltTimeout is how long to wait for an answer.
 	PrebuiltSource, PrebuiltCertificate string
 	PrebuiltInsecure                    bool
 	PrebuiltTimeout                     time.Duration
 
-	// Files are all that were read.
+	// Files are all files that were read.
 	Files []string
-	// Warnings are what bash said while it read them.
+	// Warnings are bash's messages about the files.
 	Warnings []string
 }
 
-// Where says which line of which file sets an option, for messages about its
-// value: "path:line", or the name of the main file where none does so in
-// plain sight.
+// Where returns, for messages, the place that sets an option: "path:line", or
+// the name of the main file where no line assigns the option literally.
 func (fw *Framework) Where(name string) string {
 	for _, file := range slices.Backward(fw.Files) {
 		text, err := readText(file)
@@ -97,8 +97,8 @@ func (fw *Framework) Where(name string) string {
 	return "framework.conf"
 }
 
-// generalNames are read at every start, with an empty kernelver; lateNames
-// when they are needed.
+// generalNames are read at every start, with an empty kernelver; lateNames are
+// read only when they are needed.
 var (
 	generalNames = []string{
 		"source_tree", "dkms_tree", "install_tree", "tmp_location", "verbose", "symlink_modules",
@@ -112,11 +112,11 @@ var (
 	lateNames    = append([]string{"build_environment", "post_transaction"}, signingNames...)
 )
 
-// ReadFramework reads what every command needs. No process is started unless
-// one of those options is more than literal text.
+// ReadFramework reads the options that every command needs. It starts no
+// process unless one of those options is more than literal text.
 //
-// The environment has a say in parallel_jobs only: that it can set commands
-// and paths for root in the original is a hole.
+// The environment can set parallel_jobs only. In the original it can set
+// commands and paths for root, which is a security hole.
 func (r *Reader) ReadFramework(ctx context.Context) (*Framework, error) {
 	f, err := r.options(ctx, append(slices.Clone(generalNames), "build_environment", "post_transaction"), "", false)
 	if err != nil {
@@ -125,8 +125,8 @@ func (r *Reader) ReadFramework(ctx context.Context) (*Framework, error) {
 	return r.framework(f)
 }
 
-// Signing reads the options again for one kernel, as sign_file and its like
-// may contain $kernelver.
+// Signing reads the options again for one kernel, because sign_file and the
+// other signing options may contain $kernelver.
 func (r *Reader) Signing(ctx context.Context, release string) (*Framework, error) {
 	f, err := r.options(ctx, signingNames, release, true)
 	if err != nil {
@@ -147,9 +147,9 @@ func (r *Reader) Signing(ctx context.Context, release string) (*Framework, error
 	return fw, nil
 }
 
-// PostTransaction is the command to run after a transaction for a kernel. It
-// may have the name of the kernel in it, which must not be more than a name to
-// the shell that runs it.
+// PostTransaction returns the command to run after a transaction for a kernel.
+// The command may contain the release of the kernel, so the release must be a
+// plain name: the shell that runs the command must find nothing else in it.
 func (r *Reader) PostTransaction(ctx context.Context, release string) (string, error) {
 	if !isAll(release, isLiteral) {
 		return "", exit.Errorf(exit.Usage, "kernel %s: a name with characters of the shell", release)
@@ -161,7 +161,7 @@ func (r *Reader) PostTransaction(ctx context.Context, release string) (string, e
 	return f.values["post_transaction"], nil
 }
 
-// BuildEnvironment is the file that build_environment names.
+// BuildEnvironment returns the file that build_environment names.
 func (r *Reader) BuildEnvironment(ctx context.Context) (string, error) {
 	f, err := r.options(ctx, []string{"build_environment"}, "", true)
 	if err != nil {
@@ -177,8 +177,8 @@ type options struct {
 	warnings []string
 }
 
-// options reads names. Unless exact is set, the late ones among them may be
-// raw text.
+// options reads the options names. Unless exact is set, the lateNames among
+// them may stay raw text.
 func (r *Reader) options(ctx context.Context, names []string, release string, exact bool) (*options, error) {
 	sources, skipped, err := r.frameworkFiles()
 	if err != nil {
@@ -197,7 +197,7 @@ func (r *Reader) options(ctx context.Context, names []string, release string, ex
 	return o, r.evaluated(ctx, o, sources, names, release)
 }
 
-// literal takes the options of one file without a shell. It reports whether
+// literal reads the options of one file without a shell. It reports whether
 // that is possible.
 func (o *options) literal(src source, names []string, exact bool) bool {
 	list, ok := literals(src.text)
@@ -216,7 +216,7 @@ func (o *options) literal(src source, names []string, exact bool) bool {
 	return true
 }
 
-// evaluated lets bash read the files.
+// evaluated has bash evaluate the files.
 func (r *Reader) evaluated(ctx context.Context, o *options, sources []source, names []string, release string) error {
 	vars := r.frameworkVars(release)
 	todo := sources
@@ -238,8 +238,8 @@ func (r *Reader) evaluated(ctx context.Context, o *options, sources []source, na
 	return o.listen(ev.notes)
 }
 
-// frameworkVars are the variables that the files may use: paths without the
-// root, which is put before them only when they are known.
+// frameworkVars returns the variables that the files may use. Paths among them
+// do not include the root; the root is added after the evaluation.
 func (r *Reader) frameworkVars(release string) map[string]string {
 	vars := r.baseVars(release)
 	for _, name := range []string{"dkms_tree", "source_tree", "install_tree"} {
@@ -258,7 +258,8 @@ func (r *Reader) frameworkVars(release string) map[string]string {
 	return vars
 }
 
-// note takes what a file has set. What is as it was at first has not been set.
+// note stores the values that a file has set. A variable that still has its
+// first value counts as not set.
 func (o *options) note(v values, first map[string]string) {
 	for name := range v {
 		value := v.scalar(name)
@@ -272,7 +273,8 @@ func (o *options) note(v values, first map[string]string) {
 	}
 }
 
-// listen makes an error of what bash cannot parse and warnings of the rest.
+// listen turns messages about text that bash cannot parse into an error, and
+// all messages into warnings.
 func (o *options) listen(notes []note) error {
 	var broken []string
 	for _, n := range notes {
@@ -287,9 +289,9 @@ func (o *options) listen(notes []note) error {
 	return nil
 }
 
-// frameworkFiles are the files that exist, in the order in which they count.
-// Users may be kept from reading some of them; that must not keep them from
-// everything else.
+// frameworkFiles returns the files that exist, in the order in which they
+// apply. An ordinary user may be unable to read some of them; those are
+// skipped, so that the user can still do everything else.
 func (r *Reader) frameworkFiles() (list []source, skipped []string, err error) {
 	etc := r.Host.Root.Path("/etc/dkms")
 	paths := []string{filepath.Join(etc, "framework.conf")}
@@ -323,7 +325,7 @@ func (r *Reader) frameworkFiles() (list []source, skipped []string, err error) {
 	return list, skipped, nil
 }
 
-// framework gives the options their types and defaults.
+// framework converts the options to their types and fills in the defaults.
 func (r *Reader) framework(o *options) (*Framework, error) {
 	fw := r.defaults()
 	fw.Files, fw.Warnings = o.files, o.warnings
@@ -367,7 +369,7 @@ func (r *Reader) framework(o *options) (*Framework, error) {
 	return fw, nil
 }
 
-// check refuses values that mean nothing, rather than to guess.
+// check rejects values without a meaning instead of guessing one.
 func (r *Reader) check(fw *Framework, o *options) error {
 	var problems []string
 	for _, name := range slices.Sorted(maps.Keys(o.values)) {
@@ -437,8 +439,8 @@ func (r *Reader) check(fw *Framework, o *options) error {
 	return nil
 }
 
-// duration is a number of units, none of which is more than a year: what is
-// longer means something else, and might not even be a number of nanoseconds.
+// duration parses a number of units. It rejects more than a year: a larger
+// number is a mistake, and could overflow the count of nanoseconds.
 func duration(value string, unit time.Duration) (time.Duration, bool) {
 	const year = 366 * 24 * time.Hour
 	n, err := strconv.Atoi(value)
@@ -448,8 +450,7 @@ func duration(value string, unit time.Duration) (time.Duration, bool) {
 	return time.Duration(n) * unit, true
 }
 
-// The limits of a build where framework.conf says nothing are more than any
-// driver takes.
+// The default limits of a build are larger than any driver needs.
 const (
 	DefaultFileLimit, DefaultDiskLimit = 8 << 10, 32 << 10 // MiB
 	DefaultProcessLimit                = 8 << 10
@@ -458,14 +459,15 @@ const (
 // maxLimit is the largest limit of a build: 1 TiB, in MiB.
 const maxLimit = 1 << 20
 
-// isRepository tells the name of a repository in a registry, without a tag.
+// isRepository reports whether s names a repository in a registry, without a
+// tag.
 func isRepository(s string) bool {
 	name, ok := strings.CutPrefix(strings.TrimSuffix(s, "/"), "docker://")
 	slash := strings.LastIndexByte(name, '/')
 	return ok && slash > 0 && slash+1 < len(name) && !strings.ContainsAny(name[slash:], ":@") && !strings.ContainsAny(name, " \t\n")
 }
 
-// noOSRelease is the error for a system that does not say what it is.
+// noOSRelease is the error for a system without an os-release file.
 func noOSRelease() error {
 	return exit.Errorf(exit.NoOSRelease, "/etc/os-release: neither it nor /usr/lib/os-release can be read")
 }

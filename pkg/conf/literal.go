@@ -5,16 +5,16 @@ import (
 	"strings"
 )
 
-// assignment is one NAME=VALUE of a file of only assignments. A raw value is
-// one assignment for certain, but what it assigns only a shell can say.
+// assignment is one NAME=VALUE of a file that holds only assignments. A raw
+// value is certainly one assignment, but only a shell can evaluate it.
 type assignment struct {
 	name, value string
 	raw         bool
 }
 
-// literals parses a file that contains nothing but comments, blank lines and
-// assignments, one on each line. It reports whether the file is of that kind;
-// when in doubt it is not.
+// literals parses a file that contains only comments, blank lines and
+// assignments, one on each line. It reports whether the file is of that kind,
+// and answers no when in doubt.
 func literals(text []byte) ([]assignment, bool) {
 	var list []assignment
 	for line := range bytes.Lines(text) {
@@ -43,8 +43,8 @@ func literalLine(line string) (assignment, bool) {
 	return a, ok && blankEnd(rest)
 }
 
-// ordinaryName reports whether name is a variable that means nothing to bash:
-// its own ones are in capitals, but for histchars.
+// ordinaryName reports whether bash gives the variable name no meaning: the
+// names of bash's own variables are in capitals, except histchars.
 func ordinaryName(name string) bool {
 	for i, c := range []byte(name) {
 		if c != '_' && (c < 'a' || c > 'z') && (i == 0 || c < '0' || c > '9') {
@@ -54,8 +54,8 @@ func ordinaryName(name string) bool {
 	return name != "" && name != "_" && name != "histchars" && name != "auto_resume" && !strings.HasPrefix(name, "__")
 }
 
-// blankEnd reports whether what follows a value is nothing, a carriage return
-// or a comment.
+// blankEnd reports whether only blanks, a carriage return or a comment follow a
+// value.
 func blankEnd(rest string) bool {
 	if rest == "" || rest == "\r" {
 		return true
@@ -64,7 +64,7 @@ func blankEnd(rest string) bool {
 	return trimmed == "" || len(trimmed) < len(rest) && trimmed[0] == '#'
 }
 
-// literalValue takes the value at the beginning of s.
+// literalValue parses the value at the beginning of s.
 func literalValue(s string) (a assignment, rest string, ok bool) {
 	if s == "" {
 		return a, "", true
@@ -84,8 +84,8 @@ func literalValue(s string) (a assignment, rest string, ok bool) {
 	return a, rest, !a.raw || expansions(a.value) && !strings.ContainsAny(a.value, `'()&|;<>#`)
 }
 
-// literalWords reports whether s is words with single blanks between them
-// that stay the same through any number of evaluations.
+// literalWords reports whether s consists of words with single blanks between
+// them, and any number of evaluations leaves s unchanged.
 func literalWords(s string) bool {
 	if s == "" {
 		return true
@@ -103,9 +103,9 @@ func literalWords(s string) bool {
 	return true
 }
 
-// expansions reports whether all that a shell could find in s, which stands
-// between double quotes, are variables: $name and ${name}, and commands in
-// $( ) of such plain words that they end where they seem to.
+// expansions reports whether a shell finds only simple expansions in s, which
+// stands between double quotes: $name, ${name}, and $( ) around commands of
+// such plain words that the end of the command is certain.
 func expansions(s string) bool {
 	if strings.ContainsAny(s, "\"`\\\x00") {
 		return false

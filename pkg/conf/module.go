@@ -11,7 +11,7 @@ import (
 
 // Module is a valid dkms.conf with its overrides.
 type Module struct {
-	// File is the base file; Files are all that took part.
+	// File is the base file; Files are all files that were evaluated.
 	File  string
 	Files []string
 	// Name and Version are PACKAGE_NAME and PACKAGE_VERSION.
@@ -20,55 +20,57 @@ type Module struct {
 
 	Make, MakeMatch, Patch, PatchMatch Array
 
-	// BuildDepends are names of other modules, which may be patterns.
+	// BuildDepends are names of other modules; a name may be a pattern.
 	BuildDepends                                    []string
 	BuildDependsRebuild, Autoinstall, NoWeakModules bool
 
 	// NoSandbox is the administrator's BUILD_SANDBOX=no: the module is not
-	// built in isolation. AsksNoSandbox is the same in the package's own file,
-	// which does not count, where the administrator says nothing.
+	// built in isolation. AsksNoSandbox reports BUILD_SANDBOX=no in the
+	// package's own file where the administrator sets nothing; it has no
+	// effect.
 	NoSandbox, AsksNoSandbox bool
-	// Env are the variables that the administrator sets for the build and the
-	// scripts, with BUILD_ENV and --env; the configuration has seen them.
+	// Env are the variables that the administrator sets, with BUILD_ENV and
+	// --env, for the build and the scripts. They were set when the
+	// configuration was evaluated.
 	Env map[string]string
 
-	// The hooks are a script with its arguments.
+	// Each hook is a script with its arguments.
 	PostAdd, PreBuild, PostBuild, PreInstall, PostInstall, PostRemove string
 
 	Exclusive  Exclusive
 	ObsoleteBy string
-	// Deprecated are notes on deprecated directives, each once. They are for
-	// those who write the file.
+	// Deprecated are notes on deprecated directives, each once, for the author
+	// of the file.
 	Deprecated []string
-	// Warnings are for those who prepare a module: a conf without records,
-	// and what bash said while it read the files.
+	// Warnings are for people who prepare a module: a configuration without
+	// records, and bash's messages about the files.
 	Warnings []string
-	// Broken are those of the warnings that are about text which bash could
-	// not parse. What stands behind it does not count.
+	// Broken are those warnings that are about text which bash could not parse.
+	// Bash ignores everything behind such text.
 	Broken []string
 }
 
 // Record is one module file of a package.
 type Record struct {
 	Index int
-	// BuiltName and BuiltLocation say where make leaves the file. The
-	// location is empty or ends in a slash.
+	// BuiltName and BuiltLocation say where make leaves the file. BuiltLocation
+	// is empty or ends in a slash.
 	BuiltName, BuiltLocation string
 	DestName                 string
-	// DestLocation is as the conf has it; see [Record.Destination].
+	// DestLocation is the value in the configuration; see [Record.Destination].
 	DestLocation string
 	Strip        bool
-	// Optional is the administrator's BUILD_OPTIONAL: the package is whole
-	// without this module.
+	// Optional is the administrator's BUILD_OPTIONAL: the package counts as
+	// complete without this module.
 	Optional bool
 }
 
-// builder makes a Module of the values of its variables.
+// builder makes a Module from the values of the variables.
 type builder struct {
 	file     string
 	tree     string // the dkms tree
 	values   values
-	own      values // what the package has set of the administrator's
+	own      values // the adminNames that the package itself has set
 	notes    []note
 	m        *Module
 	problems []string
@@ -78,7 +80,7 @@ func (b *builder) problem(format string, args ...any) {
 	b.problems = append(b.problems, b.file+": "+fmt.Sprintf(format, args...))
 }
 
-// direct assigns the NAME=VALUE of --directive.
+// direct assigns the NAME=VALUE arguments of --directive.
 func (b *builder) direct(directives []string) {
 	for _, d := range directives {
 		name, value, ok := strings.Cut(d, "=")
@@ -93,11 +95,12 @@ func (b *builder) direct(directives []string) {
 	}
 }
 
-// module returns the finished module, or every problem of it. What bash said
-// comes first among the problems, since it tends to be their cause.
+// module returns the finished module, or an error with all its problems. Bash's
+// messages come first, because they usually name the cause of the other
+// problems.
 //
-// Behind a syntax error bash leaves out the rest of a file. As with the
-// original, a configuration that is complete without the rest is valid.
+// After a syntax error bash skips the rest of a file. As in the original, a
+// configuration that is complete without that rest is valid.
 func (b *builder) module() (*Module, error) {
 	b.scalars()
 	b.hooks()
@@ -143,8 +146,8 @@ func (b *builder) scalars() {
 	m.ObsoleteBy = v.scalar("OBSOLETE_BY")
 }
 
-// hooks refuses scripts that lead out of the directory that they are run in;
-// a name that begins with a slash is one in it, too.
+// hooks rejects scripts outside the directory in which they run. A name that
+// begins with a slash is relative to that directory, too.
 func (b *builder) hooks() {
 	for _, h := range []struct{ name, line, dir string }{
 		{"POST_ADD", b.m.PostAdd, "source"}, {"PRE_BUILD", b.m.PreBuild, "build"}, {"POST_BUILD", b.m.PostBuild, "build"},
@@ -157,8 +160,8 @@ func (b *builder) hooks() {
 	}
 }
 
-// plain is a value that becomes a part of paths below the trees, which the
-// original lets escape from them.
+// plain returns a value that becomes part of paths below the trees. It rejects
+// values that would lead out of the trees, which the original accepts.
 func (b *builder) plain(name string) string {
 	value := b.values.scalar(name)
 	switch {
@@ -206,7 +209,7 @@ func (b *builder) yes(name string) bool {
 	return false
 }
 
-// patterns warns of regular expressions that can never match.
+// patterns warns about regular expressions that can never match.
 func (b *builder) patterns() {
 	for _, name := range []string{"BUILD_EXCLUSIVE_KERNEL", "BUILD_EXCLUSIVE_ARCH", "MAKE_MATCH", "PATCH_MATCH"} {
 		for _, i := range b.values[name].Indexes() {
@@ -217,8 +220,8 @@ func (b *builder) patterns() {
 	}
 }
 
-// CheckStrict checks what only those who prepare a module care for: no two
-// records may share a built or a destination name.
+// CheckStrict checks rules that matter only to people who prepare a module: no
+// two records may share a built name or a destination name.
 func (m *Module) CheckStrict() error {
 	var problems []string
 	built, dest := map[string]int{}, map[string]int{}

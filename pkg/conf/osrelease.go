@@ -8,10 +8,10 @@ import (
 	"dkms/pkg/system"
 )
 
-// Distribution says what distribution is installed below root: ubuntu for
-// Ubuntu itself, else ID_LIKE if os-release has it, which may be several
-// words or none, else ID. What depends on it compares prefixes. The file is
-// parsed as os-release(5) describes it; no shell reads it.
+// Distribution returns the distribution that is installed below root: "ubuntu"
+// for Ubuntu itself; otherwise ID_LIKE where os-release sets it, which may hold
+// several words or none; otherwise ID. Callers compare prefixes. The function
+// parses the file as os-release(5) describes; no shell reads the file.
 func Distribution(root system.Root) (string, error) {
 	values := readOSRelease(root)
 	if values == nil {
@@ -24,8 +24,8 @@ func Distribution(root system.Root) (string, error) {
 	return like, nil
 }
 
-// DistributionID is the ID of the distribution itself, for what only its own
-// tools can do.
+// DistributionID returns the ID of the distribution itself. Callers use it for
+// things that only the distribution's own tools can do.
 func DistributionID(root system.Root) string { return readOSRelease(root)["ID"] }
 
 func readOSRelease(root system.Root) map[string]string {
@@ -37,8 +37,8 @@ func readOSRelease(root system.Root) map[string]string {
 	return nil
 }
 
-// resolve is path below root, where an absolute link means a place below root
-// too. More than one such link in a row is not an os-release.
+// resolve follows a link at path below root and resolves absolute targets below
+// root, too. It follows one link only: os-release never needs more in a row.
 func resolve(root system.Root, path string) string {
 	file := root.Path(path)
 	if target, err := os.Readlink(file); err == nil && filepath.IsAbs(target) {
@@ -58,7 +58,7 @@ func osRelease(text string) map[string]string {
 	return values
 }
 
-// unquote is the first word of s as a shell reads it, without expansions.
+// unquote returns the first word of s by the shell's rules, without expansions.
 func unquote(s string) string {
 	var b strings.Builder
 	var quote byte

@@ -8,26 +8,26 @@ import (
 	"strings"
 )
 
-// plainFile is the evaluation of a file that holds nothing but comments, blank
-// lines and assignments of plain words, one on each line, in which variables
-// may stand that are known to hold plain words themselves. Two evaluations by
-// bash make the same of it, and take a thousand times as long.
+// plainFile evaluates a file that holds only comments, blank lines and
+// assignments of plain words, one on each line. The words may refer to
+// variables whose values are known to be plain words. Two evaluations by bash
+// give the same result and take a thousand times as long.
 type plainFile struct {
 	names  []string
 	vars   map[string]string
-	values values            // what counts, as the second evaluation leaves it
-	local  map[string]string // what else the file has set, and what counts of it as it was written
+	values values            // the variables that are read, after the second evaluation
+	local  map[string]string // what the file has set, as the first evaluation leaves it
 }
 
-// plain evaluates text on top of old. It reports whether that is possible
-// without bash; when in doubt it is not.
+// plain evaluates text, starting from the values old. It reports whether that
+// is possible without bash, and answers no when in doubt.
 func plain(text []byte, names []string, vars map[string]string, old values) (values, bool) {
 	for name := range vars {
 		if isDirectiveName(name) {
 			return nil, false
 		}
 	}
-	// A carriage return is a part of the value for what refers to it.
+	// A reference to a variable includes the carriage return of its value.
 	if bytes.IndexByte(text, '\r') >= 0 && bytes.IndexByte(text, '$') >= 0 {
 		return nil, false
 	}
@@ -72,8 +72,8 @@ func (p *plainFile) line(line string) bool {
 	return true
 }
 
-// target takes NAME or NAME[INDEX] apart, if it is a variable that means
-// nothing to bash.
+// target parses NAME or NAME[INDEX]. It accepts only variables to which bash
+// gives no meaning.
 func (p *plainFile) target(s string) (name string, index int, ok bool) {
 	name, rest, indexed := strings.Cut(s, "[")
 	if indexed {
@@ -87,7 +87,7 @@ func (p *plainFile) target(s string) (name string, index int, ok bool) {
 	return name, index, slices.Contains(p.names, name) || !indexed && ordinaryName(name)
 }
 
-// value takes the value at the beginning of s.
+// value parses the value at the beginning of s.
 func (p *plainFile) value(s string) (value, rest string, ok bool) {
 	if s != "" && (s[0] == '"' || s[0] == '\'') {
 		text, rest, ok := strings.Cut(s[1:], s[:1])
@@ -104,8 +104,8 @@ func (p *plainFile) value(s string) (value, rest string, ok bool) {
 	return value, s[end:], ok
 }
 
-// expand puts the values of variables in the place of $name and ${name}. All
-// else has to consist of what is asked for.
+// expand replaces $name and ${name} by the values of the variables. All other
+// characters of s must be allowed ones.
 func (p *plainFile) expand(s string, allowed func(byte) bool) (string, bool) {
 	var b strings.Builder
 	for s != "" {
@@ -128,8 +128,8 @@ func (p *plainFile) expand(s string, allowed func(byte) bool) (string, bool) {
 	return b.String(), true
 }
 
-// variable takes the name of a variable off the beginning of what follows a
-// dollar sign. It is empty where something else follows.
+// variable splits the name of a variable off the text behind a dollar sign.
+// name is empty where no variable follows.
 func variable(s string) (name, rest string) {
 	if inner, ok := strings.CutPrefix(s, "{"); ok {
 		name, rest, ok = strings.Cut(inner, "}")
@@ -145,8 +145,8 @@ func variable(s string) (name, rest string) {
 	return s[:n], s[n:]
 }
 
-// lookup is the value of a variable, if it is one that this evaluation has
-// set or was given.
+// lookup returns the value of a variable that this evaluation has set or was
+// given.
 func (p *plainFile) lookup(name string) (string, bool) {
 	if v, ok := p.local[name]; ok {
 		return v, true
@@ -168,6 +168,6 @@ func isAll(s string, is func(byte) bool) bool {
 	return true
 }
 
-// isPlain reports whether c is nothing but itself between double quotes and in
-// names of files, or a blank.
+// isPlain reports whether c is a blank, or a character that the shell takes
+// literally between double quotes and in names of files.
 func isPlain(c byte) bool { return isLiteral(c) || strings.IndexByte(" \t'^;&|#~{}<>", c) >= 0 }

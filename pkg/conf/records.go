@@ -9,11 +9,12 @@ import (
 	"dkms/pkg/system"
 )
 
-// maxRecords bounds the highest index. The largest packages known have some
+// maxRecords bounds the highest index. The largest known packages have some
 // hundred records.
 const maxRecords = 10000
 
-// records makes a record of each index of the four arrays that describe modules.
+// records makes one record for each index of the four arrays that describe
+// modules.
 func (b *builder) records() {
 	n := 0
 	for _, name := range []string{"BUILT_MODULE_NAME", "BUILT_MODULE_LOCATION", "DEST_MODULE_NAME", "DEST_MODULE_LOCATION"} {
@@ -48,8 +49,8 @@ func (b *builder) records() {
 	}
 }
 
-// strip says whether record i is stripped: its own STRIP, else that of record
-// 0, else yes.
+// strip reports whether record i is stripped, as its own STRIP says or, without
+// one, the STRIP of record 0. The default is yes.
 func (b *builder) strip(i int) bool {
 	text := cmp.Or(b.values["STRIP"].At(i), b.values["STRIP"].At(0), b.values["strip"].At(0))
 	return !strings.HasPrefix(text, "n") && !strings.HasPrefix(text, "N")
@@ -64,9 +65,9 @@ func (b *builder) builtName(r Record) {
 	}
 }
 
-// builtLocation keeps what make leaves inside the build directory. The name
-// may have a path of its own. An absolute location can only be the build
-// directory's own path, which configurations make from $dkms_tree.
+// builtLocation makes sure that the built file is inside the build directory.
+// The name may contain a path. An absolute location can only be the path of the
+// build directory, which configurations derive from $dkms_tree.
 func (b *builder) builtLocation(r *Record) {
 	file := r.BuiltLocation + r.BuiltName
 	if file == "" {
@@ -89,7 +90,7 @@ func (b *builder) builtLocation(r *Record) {
 	}
 }
 
-// optional tells whether BUILD_OPTIONAL names the module of a record.
+// optional reports whether BUILD_OPTIONAL names the module of a record.
 func (b *builder) optional(r Record) bool {
 	for _, i := range b.values["BUILD_OPTIONAL"].Indexes() {
 		if slices.Contains(strings.Fields(b.values["BUILD_OPTIONAL"][i]), filepath.Base(r.BuiltName)) {
@@ -109,7 +110,8 @@ func (b *builder) destName(r Record) {
 	}
 }
 
-// destLocation keeps what is installed in the directories for modules.
+// destLocation makes sure that the destination is inside the directories for
+// modules.
 func (b *builder) destLocation(r *Record) {
 	if r.DestLocation == "" {
 		b.problem("DEST_MODULE_LOCATION[%d] is not set", r.Index)
@@ -135,13 +137,13 @@ func hasSuffix(name string) bool {
 	return strings.HasSuffix(name, ".o") || strings.HasSuffix(name, ".ko")
 }
 
-// inside reports whether path, which is used in the directory dir, stays in it.
+// inside reports whether path, relative to the directory dir, stays in dir.
 func inside(dir, path string) bool {
 	_, ok := within(dir, path)
 	return ok
 }
 
-// within is path as seen from dir, in which it is used, if it stays in there.
+// within returns path relative to the directory dir, if path stays in dir.
 func within(dir, path string) (string, bool) {
 	rel, err := filepath.Rel(dir, filepath.Join(dir, path))
 	return rel, err == nil && filepath.IsLocal(rel)

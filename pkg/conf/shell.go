@@ -28,81 +28,83 @@ var evalScript []byte
 const (
 	// defaultLimit is how long one configuration may take.
 	defaultLimit = 30 * time.Second
-	// maxText and maxValues bound what is read from a file and from bash.
+	// maxText bounds the text of a file, maxValues the output of bash.
 	maxText   = 1 << 20
 	maxValues = 1 << 20
-	// maxStderr is how much of what a file complains is kept.
+	// maxStderr bounds how much of a file's standard error is kept.
 	maxStderr = 16 << 10
-	// nobody is the user and group that evaluate on behalf of root where
-	// root has no other user's rights to give.
+	// nobody is the user and group of evaluations that root starts where root
+	// cannot change to any other user.
 	nobody = 65534
-	// firstUser and users are the users of evaluations: half of what systemd
-	// leaves unused (systemd.io/UIDS-GIDS), the half that builds do not use.
+	// firstUser and users give the range of users for evaluations: half of the
+	// range that systemd leaves unused (systemd.io/UIDS-GIDS). Builds use the
+	// other half.
 	firstUser, users = 0x78000000, 1 << 26
 )
 
-// shell evaluates configurations. Every evaluation has a bash, a user and
-// descriptors of its own, so that nothing which one file leaves running can
-// have a say in another. It may be used by several goroutines.
+// shell evaluates configurations. Every evaluation has its own bash process,
+// user and file descriptors, so that a process which one file leaves running
+// cannot influence another evaluation. Several goroutines may use a shell.
 type shell struct {
 	run   *system.Runner
 	uid   int
 	names []string
 	limit time.Duration
-	// show are directories that all configurations may look into, wherever
-	// they are.
+	// show are directories that all configurations may read, wherever the
+	// directories are.
 	show []string
-	// first is the best confinement that this system allows, as far as it is
-	// known.
+	// first is the index of the best confinement that this system is known to
+	// allow.
 	first atomic.Int32
-	// alone is held by evaluations that share a user with others.
+	// Evaluations that share a user with other processes hold alone.
 	alone sync.Mutex
 }
 
 // job is one evaluation by bash.
 type job struct {
 	setting
-	// op is what eval.bash is to do: read or assign.
+	// op is the operation of eval.bash: read or assign.
 	op string
-	// values are set before, like the variables of the setting.
+	// values are set before the evaluation, like the variables of the setting.
 	values values
 	src    source
 }
 
-// outcome is what an evaluation leaves: rows of values, and what was said.
+// outcome is the result of one evaluation: rows of values, and the messages.
 type outcome struct {
 	rows   []row
-	whole  bool // the evaluation came to its end
+	whole  bool // the evaluation reached its end
 	stderr []byte
-	// second is what the second evaluation has left, if it has come to its
-	// end.
+	// second is the result of the second evaluation, if that evaluation reached
+	// its end.
 	second []row
 }
 
-// confinement is a way to keep bash from doing anything but to evaluate.
+// confinement is a way to keep bash from doing anything but evaluating.
 type confinement struct {
 	jail *system.Jail
 	attr *syscall.SysProcAttr
-	// shared says that the user may have other processes.
+	// shared says that the user may own other processes.
 	shared bool
 }
 
-// contained tells whether everything that bash starts ends with it.
+// contained reports whether every process that bash starts ends with bash.
 func (c confinement) contained() bool {
 	return c.jail != nil || c.attr != nil && c.attr.Cloneflags&unix.CLONE_NEWPID != 0
 }
 
-// confinements are the ways to start bash for one evaluation, the best first.
+// confinements returns the ways to start bash for one evaluation, the best
+// first.
 func (s *shell) confinements(show ...string) []confinement {
 	if s.uid != 0 {
 		return []confinement{{shared: true}}
 	}
-	// Chance makes users differ also between programs that know nothing of
-	// each other.
+	// A random user also differs from the users of other programs that choose
+	// one in the same way.
 	user := firstUser + rand.IntN(users)
 	const apart = unix.CLONE_NEWNET | unix.CLONE_NEWIPC
 	list := []confinement{{jail: &system.Jail{UID: user, Show: slices.Concat(s.show, show)}}}
-	// A user namespace may have no user of that number.
+	// In a user namespace, a user with that number may not exist.
 	for _, uid := range []int{user, nobody} {
 		for _, flags := range []uintptr{apart | unix.CLONE_NEWPID, apart, 0} {
 			list = append(list, confinement{attr: as(uid, flags), shared: uid == nobody})
@@ -110,17 +112,16 @@ func (s *shell) confinements(show ...string) []confinement {
 	}
 	limited := as(nobody, 0)
 	limited.Credential.NoSetGroups = true
-	// Where there is not even a nobody, root is an ordinary user anyway.
+	// Where not even nobody exists, root has no special rights anyway.
 	return append(list, confinement{attr: limited, shared: true}, confinement{shared: true})
 }
 
-// as makes bash another user's, with a session of its own, which has no
-// terminal.
+// as runs bash as another user, in its own session without a terminal.
 func as(uid int, flags uintptr) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}, Cloneflags: flags}
 }
 
-// evaluate runs bash for j and waits until nothing of it is left.
+// evaluate runs bash for j and waits until all of its processes have ended.
 func (s *shell) evaluate(ctx context.Context, j job) (outcome, error) {
 	list := s.confinements(j.show...)
 	for i := int(s.first.Load()); ; i++ {
@@ -132,7 +133,7 @@ func (s *shell) evaluate(ctx context.Context, j job) (outcome, error) {
 	}
 }
 
-// impossible tells whether a confinement is not to be had here.
+// impossible reports whether this system does not allow a confinement.
 func impossible(err error) bool {
 	_, jail := errors.AsType[*system.JailError](err)
 	return jail || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSPC)
@@ -151,7 +152,7 @@ func (s *shell) evaluateIn(ctx context.Context, c confinement, j job) (out outco
 		return out, fmt.Errorf("bash: %w", files.err)
 	}
 	cmd := system.Cmd{
-		// The script is not an argument, so that what is traced stays readable.
+		// The script is not an argument, so that traces stay readable.
 		Argv:       []string{"bash", "-c", `mapfile -d "" -u 3; eval "$MAPFILE"; __dkms_main "$@"`, "dkms", j.op, j.src.path},
 		Env:        j.env,
 		Stderr:     stderr,
@@ -164,21 +165,22 @@ func (s *shell) evaluateIn(ctx context.Context, c confinement, j job) (out outco
 	if !c.contained() && !c.shared {
 		s.sweep(c)
 	}
-	// The closing row tells better than the status whether all was well.
+	// The closing row tells more reliably than the exit status whether bash
+	// reached the end.
 	if _, ok := errors.AsType[*system.ExitError](err); err != nil && !ok {
 		return out, err
 	}
 	return collect(rows, second, stderr)
 }
 
-// sweep ends what an evaluation has left in the background, by its user, which
-// has no other processes. kill fails when there is nothing left to kill.
+// sweep kills the background processes of an evaluation by its user, which owns
+// no other processes. kill fails when no process is left.
 func (s *shell) sweep(c confinement) {
 	const all = "for ((i = 0; i < 1000; i++)); do kill -9 -1 || break; done 2>/dev/null"
 	s.run.Run(context.Background(), system.Cmd{Argv: []string{"bash", "-c", all}, Attr: c.attr})
 }
 
-// collect reads what an evaluation has written.
+// collect reads the output of an evaluation.
 func collect(first, second, stderr *os.File) (out outcome, err error) {
 	if out.rows, out.whole, err = rowsOf(first); err != nil {
 		return out, err
@@ -199,7 +201,8 @@ func rowsOf(f *os.File) ([]row, bool, error) {
 	return list, whole, err
 }
 
-// script is what bash reads first: the functions, then the variables.
+// script returns the text that bash reads first: the functions, then the
+// variables.
 func (s *shell) script(j job) []byte {
 	var b bytes.Buffer
 	b.WriteString("readonly -a __dkms_names=(" + strings.Join(s.names, " ") + ")\n")
@@ -215,15 +218,16 @@ func (s *shell) script(j job) []byte {
 	return b.Bytes()
 }
 
-// memoryFiles are files in memory. Unlike pipes they keep no reader waiting
-// for what a configuration has left running.
+// memoryFiles are files in memory. Unlike a pipe, such a file does not keep its
+// reader waiting for processes that a configuration has left running.
 type memoryFiles struct {
 	list []*os.File
 	err  error
 }
 
-// add makes a file that holds data, at its beginning, and that bash may only
-// read, or without data an empty one to write to.
+// add makes a file in memory. With data the file holds data, is positioned at
+// its beginning, and is read-only for bash; without data it is an empty file to
+// write to.
 func (m *memoryFiles) add(data []byte) *os.File {
 	if m.err != nil {
 		return nil
@@ -242,7 +246,7 @@ func (m *memoryFiles) add(data []byte) *os.File {
 		_, m.err = unix.FcntlInt(f.Fd(), unix.F_SETFL, unix.O_RDWR|unix.O_APPEND)
 		return f
 	}
-	// Readers may open the text again, but not to write.
+	// Processes may open the text again for reading, but not for writing.
 	if m.err = f.Chmod(0o444); m.err == nil {
 		_, m.err = f.WriteAt(data, 0)
 	}
@@ -255,7 +259,7 @@ func (m *memoryFiles) close() {
 	}
 }
 
-// head returns up to limit bytes of f and whether there are more.
+// head returns up to limit bytes of f, and reports whether f has more.
 func head(f *os.File, limit int64) (data []byte, more bool, err error) {
 	st, err := f.Stat()
 	if err != nil {

@@ -18,24 +18,25 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Tarball is what mktarball is to write.
+// Tarball describes the archive that mktarball writes.
 type Tarball struct {
 	ID tree.ID
-	// Builds are the kernels whose builds are taken along.
+	// Builds are the kernels whose builds are included.
 	Builds []tree.Target
-	// Conf is the dkms.conf to read in place of the one in the sources.
+	// Conf is the dkms.conf to read instead of the one in the sources.
 	Conf string
 	// Target is the kernel that the dkms.conf is read for.
 	Target tree.Target
-	// BinariesOnly leaves out the sources, SourceOnly the builds.
+	// BinariesOnly omits the sources, SourceOnly the builds.
 	BinariesOnly, SourceOnly bool
-	// Path is where it goes; a name alone goes into the dkms tree, and so does
-	// one that is made up where it is empty.
+	// Path is the file to write. A bare name goes into the dkms tree; an empty
+	// Path stands for a generated name in the dkms tree.
 	Path string
 }
 
 // WriteTarball writes the sources and builds of a version into an archive that
-// ldtarball, ours or the original's, can load elsewhere. dry only says so.
+// ldtarball, ours or the original's, can load on another machine. With dry it
+// only reports what it would write.
 func WriteTarball(ctx context.Context, m *machine.Machine, t Tarball, dry bool) error {
 	switch m.Tree.State(t.ID) {
 	case tree.Broken:
@@ -71,7 +72,7 @@ func WriteTarball(ctx context.Context, m *machine.Machine, t Tarball, dry bool) 
 	return nil
 }
 
-// contents says what goes into an archive.
+// contents describes the content of an archive for messages.
 func contents(c archive.Content) string {
 	var list []string
 	if c.SourceDir != "" {
@@ -111,13 +112,14 @@ func (t Tarball) content(ctx context.Context, m *machine.Machine) (archive.Conte
 	return c, nil
 }
 
-// Unpacked is an archive that was unpacked in a private directory.
+// Unpacked is an archive unpacked into a private directory.
 type Unpacked struct {
 	archive.Layout
 	dir string
 }
 
-// OpenTarball unpacks an archive; "-" reads input. The caller calls Close.
+// OpenTarball unpacks an archive; the path "-" stands for input. The caller
+// must call Close.
 func OpenTarball(ctx context.Context, m *machine.Machine, path string, input io.Reader) (*Unpacked, error) {
 	dir, err := os.MkdirTemp(m.Framework.TmpLocation, "dkms.")
 	if err != nil {
@@ -138,13 +140,13 @@ func OpenTarball(ctx context.Context, m *machine.Machine, path string, input io.
 	return u, nil
 }
 
-// Close deletes what was unpacked.
+// Close deletes the unpacked files.
 func (u *Unpacked) Close() error { return os.RemoveAll(u.dir) }
 
-// LoadBuild copies a build of an archive into the tree. Its manifest then tells
-// of this machine: what the build that it replaces has installed here, if
-// anything. withSources says that the archive has the sources, too; otherwise
-// nobody can tell whether they are those of the build.
+// LoadBuild copies a build of an archive into the tree. Its manifest then
+// describes this machine: what the replaced build, if any, has installed here.
+// withSources says that the archive has the sources, too; without them nobody
+// can tell whether the build was made from the sources here.
 func LoadBuild(ctx context.Context, w *machine.Writer, id tree.ID, t tree.Target, dir string, withSources bool) error {
 	stage, err := w.Tree.Stage(id, t)
 	if err != nil {

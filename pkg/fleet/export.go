@@ -21,20 +21,20 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Export is what `dkms export` was asked for.
+// Export holds the arguments of `dkms export`.
 type Export struct {
 	// Modules are NAME or NAME/VERSION.
 	Modules []string
 	Choice  machine.Choice
-	// Format is oci, a directory, or tar; empty is oci.
+	// Format is oci (a directory) or tar; empty means oci.
 	Format string
-	// Path is where the image goes; empty is a name of its own where the caller
-	// stands.
+	// Path is where the image goes; empty means a generated name in the
+	// caller's working directory.
 	Path string
-	// Busybox is the shell of the image: a file, "none", or "" for what is
-	// installed.
+	// Busybox is the shell of the image: a file, "none", or "" for the
+	// installed busybox.
 	Busybox string
-	// Force replaces an image that is there; DryRun only says what would be
+	// Force replaces an existing image; DryRun only reports what would be
 	// written.
 	Force, DryRun bool
 	// JSON prints the result as JSON.
@@ -43,8 +43,8 @@ type Export struct {
 	Sign func(t tree.Target) (*sign.Signer, error)
 }
 
-// exported is what export tells of an image. The JSON names are an interface;
-// see dkms(8).
+// exported is what export reports about an image. The JSON names are an
+// interface; see dkms(8).
 type exported struct {
 	Schema  int        `json:"schema"`
 	Path    string     `json:"path"`
@@ -63,7 +63,7 @@ type exportID struct {
 
 const exportSchema = 1
 
-// Write writes what is built of some modules for a kernel as an OCI image.
+// Write writes the builds of some modules for a kernel as an OCI image.
 func (e Export) Write(ctx context.Context, m *machine.Machine) error {
 	targets, err := m.Targets(e.Choice, m.Running)
 	if err != nil {
@@ -118,8 +118,9 @@ func joined(ids []tree.ID) string {
 	return strings.Join(words, ", ")
 }
 
-// ids are the versions that a request names, each of which is built for
-// the kernel; without a version it is the one that others see.
+// ids returns the requested versions, each of which has a build for the kernel.
+// Where the request gives no version, ids chooses the version that other
+// modules build against.
 func (e Export) ids(m *machine.Machine, t tree.Target) ([]tree.ID, error) {
 	if len(e.Modules) == 0 {
 		return nil, exit.Errorf(exit.Usage, "export needs a module").WithHint("dkms export MODULE[/VERSION]... -k KERNEL")
@@ -147,8 +148,8 @@ func (e Export) ids(m *machine.Machine, t tree.Target) ([]tree.ID, error) {
 	return ids, nil
 }
 
-// path is where the image goes: what --archive says, or a name of its own
-// where the caller stands.
+// path returns where the image goes: the path of --archive, or a generated name
+// in the caller's working directory.
 func (e Export) path(m *machine.Machine, out exported) (string, error) {
 	path := e.Path
 	if path == "" {
@@ -205,7 +206,7 @@ func (e Export) pack(ctx context.Context, m *machine.Machine, t tree.Target, ids
 	return p.Pack(ctx, m.Kernel(t), ids, func(id tree.ID) []string { return depends[id] })
 }
 
-// dependNames are the registered modules that a module builds on.
+// dependNames returns the registered modules that a module builds on.
 func dependNames(m *machine.Machine, c *conf.Module) []string {
 	names, _ := m.Tree.Names()
 	return slices.DeleteFunc(names, func(n string) bool {
@@ -213,8 +214,8 @@ func dependNames(m *machine.Machine, c *conf.Module) []string {
 	})
 }
 
-// busybox is the shell for an image. That one cannot be found is no reason not
-// to export: only Kubernetes needs it.
+// busybox returns the shell for an image. Only Kubernetes needs a shell, so a
+// missing busybox does not prevent the export.
 func (e Export) busybox(m *machine.Machine, t tree.Target) (string, error) {
 	switch e.Busybox {
 	case "none":
@@ -236,7 +237,7 @@ func (e Export) busybox(m *machine.Machine, t tree.Target) (string, error) {
 	return "", nil
 }
 
-// writeImage writes an image to path, whole or not at all.
+// writeImage writes an image to path, completely or not at all.
 func writeImage(img *image.Image, path, format string) (digest string, err error) {
 	if path, err = system.Resolve(path); err != nil {
 		return "", err

@@ -1,10 +1,10 @@
-// Package fleet is builds that travel between machines: images to export and
-// import, archives of sources and builds, and prebuilt_source, somewhere that a
-// build may come from in place of making it here.
+// Package fleet moves builds between machines: images to export and import,
+// archives of sources and builds, and prebuilt_source, which can provide a
+// build instead of making it here.
 //
-// It guarantees that a build is taken only where it is what would be built
-// here, signed by somebody who may, and loadable on this machine; and that what
-// is written is written whole or not at all.
+// It guarantees that a build is accepted only if it equals what would be built
+// here, an accepted key has signed it, and this machine can load it; and that
+// files are written completely or not at all.
 package fleet
 
 import (
@@ -29,19 +29,20 @@ import (
 	"dkms/pkg/tree"
 )
 
-// registry begins references to images in a registry.
+// registry is the prefix of references to images in a registry.
 const registry = "docker://"
 
-// Image is an image that was taken apart in a private directory.
+// Image is an image unpacked into a private directory.
 type Image struct {
 	From, digest string
 	dir          string
 	certs        accepted
 }
 
-// Open gets an image, verifies its digests and unpacks it below the directory
-// temp. certificate names what its builds may be signed with, in place of
-// prebuilt_certificate; insecure does without TLS.
+// Open fetches an image, verifies its digests and unpacks it below the
+// directory temp. certificate names the certificates that may have signed its
+// builds, instead of prebuilt_certificate; insecure allows connections without
+// TLS.
 func Open(ctx context.Context, m *machine.Machine, ref, temp, certificate string, insecure bool) (*Image, error) {
 	if !strings.HasPrefix(ref, registry) {
 		ref = m.Host.Abs(ref)
@@ -86,14 +87,14 @@ func obtain(ctx context.Context, m *machine.Machine, ref, temp string, insecure 
 	return img, nil
 }
 
-// accepted are the certificates that builds of other machines may be signed
-// with, and where they come from.
+// accepted holds the certificates that may have signed builds of other
+// machines, and where they come from.
 type accepted struct {
 	certs []*x509.Certificate
 	from  string
 }
 
-// certificates reads those that the caller names or, where none are named,
+// certificates reads the certificates that the caller names or, without any,
 // those of prebuilt_certificate.
 func certificates(m *machine.Machine, given string) (accepted, error) {
 	path := m.Host.Root.Path(m.Framework.PrebuiltCertificate)
@@ -110,9 +111,9 @@ func certificates(m *machine.Machine, given string) (accepted, error) {
 	return accepted{certs, path}, nil
 }
 
-// Subjects are the builds of an image that a caller wants, in the order in
-// which they build on each other. Name and version may be shell patterns, and
-// empty. A build that has no business here is refused before it is looked at.
+// Subjects returns the builds of an image that the caller wants, dependencies
+// first. name and version may be shell patterns, and may be empty. A build that
+// is not allowed here is refused before its content is read.
 func (img *Image) Subjects(m *machine.Machine, name, version string, choice machine.Choice) ([]machine.Subject, error) {
 	records, err := prebuilt.Records(img.dir)
 	if err != nil {
@@ -135,7 +136,8 @@ func (img *Image) Subjects(m *machine.Machine, name, version string, choice mach
 	return subjects, nil
 }
 
-// mayImport refuses a build that has no business here, before it is looked at.
+// mayImport refuses a build that is not allowed here, before its content is
+// read.
 func mayImport(m *machine.Machine, choice machine.Choice, s machine.Subject) error {
 	if len(choice.Kernels) > 0 {
 		targets, err := m.Targets(choice, m.Running)
@@ -158,9 +160,10 @@ func mayImport(m *machine.Machine, choice machine.Choice, s machine.Subject) err
 	return nil
 }
 
-// Judge checks the build of a subject in an image: it must be what would be
-// built here, signed by somebody who may, and this machine must load it. with
-// are builds of the image that were found good before.
+// Judge checks the build of a subject in an image: the build must equal what
+// would be built here, an accepted key must have signed it, and this machine
+// must be able to load it. with are builds of the image that have passed
+// before.
 func (img *Image) Judge(ctx context.Context, m *machine.Machine, s machine.Subject, c *conf.Module, with ...*prebuilt.Set) (*prebuilt.Set, error) {
 	if err := c.CheckStrict(); err != nil {
 		return nil, err
@@ -191,8 +194,8 @@ func (img *Image) Judge(ctx context.Context, m *machine.Machine, s machine.Subje
 	return set, nil
 }
 
-// Adopt puts one build into the tree as if it had been built here, but for
-// what its manifest says of where it came from.
+// Adopt puts one build into the tree as if it had been built here, except that
+// its manifest says where it came from.
 func (img *Image) Adopt(w *machine.Writer, s machine.Subject, c *conf.Module, set *prebuilt.Set, to *report.Reporter) error {
 	now := w.Host.Now().UTC()
 	made := &tree.Manifest{

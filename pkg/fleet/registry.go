@@ -11,15 +11,15 @@ import (
 	"dkms/pkg/system"
 )
 
-// errAway says that a source of images does not answer, and errNothing that it
-// does not have what it was asked for.
+// errAway says that a source of images does not answer, and errNothing that the
+// source does not have the requested image.
 var (
 	errAway    = errors.New("cannot be asked")
 	errNothing = errors.New("there is no such image")
 )
 
-// fetch has skopeo bring an image from a registry into the directory "layout"
-// of dir. To skopeo a path with a colon would mean something else.
+// fetch has skopeo copy an image from a registry into the directory "layout" of
+// dir. The path must not contain a colon, which skopeo would interpret.
 func fetch(ctx context.Context, m *machine.Machine, ref, dir string, insecure bool) error {
 	if !m.Run.Has("skopeo") {
 		return exit.Errorf(exit.NoSource, "%s: %w: skopeo is not installed", ref, errAway).WithHint("install the package skopeo")
@@ -41,8 +41,9 @@ func fetch(ctx context.Context, m *machine.Machine, ref, dir string, insecure bo
 	return fetchError(ref, status.Stderr)
 }
 
-// fetchError tells from what skopeo says whether an image is not there, not
-// whole, or the registry at fault; it has one status for all of them.
+// fetchError finds out from skopeo's message whether an image is missing or
+// damaged, or the registry does not answer. skopeo has one exit status for all
+// of these.
 func fetchError(ref, stderr string) error {
 	why := skopeoSays(stderr)
 	says := func(mark string) bool { return strings.Contains(stderr, mark) }
@@ -55,8 +56,8 @@ func fetchError(ref, stderr string) error {
 	return exit.Errorf(exit.NoSource, "%s: %w: %s", ref, errAway, why)
 }
 
-// registryEnv is what of the caller's environment decides how registries are
-// reached and who asks them.
+// registryEnv returns those variables of the caller's environment that
+// configure the connection to registries and the credentials.
 func registryEnv(m *machine.Machine) map[string]string {
 	env := map[string]string{}
 	for _, name := range []string{
@@ -69,7 +70,7 @@ func registryEnv(m *machine.Machine) map[string]string {
 	return env
 }
 
-// skopeoSays is the message in the last line that skopeo logs.
+// skopeoSays returns the message in the last line of skopeo's log.
 func skopeoSays(stderr string) string {
 	lines := strings.Split(strings.TrimSpace(stderr), "\n")
 	last := lines[len(lines)-1]

@@ -18,11 +18,12 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Prebuilt is prebuilt_source: a registry or a directory that may have the
-// builds of other machines.
+// Prebuilt is prebuilt_source: a registry or a directory that may have builds
+// of other machines.
 type Prebuilt struct {
-	// TryAgain builds here what has failed before from the same inputs, where
-	// the source does not have it: somebody waits for that build.
+	// TryAgain says that somebody is waiting for the build: where the source
+	// does not have it, it is built here even if it failed before from the same
+	// inputs.
 	TryAgain bool
 
 	// away keeps a run from waiting twice for a source that does not answer;
@@ -31,7 +32,8 @@ type Prebuilt struct {
 	first         sync.Mutex
 }
 
-// NewPrebuilt is the prebuilt_source of a machine, or nil where none is set.
+// NewPrebuilt returns the prebuilt_source of a machine, or nil where none is
+// configured.
 func NewPrebuilt(m *machine.Machine) *Prebuilt {
 	if m.Framework.PrebuiltSource == "" {
 		return nil
@@ -39,8 +41,8 @@ func NewPrebuilt(m *machine.Machine) *Prebuilt {
 	return &Prebuilt{}
 }
 
-// Take asks for the build of a subject and puts it into the tree. Where that is
-// not possible the reason is said, and put on record.
+// Take requests the build of a subject and puts it into the tree. Where that is
+// not possible, Take reports and records the reason.
 func (p *Prebuilt) Take(ctx context.Context, w *machine.Writer, sub machine.Subject, c *conf.Module, to *report.Reporter) (done bool, err error) {
 	ref := reference(w.Machine, sub)
 	err = p.ask(ctx, w, sub, c, ref, to)
@@ -57,7 +59,8 @@ func (p *Prebuilt) Take(ctx context.Context, w *machine.Writer, sub machine.Subj
 	return false, nil
 }
 
-// ask takes the build of a subject from ref, if it is there and good.
+// ask puts the build of a subject from ref into the tree, if ref has the build
+// and it passes the checks.
 func (p *Prebuilt) ask(ctx context.Context, w *machine.Writer, sub machine.Subject, c *conf.Module, ref string, to *report.Reporter) error {
 	if !p.answers.Load() {
 		p.first.Lock()
@@ -89,7 +92,7 @@ func (p *Prebuilt) ask(ctx context.Context, w *machine.Writer, sub machine.Subje
 	return img.Adopt(w, sub, c, set, to)
 }
 
-// reference is where prebuilt_source has the build of a subject, if it does: a
+// reference returns where prebuilt_source would have the build of a subject: a
 // tag of a repository, or a directory or archive in a directory.
 func reference(m *machine.Machine, sub machine.Subject) string {
 	tag := prebuilt.Tag(sub.ID, sub.Target)
@@ -104,7 +107,7 @@ func reference(m *machine.Machine, sub machine.Subject) string {
 	return path
 }
 
-// answer reports why a build is made here after all, and keeps it on record for
+// answer reports why a build is made here after all, and records the reason for
 // status and why.
 func answer(w *machine.Writer, sub machine.Subject, ref string, err error, to *report.Reporter) {
 	a := tree.Answer{Time: w.Host.Now().UTC(), From: ref, Word: "refused", Reason: err.Error()}

@@ -1,11 +1,11 @@
-// Package hook is the program that package managers and kernel installers
-// call when a kernel comes or goes.
+// Package hook is the program that package managers and kernel installers call
+// when a kernel is installed or removed.
 //
-// It guarantees that it finds out from its own path and arguments who calls
-// it, and that it never wedges that caller: a module that fails to build is
-// said loudly and recorded, and the status is 0 unless the admin has chosen
-// otherwise. It is never 77, which kernel-install and installkernel take as
-// an order to stop.
+// It guarantees that it recognises its caller from its own path and arguments,
+// and that it never blocks that caller: a failed build is reported loudly and
+// recorded, and the exit status is 0 unless the administrator has chosen
+// otherwise. The status is never 77, which kernel-install and installkernel
+// take as an order to stop.
 package hook
 
 import (
@@ -20,10 +20,10 @@ import (
 	"dkms/pkg/system"
 )
 
-// Verb is what a hook does; empty is nothing.
+// Verb is what a hook does; empty means nothing.
 type Verb string
 
-// The verbs, by the names of the command line.
+// The verbs, by their names on the command line.
 const (
 	KernelPostinst Verb = "kernel_postinst"
 	KernelPreinst  Verb = "kernel_preinst"
@@ -32,26 +32,26 @@ const (
 
 // Call is what a hook was called for.
 type Call struct {
-	// Verb is what to do; empty is nothing.
+	// Verb is what to do; empty means nothing.
 	Verb Verb
-	// Kernel is the release that comes or goes.
+	// Kernel is the release that is installed or removed.
 	Kernel string
 	// Debconf says that standard output belongs to debconf.
 	Debconf bool
-	// Verbose is what the caller thinks of details.
+	// Verbose says that the caller asks for details.
 	Verbose bool
 }
 
-// phases are the protocols by the name that the directory of the hook or the
-// --hook option gives, as Debian's kernel packages have it. In the others there
-// is nothing to do, and least of all to build.
+// phases maps the name of the hook's directory, or the --hook option, to a
+// verb, as Debian's kernel packages define it. In all other phases the hook
+// does nothing; above all it does not build.
 var phases = map[string]Verb{
 	"postinst": KernelPostinst, "header_postinst": KernelPostinst,
 	"preinst": KernelPreinst, "prerm": KernelPrerm,
 	"postrm": "", "header_prerm": "", "header_postrm": "",
 }
 
-// Parse finds out what a hook was called for. argv0 is the path it was started
+// Parse determines what a hook was called for. argv0 is the path it was started
 // by, args are its arguments.
 //
 //   - /etc/kernel/{postinst,header_postinst,preinst,prerm}.d/dkms VERSION [IMAGE]:
@@ -88,14 +88,15 @@ func Parse(argv0 string, args []string, env map[string]string) (Call, error) {
 	return c, c.check()
 }
 
-// isWord tells a verb of kernel-install from a kernel release.
+// isWord reports whether s is a verb of kernel-install and not a kernel
+// release.
 func isWord(s string) bool {
 	return s != "" && s[0] != '-' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz-") == ""
 }
 
-// kernelInstall is the protocol of kernel-install(8). Verbs it may get one day
-// are none of our business, and neither is the removal of one boot entry of a
-// kernel that stays (KERNEL_INSTALL_BOOT_ENTRY_TYPE).
+// kernelInstall implements the protocol of kernel-install(8). It ignores
+// unknown verbs, which later versions may add, and the removal of one boot
+// entry of a kernel that stays (KERNEL_INSTALL_BOOT_ENTRY_TYPE).
 func (c Call) kernelInstall(args []string, env map[string]string) (Call, error) {
 	switch {
 	case args[0] == "add":
@@ -150,7 +151,7 @@ func Main(p system.Process) int {
 	return status(m, c, system.Status(ctx, code))
 }
 
-// run does what the hook was called for.
+// run carries out the call.
 func (c Call) run(ctx context.Context, m *machine.Machine) (exit.Code, error) {
 	if err := run.NeedRoot(m, string(c.Verb)); err != nil {
 		return 0, err
@@ -165,7 +166,7 @@ func (c Call) run(ctx context.Context, m *machine.Machine) (exit.Code, error) {
 	return run.Autoinstall(ctx, m, choice, run.Options{}, true)
 }
 
-// status is what the caller gets to know of a run.
+// status returns the exit status for the caller.
 func status(m *machine.Machine, c Call, code exit.Code) int {
 	switch {
 	case code == exit.OK:

@@ -1,9 +1,9 @@
-// Package image is OCI images of files: laying one out in a directory as the
-// OCI Image Layout has it, and taking one apart.
+// Package image writes files as an OCI image in a directory, in the OCI Image
+// Layout, and reads such an image.
 //
 // It guarantees that the same files give the same digest wherever and whenever
-// an image is made, and that nothing is handed out of an image whose contents
-// are not, to the last byte, what its digests say.
+// an image is made, and that it returns no content of an image whose bytes do
+// not match the digests.
 package image
 
 import (
@@ -12,10 +12,11 @@ import (
 	"strings"
 )
 
-// File is a member of a layer: a regular file with the contents Data or, where
-// Path names one, of that file; or a symbolic link to Link.
+// File is a member of a layer: a regular file with the content Data or, where
+// Path is set, the content of the file Path; or a symbolic link to Link.
 type File struct {
-	// Name is relative, with slashes; the directories above it are implied.
+	// Name is relative, with slashes; the directories above the file are
+	// implied.
 	Name string
 	Data []byte
 	Path string
@@ -24,16 +25,16 @@ type File struct {
 	Exec bool
 }
 
-// Image is what an image is made of.
+// Image is the content of an image.
 type Image struct {
-	// Layers are put on top of each other, the first one at the bottom.
+	// Layers are stacked; the first one is at the bottom.
 	Layers [][]File
-	// Arch is the architecture as the kernel has it, such as x86_64.
+	// Arch is the kernel's name of the architecture, such as x86_64.
 	Arch string
-	// Annotations are those of the image, and the labels of its
+	// Annotations are the annotations of the image and the labels of its
 	// configuration.
 	Annotations map[string]string
-	// Tags are the names that the image has in its layout.
+	// Tags are the names of the image in its layout.
 	Tags []string
 }
 
@@ -45,8 +46,8 @@ type descriptor struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// index is index.json and manifest is what it leads to; the fields are those
-// of the OCI Image Specification that matter here.
+// index is index.json, and manifest is the blob to which index.json leads. The
+// fields are those fields of the OCI Image Specification that matter here.
 type index struct {
 	SchemaVersion int          `json:"schemaVersion"`
 	MediaType     string       `json:"mediaType,omitempty"`
@@ -87,11 +88,13 @@ const (
 
 	// refName is the annotation that names an image in a layout.
 	refName = "org.opencontainers.image.ref.name"
-	// epoch is when every image was made: a clock would change its digest.
+	// epoch is the creation time of every image: the current time would change
+	// the digest.
 	epoch = "1970-01-01T00:00:00Z"
 )
 
-// Arch is what images call an architecture of the kernel's (GOARCH).
+// Arch returns the name that images use (GOARCH) for the kernel's name of an
+// architecture.
 func Arch(machine string) string {
 	switch machine {
 	case "x86_64":
@@ -105,11 +108,11 @@ func Arch(machine string) string {
 	case "loongarch64":
 		return "loong64"
 	}
-	return machine // ppc64le, s390x, riscv64 and what nobody else names
+	return machine // ppc64le, s390x, riscv64 and others have one name only
 }
 
-// isDigest tells the only form of a digest that is accepted; it becomes part of
-// a path.
+// isDigest reports whether s is a digest of the only accepted form. A digest
+// becomes part of a path, so no other form is safe.
 func isDigest(s string) bool {
 	sum, ok := strings.CutPrefix(s, "sha256:")
 	return ok && len(sum) == hex.EncodedLen(sha256.Size) && strings.Trim(sum, "0123456789abcdef") == ""

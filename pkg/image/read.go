@@ -21,27 +21,27 @@ import (
 // maxJSON bounds an index, a manifest and a configuration, in bytes.
 const maxJSON = 4 << 20
 
-// maxLayers bounds how many layers are looked at.
+// maxLayers bounds the number of layers.
 const maxLayers = 16
 
 // Layout is an image in a directory. Whoever can write to that directory can
-// change it at any time; what [Layout.Unpack] has returned without an error is
-// what the digest stands for.
+// change the image at any time, so only the files that [Layout.Unpack] has
+// written without an error are known to match the digest.
 type Layout struct {
-	// Digest is that of the image.
+	// Digest is the digest of the image.
 	Digest string
-	// Annotations are those of the image.
+	// Annotations are the annotations of the image.
 	Annotations map[string]string
 
 	dir      string
 	manifest manifest
 }
 
-// bad is an error of the image.
+// bad returns an error about the image.
 func bad(format string, args ...any) error { return exit.Errorf(exit.BadArchive, format, args...) }
 
-// Open reads what the only image of the layout in dir says of itself. That
-// image may have several names.
+// Open reads the index and manifest of the only image of the layout in dir.
+// That image may have several names.
 func Open(dir string) (*Layout, error) {
 	data, err := system.ReadRegular(filepath.Join(dir, indexFile), maxJSON)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -108,7 +108,7 @@ func parseManifest(data []byte) (manifest, error) {
 	return m, nil
 }
 
-// check refuses a descriptor that cannot be followed.
+// check rejects a descriptor that cannot be followed.
 func (d descriptor) check(limit int64) error {
 	if !isDigest(d.Digest) {
 		return fmt.Errorf("%q is no digest that is understood", d.Digest)
@@ -134,8 +134,8 @@ func (l *Layout) small(d descriptor) ([]byte, error) {
 }
 
 // Unpack extracts the topmost layer into the new directory dir, and verifies
-// all the others: an image is good as a whole or not at all. Links are refused.
-// When anything fails dir is gone.
+// all other layers, because an image is good only as a whole. Links are an
+// error. After an error dir does not exist.
 func (l *Layout) Unpack(ctx context.Context, run *system.Runner, dir string) error {
 	top := len(l.manifest.Layers) - 1
 	if _, err := l.small(l.manifest.Config); err != nil {
@@ -155,8 +155,8 @@ func (l *Layout) Unpack(ctx context.Context, run *system.Runner, dir string) err
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	// What does not have its digest may also be damaged in other ways; the
-	// digest is what tells the reader most.
+	// A blob that does not match its digest may also fail to unpack; the digest
+	// tells the reader most.
 	if bad := r.verify(); bad != nil {
 		os.RemoveAll(dir)
 		return bad
@@ -164,7 +164,7 @@ func (l *Layout) Unpack(ctx context.Context, run *system.Runner, dir string) err
 	return err
 }
 
-// pass reads a blob only to verify it.
+// pass reads a blob only in order to verify it.
 func (l *Layout) pass(ctx context.Context, d descriptor) error {
 	r, err := l.open(d)
 	if err != nil {
@@ -185,7 +185,7 @@ func (l *Layout) pass(ctx context.Context, d descriptor) error {
 	}
 }
 
-// reader reads a blob and keeps count and sum of what it has read.
+// reader reads a blob; it counts and hashes the bytes.
 type reader struct {
 	descriptor
 	file *os.File
@@ -224,8 +224,8 @@ func (r *reader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// verify reads what is left and compares the sum of everything that was read
-// with the digest.
+// verify reads the rest of the blob and compares the hash of all bytes with the
+// digest.
 func (r *reader) verify() error {
 	if _, err := io.Copy(io.Discard, r); err != nil {
 		return err

@@ -21,8 +21,8 @@ import (
 	"dkms/pkg/system"
 )
 
-// Write lays img out in the directory dir, which is empty, and returns the
-// digest of the image. Everything is on disk when it returns.
+// Write writes the layout of img into the empty directory dir, and returns the
+// digest of the image. All files are synced when Write returns.
 func Write(dir string, img *Image) (digest string, err error) {
 	if err := os.MkdirAll(filepath.Join(dir, blobsDir), 0o755); err != nil {
 		return "", err
@@ -68,7 +68,7 @@ func writeIndex(dir string, d descriptor, tags []string) error {
 	return system.WriteFile(filepath.Join(dir, indexFile), data, 0o644)
 }
 
-// writeBlob writes v as JSON; maps are written in the order of their keys.
+// writeBlob writes v as JSON; the keys of maps are sorted.
 func writeBlob(dir, mediaType string, v any) (descriptor, error) {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -80,14 +80,14 @@ func writeBlob(dir, mediaType string, v any) (descriptor, error) {
 		system.WriteFile(filepath.Join(dir, blobsDir, name), data, 0o644)
 }
 
-// writeLayer writes the layer of files; diff is the digest of it before it is
-// compressed.
+// writeLayer writes the layer with files; diff is the digest of the
+// uncompressed layer.
 func writeLayer(dir string, files []File) (d descriptor, diff string, err error) {
 	f, err := os.CreateTemp(filepath.Join(dir, blobsDir), system.StagePrefix+"layer.*")
 	if err != nil {
 		return d, "", err
 	}
-	defer os.Remove(f.Name()) // in vain after the rename
+	defer os.Remove(f.Name()) // fails harmlessly after the rename
 	defer f.Close()
 	packed, plain := sha256.New(), sha256.New()
 	z := gzip.NewWriter(io.MultiWriter(f, packed))
@@ -113,13 +113,13 @@ func writeLayer(dir string, files []File) (d descriptor, diff string, err error)
 
 func sum(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil)) }
 
-// blob is where the blob of a digest lies.
+// blob returns the path of the blob with a digest.
 func blob(dir, digest string) string {
 	return filepath.Join(dir, blobsDir, strings.TrimPrefix(digest, "sha256:"))
 }
 
 // writeTar writes files in the order of their names, with the directories above
-// them, all owned by root and from the beginning of time.
+// the files. All members belong to root and have the time 0.
 func writeTar(w io.Writer, files []File) error {
 	t := tar.NewWriter(w)
 	files = slices.Clone(files)

@@ -14,17 +14,17 @@ import (
 	"dkms/pkg/system"
 )
 
-// maxRead is how many module files are read at most: for more depmod is no
-// dearer.
+// maxRead is the largest number of module files to read; for more files depmod
+// is as fast.
 const maxRead = 100
 
 // maxModule bounds a module file, in bytes.
 const maxModule = 256 << 20
 
-// place is where depmod's list of modules has one: first those that
-// modules.order lists, in its order, then the others by their names.
+// place is the position of a module in depmod's list: first the modules that
+// modules.order lists, in that order, then the others by name.
 type place struct {
-	listed int // in modules.order, or -1
+	listed int // line in modules.order, or -1
 	name   string
 	bucket uint32
 }
@@ -41,19 +41,22 @@ func (p place) compare(q place) int {
 	return cmp.Or(cmp.Compare(p.bucket, q.bucket), strings.Compare(p.name, q.name))
 }
 
-// change is the way from an index to that of the modules that are there now.
+// change is the difference between the old index and the index of the modules
+// that exist now.
 type change struct {
 	tree    *Tree
 	old     *loaded
 	modules []fresh
-	// now is where each module of the old index is in the new one, or -1.
+	// now maps each module of the old index to its position in the new one, or
+	// -1.
 	now    []int
 	byName map[string]int
-	// owners are the owners of the symbols that read modules export and of
-	// those that changed or lost modules had; -1 is nobody.
+	// owners maps symbols to their owners in the new index; -1 means no owner.
+	// It has the symbols that the modules read export, and those that changed
+	// or removed modules owned.
 	owners map[string]int
-	// moved are the old owners, in the old index, of symbols that have
-	// another one now.
+	// moved has the old owners, by position in the old index, of the symbols
+	// that have another owner now.
 	moved   map[int]bool
 	symvers *symvers
 	reads   int
@@ -61,16 +64,16 @@ type change struct {
 	ranking ranking
 }
 
-// fresh is a module as it is now.
+// fresh is a module in its present state.
 type fresh struct {
 	place
 	path    string
-	old     int  // in the old index, or -1
-	changed bool // the old index does not tell about this file
+	old     int  // position in the old index, or -1
+	changed bool // the old index may not describe this file
 	links   *module.Links
 }
 
-// compare finds out what has changed.
+// compare finds the differences between the old index and the modules now.
 func (t *Tree) compare(old *loaded, winners map[string]file) (*change, error) {
 	c := &change{tree: t, old: old, now: make([]int, len(old.modules)), byName: make(map[string]int, len(winners))}
 	for name, f := range winners {
@@ -99,7 +102,7 @@ func (t *Tree) compare(old *loaded, winners map[string]file) (*change, error) {
 	return c, c.readAll(func(m *fresh) bool { return m.changed })
 }
 
-// read reads a module once.
+// read reads a module, unless it was read before.
 func (c *change) read(m *fresh) error {
 	if m.links != nil {
 		return nil
@@ -118,9 +121,9 @@ func (c *change) read(m *fresh) error {
 	return nil
 }
 
-// readLinks reads a module file if depmod can. It is compressed as its name
-// says, and in zstd's format tells its size, without which kmod 34 reads
-// nothing.
+// readLinks reads a module file if depmod can read it: the compression must
+// match the suffix, and a zstd file must contain its size, because kmod 34
+// rejects a file without.
 func readLinks(path string) (*module.Links, error) {
 	raw, err := system.ReadRegular(path, maxModule)
 	if err != nil {
@@ -141,8 +144,7 @@ func readLinks(path string) (*module.Links, error) {
 	return module.ReadLinks(data)
 }
 
-// readAll reads the modules that something is true of, unless they are too
-// many.
+// readAll reads the modules that satisfy which, unless there are too many.
 func (c *change) readAll(which func(*fresh) bool) error {
 	var todo []*fresh
 	for i := range c.modules {
@@ -161,7 +163,7 @@ func (c *change) readAll(which func(*fresh) bool) error {
 	return nil
 }
 
-// settle reads modules until all is known that the new index depends on.
+// settle reads modules until everything that the new index depends on is known.
 func (c *change) settle() error {
 	for before := -1; before != c.reads; {
 		before = c.reads
@@ -181,21 +183,21 @@ func (c *change) settle() error {
 	return nil
 }
 
-// touched tells whether what the old index says of a module of its own is no
-// longer so.
+// touched reports whether a module of the old index has changed or is gone.
 func (c *change) touched(old int) bool { return c.now[old] < 0 || c.modules[c.now[old]].changed }
 
-// readUsers reads the modules that may import from those that changed, are gone
-// or have lost a symbol to another one.
+// readUsers reads the modules that may import from a module that has changed,
+// is gone, or has lost a symbol to another module.
 func (c *change) readUsers() error {
 	return c.readAll(func(m *fresh) bool {
 		return slices.ContainsFunc(c.old.modules[m.old].deps, func(d int) bool { return c.touched(d) || c.moved[d] })
 	})
 }
 
-// rank puts the modules into depmod's order of dependencies. The old index
-// tells in which order a module uses two others only where depmod came to both
-// at once; where that is new, the module is read.
+// rank sorts the modules into depmod's order of dependencies. The old index
+// shows the order in which a module uses two others only where depmod's walk
+// reached both others from that module. Where the walk reaches new ones, the
+// order is unknown, so rank reads the module.
 func (c *change) rank() error {
 	c.graph = make(graph, len(c.modules))
 	for i := range c.modules {
@@ -224,7 +226,8 @@ func (c *change) rank() error {
 	return nil
 }
 
-// direct are the modules that one imports from, in the order of the first use.
+// direct returns the modules from which module i imports, in the order of the
+// first use.
 func (c *change) direct(i int) ([]int, error) {
 	m := &c.modules[i]
 	var deps []int
@@ -246,7 +249,7 @@ func (c *change) direct(i int) ([]int, error) {
 	return deps, nil
 }
 
-// result tells about the change.
+// result describes the change.
 func (c *change) result() *Result {
 	r := &Result{Modules: len(c.modules), Read: c.reads}
 	for _, m := range c.modules {

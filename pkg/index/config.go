@@ -11,12 +11,12 @@ import (
 	"dkms/pkg/system"
 )
 
-// search is the configuration that decides which of several files of one name
-// the index is about.
+// search is depmod's configuration for choosing among several files of one
+// module name.
 type search struct {
-	words []string // the directories that come first, and builtIn
+	words []string // the directories in order of preference, with builtIn for the rest
 	lines int
-	// overridden are the names of modules that have a rule of their own.
+	// overridden are the names of modules with an override of their own.
 	overridden []string
 }
 
@@ -26,8 +26,8 @@ const (
 	maxConfig = 1 << 20
 )
 
-// config reads depmod's configuration. What changes the set of files beyond
-// the tree and its names is left to depmod.
+// config reads depmod's configuration. It supports search and override; any
+// other directive that changes the set of files is left to depmod.
 func (t *Tree) config() (*search, error) {
 	s := &search{}
 	seen := map[string]bool{}
@@ -86,8 +86,9 @@ func (s *search) read(path string) error {
 	return nil
 }
 
-// better tells whether of two files of one name the first counts. Where the
-// configuration does not tell, the order of a directory would decide.
+// better reports whether depmod prefers file a to file b of the same name.
+// Where the configuration does not decide, depmod would take the order of a
+// directory, so the result is not proven.
 func (s *search) better(a, b string) (bool, error) {
 	for _, path := range []string{a, b} {
 		name, _, _ := strings.Cut(filepath.Base(path), ".")
@@ -103,9 +104,9 @@ func (s *search) better(a, b string) (bool, error) {
 	return rankA < rankB, nil
 }
 
-// rank is the place of a file in the order of the search. Words that are the
-// beginning of the file's directory, but not all of its name, mean different
-// things to different versions of depmod.
+// rank returns the position of a file in the search order. Versions of depmod
+// disagree about a word that matches the file's directory only up to the middle
+// of a name; ok is false then.
 func (s *search) rank(path string) (rank int, ok bool) {
 	rank = slices.Index(s.words, builtIn)
 	if rank < 0 {

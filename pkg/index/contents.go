@@ -7,24 +7,24 @@ import (
 	"strings"
 )
 
-// contents is what an index says.
+// contents is the content of an index.
 type contents struct {
 	depmod  Depmod
 	modules []entryOf
-	// aliases are sorted by their key, symbols by their name as well as in
-	// the order of the text.
+	// aliases are sorted by key. symbols are sorted by name, symbolText has the
+	// same symbols in the order of the text file.
 	aliases, symbols, symbolText []owned
 }
 
-// entryOf is what the index says of one module. All but the dependencies is
-// kept as the lines of the text files.
+// entryOf is the content of the index for one module. Everything except the
+// dependencies is kept as lines of the text files.
 type entryOf struct {
 	name, path                        string
 	deps                              []int // in the order of the line
 	aliases, softdeps, weakdeps, node string
 }
 
-// owned is an alias or a symbol, and the place of the module that has it.
+// owned is an alias or a symbol, with the position of the module that has it.
 type owned struct {
 	key    string
 	module int
@@ -34,7 +34,7 @@ func byKey(a, b owned) int {
 	return cmp.Or(strings.Compare(a.key, b.key), cmp.Compare(a.module, b.module))
 }
 
-// symbolPrefix begins the aliases that symbols are.
+// symbolPrefix begins the aliases for symbols.
 const symbolPrefix = "symbol:"
 
 // The first lines of the text files.
@@ -46,13 +46,13 @@ const (
 	devnameHead = "# Device nodes to trigger on-demand module loading.\n"
 )
 
-// written is a file of an index.
+// written is a file of an index to be written.
 type written struct {
-	name string // behind "modules."
+	name string // the part behind "modules."
 	data []byte
 }
 
-// render makes the files of an index, in the order in which depmod writes
+// render returns the files of an index, in the order in which depmod writes
 // them.
 func (c *contents) render(like map[string][]byte) []written {
 	dep, depBin := c.dependencies(like)
@@ -77,7 +77,8 @@ func (c *contents) render(like map[string][]byte) []written {
 
 func (c *contents) layout() layout { return layout(c.depmod.Version >= nodeFirst) }
 
-// dependencies are modules.dep and its binary form, whose values are its lines.
+// dependencies returns modules.dep and its binary form, whose values are the
+// lines of modules.dep.
 func (c *contents) dependencies(like map[string][]byte) (text, binary []byte) {
 	text = make([]byte, 0, len(like["dep"])+4096)
 	entries := make([]entry, len(c.modules))
@@ -106,7 +107,7 @@ func (c *contents) text(head string, of func(*entryOf) string) []byte {
 	return text
 }
 
-// binary is the index of some names, whose values are the modules.
+// binary returns the binary index of a list, whose values are module names.
 func (c *contents) binary(list []owned, size int) []byte {
 	entries := make([]entry, len(list))
 	for i, o := range list {
@@ -125,8 +126,8 @@ func (c *contents) symbolLines(size int) []byte {
 	return text
 }
 
-// aliasKey is an alias as the binary index has it. It is not ok where depmod
-// would complain.
+// aliasKey returns the key of an alias in the binary index. ok is false where
+// depmod would print a warning.
 func aliasKey(alias string) (key string, ok bool) {
 	if !strings.ContainsAny(alias, "-[]") {
 		return alias, true

@@ -9,23 +9,23 @@ import (
 	"dkms/pkg/system"
 )
 
-// Depmod is what a depmod program says about itself.
+// Depmod is what a depmod program prints about itself.
 type Depmod struct {
 	// Version is the major version of kmod.
 	Version int
-	// Suffixes are the endings of the files that it takes for modules.
+	// Suffixes are the suffixes of the files that depmod treats as modules.
 	Suffixes []string
 }
 
-// The versions of kmod whose index is known.
+// The versions of kmod whose index format is known.
 const (
 	oldest, newest = 28, 34
-	// weakdeps is the first one that writes modules.weakdep, nodeFirst the
-	// first that lays the nodes of a binary index out from the root.
+	// weakdeps is the first version that writes modules.weakdep; nodeFirst is
+	// the first that writes the nodes of a binary index from the root.
 	weakdeps, nodeFirst = 33, 34
 )
 
-// ProbeDepmod asks depmod what it is.
+// ProbeDepmod asks depmod for its version.
 func ProbeDepmod(ctx context.Context, run *system.Runner) (Depmod, error) {
 	out, err := run.Output(ctx, system.Cmd{Argv: []string{"depmod", "--version"}})
 	if err != nil {

@@ -2,19 +2,21 @@ package index
 
 import "slices"
 
-// graph says which modules each module imports from, in the order of the first
-// use.
+// graph holds the modules that each module imports from, in the order of the
+// first use.
 type graph [][]int
 
-// ranking is depmod's order of a graph, users before what they use.
+// ranking is depmod's order of a graph: a module comes before the modules that
+// it uses.
 type ranking struct {
 	rank []int
-	// pushed are, for each module, those that came next because of it.
+	// pushed has, for each module, the modules that depmod's walk reached from
+	// it, where there are several.
 	pushed [][]int
 }
 
-// walk puts the modules of a graph into depmod's order. It is not ok where they
-// need each other in a circle.
+// walk sorts the modules of a graph into depmod's order. ok is false where
+// modules depend on each other in a cycle.
 func (g graph) walk() (r ranking, ok bool) {
 	users := make([]int, len(g))
 	for _, deps := range g {
@@ -41,14 +43,14 @@ func (g graph) walk() (r ranking, ok bool) {
 				stack = append(stack, d)
 			}
 		}
-		if len(stack)-bottom > 1 { // one alone comes next whatever the order
+		if len(stack)-bottom > 1 { // the order of a single module does not matter
 			r.pushed[m] = slices.Clone(stack[bottom:])
 		}
 	}
 	return r, next == len(g)
 }
 
-// closures are all modules that each module needs, in an order of a graph.
+// closures returns all modules that each module needs, sorted by r.
 func (g graph) closures(r ranking) [][]int {
 	order := make([]int, len(g))
 	for m, rank := range r.rank {
@@ -70,7 +72,7 @@ func (g graph) closures(r ranking) [][]int {
 	return all
 }
 
-// marks is a set of small numbers that is cleared at no cost.
+// marks is a set of small numbers that can be cleared at no cost.
 type marks struct {
 	at  []int
 	now int
@@ -80,7 +82,7 @@ func newMarks(n int) *marks { return &marks{at: make([]int, n)} }
 
 func (m *marks) clear() { m.now++ }
 
-// mark adds a number, and tells whether it is new.
+// mark adds a number and reports whether it is new.
 func (m *marks) mark(i int) bool {
 	if m.at[i] == m.now {
 		return false
@@ -89,9 +91,10 @@ func (m *marks) mark(i int) bool {
 	return true
 }
 
-// reduce finds direct dependencies in lines that have all: those that no other
-// one implies. Read backwards a line has them in the order of their first use,
-// as far as that decided about depmod's order.
+// reduce derives the direct dependencies from the lines of modules.dep, which
+// list all dependencies: a dependency is direct if no other one implies it.
+// Read backwards, a line lists them in the order of their first use, as far as
+// that order influences depmod's.
 func (l *loaded) reduce() error {
 	g := make(graph, len(l.modules))
 	seen := newMarks(len(l.modules))

@@ -5,14 +5,16 @@ import (
 	"strings"
 )
 
-// The tables that give kmod's lists their order: names of modules and symbols
-// come by bucket, and within a bucket by their bytes.
+// The sizes of kmod's hash tables, which determine the order of its lists:
+// names of modules and symbols are sorted by bucket, and by bytes within a
+// bucket.
 const (
 	moduleBuckets = 512
 	symbolBuckets = 2048
 )
 
-// bucket is where kmod's table of some size, a power of two, has a name.
+// bucket returns the bucket of a name in kmod's hash table of a size, which is
+// a power of two.
 func bucket(name string, size uint32) uint32 {
 	h := uint32(len(name))
 	word := func(i int) uint32 { return uint32(name[i]) | uint32(name[i+1])<<8 }
@@ -46,7 +48,7 @@ func bucket(name string, size uint32) uint32 {
 	return h & (size - 1)
 }
 
-// byBucket compares two names as a table of some size has them.
+// byBucket compares two names in the order of a hash table of a size.
 func byBucket(a, b string, size uint32) int {
 	if c := cmp.Compare(bucket(a, size), bucket(b, size)); c != 0 {
 		return c

@@ -1,10 +1,10 @@
-// Package index is the module index of a kernel, the modules.* files that
-// depmod makes, and brings it up to date for the modules that have changed.
+// Package index reads the module index of a kernel, the modules.* files that
+// depmod makes, and updates it for the modules that have changed.
 //
 // It guarantees that the files it writes are byte for byte those that depmod
-// would write, or it writes nothing and says why that could not be proven; a
-// reader never finds a file that is half written, and an index that was only
-// written in part is known as such afterwards.
+// would write; where it cannot prove that, it writes nothing and gives the
+// reason. A reader never finds a file that is half written, and an index that
+// was written only in part can be recognised afterwards.
 package index
 
 import (
@@ -12,46 +12,47 @@ import (
 	"fmt"
 )
 
-// Tree is the module directory of one kernel, with all that depmod would look
-// at besides.
+// Tree is the module directory of one kernel, with the other inputs of depmod.
 type Tree struct {
 	// Dir is the module directory.
 	Dir string
 	// Config are the directories of depmod's configuration.
 	Config []string
-	// Symvers is the Module.symvers of the kernel, which need not be there.
+	// Symvers is the Module.symvers of the kernel, which may be missing.
 	Symvers string
-	// Depmod tells about the program whose work is done. It is asked once all
-	// files of an index are there.
+	// Depmod describes the depmod program that Update takes the place of. It is
+	// called only if all files of an index exist.
 	Depmod func() (Depmod, error)
 }
 
-// NotProven is the error of an index that depmod has to make: what stands in
-// the way of proving that an update would be right.
+// NotProven is the error for an update that cannot be proven right, so that
+// depmod has to make the index. Reason says what prevents the proof.
 type NotProven struct{ Reason string }
 
 func (e *NotProven) Error() string { return e.Reason }
 
-// doubt is a [NotProven].
+// doubt returns a [NotProven].
 func doubt(format string, args ...any) error { return &NotProven{fmt.Sprintf(format, args...)} }
 
-// IsNotProven tells a [NotProven] from trouble with files.
+// IsNotProven reports whether err is a [NotProven] and not a failure to read or
+// write files.
 func IsNotProven(err error) bool {
 	_, ok := errors.AsType[*NotProven](err)
 	return ok
 }
 
-// Result tells what an update did.
+// Result describes an update.
 type Result struct {
-	// Modules is how many modules the index has, Changed how many of them are
-	// new or no longer the same, Removed how many are gone, and Read how many
-	// module files were opened.
+	// Modules is how many modules the index has; Changed how many of them are
+	// new or different; Removed how many are gone; Read how many module files
+	// were opened.
 	Modules, Changed, Removed, Read int
 }
 
-// Update brings the index up to date. With a [NotProven] nothing was written;
-// after any other error the index may be written in part. Both are mended by
-// depmod. The caller keeps others from changing the modules meanwhile.
+// Update updates the index. If the error is a [NotProven], nothing was written;
+// after any other error the index may be written in part. Running depmod
+// repairs both. The caller makes sure that nobody else changes the modules
+// meanwhile.
 func (t *Tree) Update() (*Result, error) {
 	c, err := t.plan()
 	if err != nil {
@@ -64,7 +65,7 @@ func (t *Tree) Update() (*Result, error) {
 	return c.result(), c.old.replace(now.render(c.old.files))
 }
 
-// plan finds out what has changed, and proves that no more has to be known.
+// plan finds the changes and proves that no other facts are needed.
 func (t *Tree) plan() (*change, error) {
 	old, err := t.load()
 	if err != nil {

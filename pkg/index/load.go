@@ -14,26 +14,26 @@ import (
 // maxFile bounds a file of an index, in bytes.
 const maxFile = 64 << 20
 
-// loaded is an index as it is on the disk.
+// loaded is an index as it is on disk.
 type loaded struct {
 	contents
 	dir    string
 	files  map[string][]byte
 	made   stamp
 	byName map[string]int
-	order  map[string]int // the lines of modules.order
-	// reduced are the direct dependencies of each module, as far as others do
-	// not imply them, in the order of their first use; pushed are those that
-	// depmod's walk reached at the module.
+	order  map[string]int // maps each line of modules.order to its number
+	// reduced has the direct dependencies of each module that no other
+	// dependency implies, in the order of their first use; pushed has the
+	// modules that depmod's walk reached from each module.
 	reduced, pushed [][]int
 }
 
 // kernelLists are the lists that come with a kernel.
 var kernelLists = []string{"order", "builtin", "builtin.modinfo"}
 
-// load reads the index. What the tree does not say is not there: an index that
-// lacks a file, or is older than the kernel's own lists, is not of this depmod
-// or not of these modules.
+// load reads the index. An index that lacks a file comes from another version
+// of depmod, and one that is older than the kernel's own lists describes other
+// modules; neither can be updated.
 func (t *Tree) load() (*loaded, error) {
 	l := &loaded{dir: t.Dir, files: map[string][]byte{}, made: stamp{oldest: 1<<63 - 1}}
 	for _, name := range slices.Concat(kernelLists, []string{"dep.bin", "alias.bin", "symbols.bin", "builtin.alias.bin"}) {
@@ -73,16 +73,16 @@ func (l *loaded) read(name string) error {
 	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return doubt("modules.%s is missing", name)
 	}
-	// Both times: a change of owner or mode makes the one new, a copy of the
-	// tree makes the other old.
+	// Both times matter: a change of owner or mode makes Ctim new, and a copy
+	// of the tree makes Mtim old.
 	at := min(st.Ctim.Nano(), st.Mtim.Nano())
 	l.made.oldest, l.made.newest = min(l.made.oldest, at), max(l.made.newest, at, st.Ctim.Nano())
 	l.files[name], err = system.ReadRegular(l.path(name), maxFile)
 	return err
 }
 
-// inputs looks at the lists that come with the kernel, and at what depmod
-// makes of them alone.
+// inputs checks the lists that come with the kernel, and the files that depmod
+// makes from those lists alone.
 func (l *loaded) inputs() error {
 	for _, name := range kernelLists {
 		var st unix.Stat_t
@@ -98,7 +98,7 @@ func (l *loaded) inputs() error {
 		if err != nil {
 			return doubt("modules.%s is missing", name)
 		}
-		// The oldest one leaves the index of aliases empty.
+		// The oldest supported depmod leaves the index of aliases empty.
 		empty := len(data) == 0
 		if empty != (name == "builtin.alias.bin" && l.depmod.Version == oldest) || !empty && !fits(data, l.layout()) {
 			return doubt("modules.%s is not as depmod %d leaves it", name, l.depmod.Version)
@@ -128,7 +128,7 @@ func (l *loaded) parseOrder(text string) error {
 	return nil
 }
 
-// listed is the place of a file in modules.order, or -1.
+// listed returns the position of a file in modules.order, or -1.
 func (l *loaded) listed(path string) int {
 	dir, base := filepath.Split(path)
 	name, _, _ := strings.Cut(base, ".")
@@ -138,8 +138,8 @@ func (l *loaded) listed(path string) int {
 	return -1
 }
 
-// verify makes the files of the index again from what was understood of them:
-// only if they are the same has it been understood.
+// verify renders the files of the index again from the parsed content. Only if
+// the files are equal was the index parsed completely.
 func (l *loaded) verify() error {
 	if err := l.verifyOrder(); err != nil {
 		return err

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// contents makes the contents of the new index.
+// contents returns the content of the new index.
 func (c *change) contents() (*contents, error) {
 	now := &contents{depmod: c.old.depmod, modules: make([]entryOf, len(c.modules))}
 	closures := c.graph.closures(c.ranking)
@@ -33,8 +33,8 @@ func (c *change) contents() (*contents, error) {
 	return now, nil
 }
 
-// symbols are those of the old index that still have their owner, and the
-// others.
+// symbols sets the symbols of the new index: those of the old index whose owner
+// is unchanged, and those in c.owners.
 func (c *change) symbols(now *contents) {
 	var owners []owned
 	gone := make(map[string]bool, len(c.owners))
@@ -65,8 +65,8 @@ func (c *change) mergeSymbols(old, owners []owned, gone map[string]bool, compare
 	return c.merge(kept, owners, c.touched, compare)
 }
 
-// merge puts what is new among what the old index has of modules that have not
-// changed. Modules that have not changed keep their order.
+// merge merges new entries into the old entries of unchanged modules. Unchanged
+// modules keep their order.
 func (c *change) merge(old, added []owned, touched func(int) bool, compare func(a, b owned) int) []owned {
 	out := make([]owned, 0, len(old)+len(added))
 	for _, o := range old {
@@ -83,8 +83,8 @@ func (c *change) merge(old, added []owned, touched func(int) bool, compare func(
 	return append(out, added...)
 }
 
-// describe writes the lines of a module that was read, and returns the keys of
-// its aliases.
+// describe fills in the lines of a module that was read, and returns the keys
+// of its aliases.
 func (m *fresh) describe(e *entryOf) (keys []string, err error) {
 	var aliases, softdeps, weakdeps strings.Builder
 	for _, a := range m.links.Aliases {
@@ -106,8 +106,8 @@ func (m *fresh) describe(e *entryOf) (keys []string, err error) {
 	return keys, err
 }
 
-// devname is the line of a module that wants a device node before it is
-// loaded: the last name and number before both are known.
+// devname returns the line of a module that needs a device node before it is
+// loaded: the last name and the last number, taken when both are known.
 func (m *fresh) devname() (string, error) {
 	name, number := "", ""
 	for _, a := range m.links.Aliases {
@@ -135,7 +135,7 @@ func (m *fresh) devname() (string, error) {
 	return "", nil
 }
 
-// isNumber tells a number as it is printed.
+// isNumber reports whether s is a number in its canonical form.
 func isNumber(s string) bool {
 	return s != "" && len(s) < 9 && strings.Trim(s, "0123456789") == "" && (s == "0" || s[0] != '0')
 }

@@ -10,9 +10,9 @@ import (
 	"dkms/pkg/system"
 )
 
-// own finds the owners of the symbols that may have got another one. Of several
-// modules that export a symbol the last in the list owns it; the others leave
-// no trace in the index.
+// own finds the owners of the symbols whose owner may have changed. If several
+// modules export a symbol, the last module in the list owns the symbol; the
+// index does not mention the others.
 func (c *change) own() error {
 	c.owners, c.moved = map[string]int{}, map[int]bool{}
 	for _, s := range c.old.symbolText {
@@ -38,7 +38,7 @@ func (c *change) own() error {
 	return c.proveOwners()
 }
 
-// owner is the module that owns a symbol, or -1.
+// owner returns the module that owns a symbol in the new index, or -1.
 func (c *change) owner(symbol string) int {
 	if owner, ok := c.owners[symbol]; ok {
 		return owner
@@ -49,7 +49,7 @@ func (c *change) owner(symbol string) int {
 	return -1
 }
 
-// owner is the module that owned a symbol, or -1.
+// owner returns the module that owned a symbol in the old index, or -1.
 func (l *loaded) owner(symbol string) int {
 	at, ok := slices.BinarySearchFunc(l.symbols, symbol, func(o owned, s string) int {
 		return strings.Compare(o.key[len(symbolPrefix):], s)
@@ -60,15 +60,16 @@ func (l *loaded) owner(symbol string) int {
 	return l.symbols[at].module
 }
 
-// proveOwners looks, for each symbol that may have got another owner, whether
-// a module that was not read could own or import it.
+// proveOwners makes sure, for each symbol whose owner may have changed, that
+// every module which could own or import the symbol has been read.
 func (c *change) proveOwners() error {
 	for _, name := range slices.Sorted(maps.Keys(c.owners)) {
 		old, owner := c.old.owner(name), c.owners[name]
 		if old >= 0 && owner >= 0 && c.kept(old, owner) {
 			continue
 		}
-		// What is not part of the kernel may have it, too, or want it.
+		// Modules that are not part of the kernel may export or import the
+		// symbol, too.
 		if err := c.readAll(func(m *fresh) bool { return m.listed < 0 }); err != nil {
 			return err
 		}
@@ -82,8 +83,9 @@ func (c *change) proveOwners() error {
 	return nil
 }
 
-// kept tells whether a symbol still has its owner, and the owner its place: one
-// that has moved to the front of the list may have uncovered another.
+// kept reports whether a symbol still has its owner, at no earlier position.
+// Moving the owner to the front of the list could make another module that
+// exports the symbol the owner.
 func (c *change) kept(old, owner int) bool {
 	m := c.modules[owner]
 	if m.old != old || m.listed < 0 {
@@ -93,9 +95,9 @@ func (c *change) kept(old, owner int) bool {
 	return was >= 0 && was <= m.listed
 }
 
-// provider looks what the kernel's own list of symbols says of one: of a new
-// symbol it must know nothing, and who provides one that was lost has to be
-// read.
+// provider checks a symbol against the kernel's own list of symbols. The list
+// must not contain a new symbol, and the module that provides a lost symbol
+// must be read.
 func (c *change) provider(symbol string, old int) error {
 	if c.symvers == nil {
 		s, err := readSymvers(c.tree.Symvers)
@@ -120,8 +122,8 @@ func (c *change) provider(symbol string, old int) error {
 	return nil
 }
 
-// symvers is what Module.symvers says: the module that provides each symbol of
-// the kernel, and the names of namespaces.
+// symvers is the content of Module.symvers: the module that provides each
+// symbol of the kernel, and the names of namespaces.
 type symvers struct {
 	providers  map[string]string
 	namespaces map[string]bool

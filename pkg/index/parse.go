@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// parse makes contents of the files.
+// parse parses the files into contents.
 func (l *loaded) parse() error {
 	for name, data := range l.files {
 		if !strings.HasSuffix(name, ".bin") && !isASCII(string(data)) {
@@ -33,8 +33,8 @@ func (l *loaded) parse() error {
 	return l.parseSymbols(string(l.files["symbols"]))
 }
 
-// parseDep reads modules.dep: first the modules, then the dependencies, which
-// lie behind them in any order.
+// parseDep parses modules.dep: first the names of all modules, then the
+// dependencies, which may refer to modules further down.
 func (l *loaded) parseDep(text string) error {
 	n := strings.Count(text, "\n")
 	l.modules = make([]entryOf, 0, n)
@@ -71,7 +71,7 @@ func (l *loaded) parseDep(text string) error {
 	return nil
 }
 
-// cursor finds modules whose lines come in the order of modules.dep.
+// cursor looks up modules in lines that have the order of modules.dep.
 type cursor struct {
 	modules []entryOf
 	at      int
@@ -86,8 +86,8 @@ func (c *cursor) find(name string) (int, bool) {
 	return 0, false
 }
 
-// parseLines gives each module its lines of a file: those whose first word
-// behind word is its name.
+// parseLines assigns the lines of a file to modules: a line belongs to the
+// module whose name is the first word behind word.
 func (l *loaded) parseLines(file, head, word string, of func(*entryOf) *string) error {
 	text := string(l.files[file])
 	if text == "" && (file == "devname" || l.files[file] == nil) {

@@ -2,15 +2,15 @@ package index
 
 import "encoding/binary"
 
-// entry is one value of a binary index. Entries are sorted by key, and those
-// of one key by priority.
+// entry is one value of a binary index. Entries are sorted by key, and entries
+// with the same key by priority.
 type entry struct {
 	key, value string
 	priority   uint32
 }
 
-// The head of a binary index, and what the upper bits of a reference to a node
-// say that the node has.
+// The header of a binary index, and the flags in the upper bits of a reference
+// to a node, which say what the node contains.
 const (
 	magic, version = 0xb007f457, 0x00020001
 	headSize       = 12
@@ -18,8 +18,8 @@ const (
 	hasPrefix, hasValues, hasChildren = 0x80000000, 0x40000000, 0x20000000
 )
 
-// layout is where a binary index has a node: behind its children, or with them
-// behind it.
+// layout says where a binary index has a node: behind its children or before
+// them.
 type layout bool
 
 const (
@@ -27,20 +27,19 @@ const (
 	rootFirst     layout = true
 )
 
-// layoutOf tells the layout of a binary index by the place of its root.
+// layoutOf derives the layout of a binary index from the place of its root.
 func layoutOf(data []byte) layout {
 	return layout(len(data) >= headSize && binary.BigEndian.Uint32(data[8:])&0x0fffffff == headSize)
 }
 
-// trie writes a binary index: a tree whose nodes are told apart by one
-// character, with all that follows alike as the prefix of the child.
+// trie writes a binary index: a tree in which one character selects the child,
+// and the prefix of the child holds the characters that all its keys share.
 type trie struct {
 	layout layout
 	out    []byte
 }
 
-// buildTrie is the binary index of some entries. size is about how large it
-// will be.
+// buildTrie returns the binary index of entries. size estimates its length.
 func buildTrie(entries []entry, l layout, size int) []byte {
 	t := trie{layout: l, out: make([]byte, headSize, size+size/16+headSize)}
 	binary.BigEndian.PutUint32(t.out, magic)
@@ -50,9 +49,9 @@ func buildTrie(entries []entry, l layout, size int) []byte {
 	return t.out
 }
 
-// node writes the node of entries whose keys are alike up to the character at
-// from, and returns the reference to it. Its prefix is the key from there to
-// the character at to.
+// node writes the node of entries, whose keys are equal up to the character at
+// from, and returns the reference to the node. Its prefix is the part of the
+// keys between from and to.
 func (t *trie) node(entries []entry, from, to int) uint32 {
 	own := 0
 	for own < len(entries) && len(entries[own].key) == to {
@@ -68,7 +67,7 @@ func (t *trie) node(entries []entry, from, to int) uint32 {
 	return at | flags
 }
 
-// inner writes a node that has children, and them.
+// inner writes a node with children, and the children.
 func (t *trie) inner(entries []entry, from, to int, values, below []entry) (at uint32) {
 	var refs [128]uint32
 	if t.layout == childrenFirst {
@@ -97,7 +96,7 @@ func flagsOf(values, below, prefix int) (flags uint32) {
 	return flags
 }
 
-// children writes a node for every character that can come next.
+// children writes a node for every possible next character.
 func (t *trie) children(entries []entry, at int, refs *[128]uint32) {
 	for len(entries) > 0 {
 		char := entries[0].key[at]
@@ -110,7 +109,8 @@ func (t *trie) children(entries []entry, at int, refs *[128]uint32) {
 	}
 }
 
-// common is how far two keys are alike that are alike up to from.
+// common returns the length of the common prefix of two keys that are equal up
+// to from.
 func common(a, b string, from int) int {
 	n := min(len(a), len(b))
 	for from < n && a[from] == b[from] {
@@ -119,7 +119,8 @@ func common(a, b string, from int) int {
 	return from
 }
 
-// body writes a node itself, and returns where its references to children are.
+// body writes a node without its children, and returns the position of its
+// references to them.
 func (t *trie) body(entries []entry, from, to int, values, below []entry, refs *[128]uint32) (refsAt int) {
 	if to > from {
 		t.out = append(append(t.out, entries[0].key[from:to]...), 0)
@@ -142,7 +143,7 @@ func (t *trie) body(entries []entry, from, to int, values, below []entry, refs *
 	return refsAt
 }
 
-// putRefs fills in the references to children that are only known now.
+// putRefs fills in the references to children after the children are written.
 func (t *trie) putRefs(at int, below []entry, to int, refs *[128]uint32) {
 	first, last := below[0].key[to], below[len(below)-1].key[to]
 	for i, ref := range refs[first : last+1] {
@@ -150,8 +151,8 @@ func (t *trie) putRefs(at int, below []entry, to int, refs *[128]uint32) {
 	}
 }
 
-// fits tells whether a binary index can be of a layout. One that has only its
-// root fits both.
+// fits reports whether a binary index can have a layout. An index with only a
+// root fits both layouts.
 func fits(data []byte, l layout) bool {
 	if len(data) < headSize {
 		return false

@@ -14,9 +14,9 @@ import (
 
 // file is a module file of the tree.
 type file struct {
-	name string // of the module
-	path string // below the tree
-	// changed says that the index may have been made of another file.
+	name string // the module name
+	path string // relative to the tree
+	// changed says that the index may describe another file of this name.
 	changed bool
 }
 
@@ -28,20 +28,20 @@ type walker struct {
 	list     []file
 }
 
-// stamp is when the files of an index were written: the oldest and the newest
-// of them.
+// stamp has the oldest and the newest time at which a file of an index was
+// written.
 type stamp struct{ oldest, newest int64 }
 
-// walk lists the module files of the tree that an index is about.
+// walk lists the module files of the tree that depmod would index.
 func (t *Tree) walk(old *loaded) ([]file, error) {
 	w := &walker{tree: t, suffixes: old.depmod.Suffixes, made: old.made}
 	err := w.dir("", true, false)
 	return w.list, err
 }
 
-// dir walks one directory. A directory that was renamed brings in files that
-// have not changed themselves: its own time is new then, and so is that of the
-// directory it is in.
+// dir walks one directory. Renaming a directory brings in files whose own times
+// are unchanged. The renamed directory and the directory above it have new
+// times then, so all files below count as changed.
 func (w *walker) dir(rel string, parentChanged, renamed bool) error {
 	name := filepath.Join(w.tree.Dir, rel)
 	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -49,7 +49,7 @@ func (w *walker) dir(rel string, parentChanged, renamed bool) error {
 		return &os.PathError{Op: "open", Path: name, Err: err}
 	}
 	defer unix.Close(fd)
-	changed := true // the index itself lies in the top directory
+	changed := true // the top directory always changes, because the index itself is in it
 	if rel != "" {
 		var st unix.Stat_t
 		if err := unix.Fstat(fd, &st); err != nil {
@@ -81,14 +81,13 @@ func (w *walker) dir(rel string, parentChanged, renamed bool) error {
 	return nil
 }
 
-// dirent is a name in a directory, and what kind of file it is.
+// dirent is a name in a directory, with the kind of the file.
 type dirent struct {
 	name string
 	kind byte
 }
 
-// readDir reads an open directory. [os.File.ReadDir] takes twice as long for
-// all that a File can do besides.
+// readDir reads an open directory. [os.File.ReadDir] takes twice as long.
 func readDir(fd int) (list []dirent, err error) {
 	buf := make([]byte, 16<<10)
 	for {
@@ -110,9 +109,9 @@ func readDir(fd int) (list []dirent, err error) {
 	}
 }
 
-// changed tells whether something may be newer than the index. What changed
-// between the first of its files and the last says that they were not written
-// by one run.
+// changed reports whether rel may be newer than the index. A change between the
+// first and the last file of the index means that one run did not write all of
+// those files, so nothing can be proven.
 func (w *walker) changed(rel string, ctime unix.Timespec) (bool, error) {
 	at := ctime.Nano()
 	if at > w.made.oldest && at <= w.made.newest {
@@ -145,8 +144,8 @@ func (w *walker) file(dir int, rel string, e dirent, renamed bool) error {
 	return nil
 }
 
-// moduleName is the module name that depmod makes of a file's. Names with more
-// dots or with blanks are no names of modules.
+// moduleName returns the module name that depmod derives from a file name.
+// Names with more dots, or with blanks, are not names of modules.
 func moduleName(file string) (string, bool) {
 	name, suffix, _ := strings.Cut(path.Base(file), ".")
 	name = strings.ReplaceAll(name, "-", "_")
@@ -163,7 +162,8 @@ func isASCII(s string) bool {
 	return true
 }
 
-// winners leaves of the files of one name the one that depmod would take.
+// winners chooses among files of one module name the one that depmod would
+// take.
 func (t *Tree) winners(found []file) (map[string]file, error) {
 	config, err := t.config()
 	if err != nil {

@@ -10,10 +10,10 @@ import (
 	"dkms/pkg/system"
 )
 
-// replace puts new files in the place of those of the index, in the order in
-// which depmod does. The files are written, synced and read back before the
-// first is renamed; those that stay the same only get a new time, which tells
-// that they are of the same index.
+// replace replaces the files of the index, in the order in which depmod does.
+// New files are written, synced and read back before the first of them is
+// renamed. Unchanged files only get a new time, which marks them as files of
+// the same index.
 func (l *loaded) replace(files []written) error {
 	staged := make([]string, len(files))
 	defer func() {
@@ -66,8 +66,8 @@ func readBack(path string, want []byte) error {
 
 var errReadBack = errors.New("what was written is not what is read")
 
-// checkClock says whether the clock of the file system has gone back since the
-// index was written: then the times of the files prove nothing.
+// checkClock returns an error if the clock of the file system is behind the
+// times of the index, because then the times of the files prove nothing.
 func (l *loaded) checkClock(staged string) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(staged, &st); err != nil {

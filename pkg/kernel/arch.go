@@ -5,10 +5,11 @@ import (
 	"strings"
 )
 
-// Arch returns how the tree spells an architecture: as uname -m does, since
-// the original asks it. Distributions and Go have other names for the same
-// machine, and admins use them with --arch. Where name is the machine host,
-// host's own spelling is the right one: a 32-bit PC can call itself i586.
+// Arch returns the spelling of an architecture in the tree: that of uname -m,
+// which the original asks. Distributions and Go have other names for the same
+// architecture, and administrators use those names with --arch. Where name
+// means the architecture of host, the result is host's own spelling, because a
+// 32-bit PC can call itself i586.
 func Arch(name, host string) string {
 	usual := usualArch(name)
 	if usual == usualArch(host) {
@@ -17,10 +18,11 @@ func Arch(name, host string) string {
 	return usual
 }
 
-// SameArch reports whether two names are of one machine.
+// SameArch reports whether two names mean the same architecture.
 func SameArch(a, b string) bool { return usualArch(a) == usualArch(b) }
 
-// usualArch is what uname -m commonly says; unknown names stay as they are.
+// usualArch returns the usual output of uname -m for an architecture; it
+// returns unknown names unchanged.
 func usualArch(name string) string {
 	switch name {
 	case "amd64":
@@ -42,16 +44,16 @@ func usualArch(name string) string {
 }
 
 // MadeFor reports whether an ELF file with this machine and byte order can be
-// for an architecture. Files for an architecture that this program does not
-// know can be anything.
+// for an architecture. For an architecture that this program does not know,
+// every file can be.
 func MadeFor(arch string, machine elf.Machine, order elf.Data) bool {
 	wantMachine, wantOrder := elfOf(usualArch(arch))
 	return wantMachine == elf.EM_NONE ||
 		machine == wantMachine && (wantOrder == elf.ELFDATANONE || order == wantOrder)
 }
 
-// elfOf is the ELF machine and byte order of an architecture, as far as its
-// name tells: uname -m says mips of both orders.
+// elfOf returns the ELF machine and byte order of an architecture, as far as
+// the name determines them: uname -m says mips for both byte orders.
 func elfOf(arch string) (elf.Machine, elf.Data) {
 	switch {
 	case arch == "x86_64":

@@ -38,23 +38,24 @@ func readConfig(file string) *Config {
 	return c
 }
 
-// Err is why a configuration file that is there could not be read.
+// Err returns why an existing configuration file could not be read.
 func (c *Config) Err() error { return c.err }
 
 // Found reports whether there was a configuration file.
 func (c *Config) Found() bool { return c.found }
 
-// Get is the value of a symbol such as CONFIG_MODULES as the file has it,
-// quotes included; unset symbols are empty.
+// Get returns the value of a symbol such as CONFIG_MODULES as the file spells
+// it, quotes included, or "" for an unset symbol.
 func (c *Config) Get(symbol string) string { return c.values[symbol] }
 
-// Text is the value of a string symbol without its quotes.
+// Text returns the value of a string symbol without its quotes.
 func (c *Config) Text(symbol string) string { return strings.Trim(c.values[symbol], `"`) }
 
 // Is reports whether a symbol is set to y.
 func (c *Config) Is(symbol string) bool { return c.values[symbol] == "y" }
 
-// Compression is what the configuration says of module files.
+// Compression returns the compression of module files that the configuration
+// sets.
 func (c *Config) Compression() module.Compression {
 	switch {
 	case c.Is("CONFIG_MODULE_COMPRESS_ZSTD"):
@@ -67,6 +68,6 @@ func (c *Config) Compression() module.Compression {
 	return module.None
 }
 
-// SignHash is the digest that module signatures use, or "" where the kernel
-// knows no module signatures.
+// SignHash returns the digest of module signatures, or "" where the kernel does
+// not support module signatures.
 func (c *Config) SignHash() string { return c.Text("CONFIG_MODULE_SIG_HASH") }

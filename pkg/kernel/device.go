@@ -9,7 +9,7 @@ import (
 	"dkms/pkg/system"
 )
 
-// Driverless lists the modaliases of devices that no driver has taken
+// Driverless lists the modaliases of the devices without a driver
 // (/sys/bus/BUS/devices/DEVICE/modalias without a driver link beside it).
 func Driverless(root system.Root) []string {
 	devices, _ := filepath.Glob(root.Path("/sys/bus/*/devices/*"))
@@ -26,8 +26,8 @@ func Driverless(root system.Root) []string {
 	return slices.Compact(list)
 }
 
-// Claims tells whether one of the aliases of a module, which are shell
-// patterns, fits one of the modaliases. A slash is a character like any other.
+// Claims reports whether one of a module's aliases, which are shell patterns,
+// matches one of the modaliases. A slash is a character like any other.
 func Claims(aliases, modaliases []string) bool {
 	plain := func(s string) string { return strings.ReplaceAll(s, "/", "\x00") }
 	for _, a := range aliases {

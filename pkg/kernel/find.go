@@ -12,9 +12,9 @@ import (
 	"dkms/pkg/version"
 )
 
-// Installed lists the kernel releases that have a module directory with a
-// build or source link, oldest first. Such a link alone means that somebody
-// wants modules built there, even when it dangles.
+// Installed lists the kernel releases that have a module directory with a build
+// or source link, oldest first. The link alone is enough, even a dangling one,
+// because it shows that somebody wants modules built there.
 func Installed(root system.Root) []string {
 	dirs, _ := os.ReadDir(root.InstallTree())
 	var list []string
@@ -33,10 +33,10 @@ func Installed(root system.Root) []string {
 	return list
 }
 
-// Select is the answer to "for which kernels" when the caller named none: the
-// running one if it has a module directory here, else (in a chroot, container
-// or image) every installed one that has headers. why is a sentence for the
-// reader, empty in the ordinary case.
+// Select chooses the kernels when the caller named none: the running one if it
+// has a module directory here; otherwise, as in a chroot, container or image,
+// every installed one that has headers. why is a sentence for the reader, empty
+// in the ordinary case.
 func Select(h system.Host) (releases []string, why string, err error) {
 	if h.Release != "" && system.IsDir(filepath.Join(h.Root.InstallTree(), h.Release)) {
 		return []string{h.Release}, "", nil
@@ -58,8 +58,9 @@ func Select(h system.Host) (releases []string, why string, err error) {
 // maxWord bounds files of a few words, in bytes.
 const maxWord = 64 << 10
 
-// ReleaseOf is the kernel that a directory of headers is of, or "". What modules
-// are compiled with comes first: Debian has another name in the second file.
+// ReleaseOf returns the kernel release of a directory of headers, or "". The
+// release that modules are compiled with comes first, because Debian has
+// another name in the second file.
 func ReleaseOf(headers string) string {
 	release := ""
 	if data, err := system.ReadRegular(filepath.Join(headers, "include/generated/utsrelease.h"), maxWord); err == nil {

@@ -14,17 +14,18 @@ import (
 	"dkms/pkg/system"
 )
 
-// What a kernel that is installed again, under the same release, has made anew:
-// the sizes and times of these tell, without a walk through the headers. Of the
-// second kind are those that some distributions keep apart from the rest.
+// Installing a kernel again under the same release rewrites these files and
+// directories, so their sizes and times show the change without a walk through
+// the headers. Some distributions keep the sharedMarks in a separate directory.
 var (
 	generatedMarks = []string{"include/generated", "include/generated/compile.h", "include/generated/utsversion.h"}
 	sharedMarks    = []string{"include/linux/module.h", "include/linux"}
 )
 
-// HeadersMark is made of the sizes and times of what a kernel's build and
-// installation leave in its headers; 0 is without headers. Where it is the same
-// the headers are, too, unless somebody has edited another file in place.
+// HeadersMark returns a hash of the sizes and times of what a kernel's build
+// and installation write into the headers, or 0 without headers. An unchanged
+// mark means unchanged headers, unless somebody has edited another file in
+// place.
 func (k *Kernel) HeadersMark() int64 {
 	h := fnv.New64a()
 	found := addMarks(h, k.Headers, generatedMarks)
@@ -39,8 +40,8 @@ func (k *Kernel) HeadersMark() int64 {
 	return int64(h.Sum64())
 }
 
-// addMarks adds what there is of the marks below dir, and counts it. Without
-// the first one the others are not looked for.
+// addMarks hashes those of the marks that exist below dir, and counts them. If
+// the first mark is missing, addMarks does not look for the others.
 func addMarks(h hash.Hash64, dir string, marks []string) (found int) {
 	for _, name := range marks {
 		var st unix.Stat_t
@@ -51,7 +52,7 @@ func addMarks(h hash.Hash64, dir string, marks []string) (found int) {
 			continue
 		}
 		found++
-		if st.Mode&unix.S_IFMT == unix.S_IFDIR { // its size depends on the file system
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR { // the size of a directory depends on the file system
 			st.Size = 0
 		}
 		fmt.Fprintln(h, name, st.Size, st.Mtim.Nano())
@@ -59,8 +60,9 @@ func addMarks(h hash.Hash64, dir string, marks []string) (found int) {
 	return found
 }
 
-// sharedHeaders is where headers are that several kernels share: Debian's source
-// link leads there. It is empty for headers that were named by the caller.
+// sharedHeaders returns the directory of headers that several kernels share, to
+// which Debian's source link leads. It returns "" if the caller named the
+// headers.
 func (k *Kernel) sharedHeaders() string {
 	if k.Headers != filepath.Join(k.ModuleDir(), "build") {
 		return ""
@@ -68,12 +70,13 @@ func (k *Kernel) sharedHeaders() string {
 	return filepath.Join(k.ModuleDir(), "source")
 }
 
-// maxHeader bounds a header, in bytes; the largest, of registers, have 10 MB.
+// maxHeader bounds a header, in bytes; the largest, lists of registers, have 10
+// MB.
 const maxHeader = 64 << 20
 
-// HeadersDigest is a digest of the headers that modules are most likely to be
-// built from: what the kernel's own build has generated, and include/linux. It
-// is made once, and is some thousand files.
+// HeadersDigest returns a digest of the headers that modules are most likely to
+// include: what the kernel's own build has generated, and include/linux. These
+// are some thousand files, so the digest is computed only once.
 func (k *Kernel) HeadersDigest() string { return k.digest() }
 
 func (k *Kernel) digestHeaders() string {
@@ -97,8 +100,7 @@ func (k *Kernel) digestHeaders() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// globQuote takes their meaning from the characters of a path that have one in
-// a pattern.
+// globQuote escapes the characters of a path that have a meaning in a pattern.
 func globQuote(path string) string {
 	quoted := make([]byte, 0, len(path))
 	for _, c := range []byte(path) {
@@ -119,7 +121,7 @@ func hashTree(h hash.Hash, base, dir string) {
 	})
 }
 
-// hashHeader adds a file under its name below base.
+// hashHeader hashes a file under its name below base.
 func hashHeader(h hash.Hash, base, path string) {
 	data, err := system.ReadRegular(path, maxHeader)
 	if err != nil {

@@ -12,9 +12,10 @@ import (
 	"dkms/pkg/system"
 )
 
-// initramfsTool is a program that makes initramfs images, with how it is asked
-// to list one and to make one again. A tool is there if both programs are:
-// Debian's dracut brings an update-initramfs, too, but no lsinitramfs.
+// initramfsTool is a program that makes initramfs images, with the commands
+// that list an image and that regenerate one. A tool counts as installed only
+// if both programs are: Debian's dracut brings an update-initramfs, too, but no
+// lsinitramfs.
 type initramfsTool struct {
 	program string
 	list    []string
@@ -40,8 +41,8 @@ type Initramfs struct {
 	root  system.Root
 }
 
-// Initramfs finds the image of the kernel and the tool in use on this system;
-// nil where there is no image, or no tool that this program knows.
+// Initramfs returns the image of the kernel and this system's tool for it, or
+// nil where there is no image or no tool that this program supports.
 func (k *Kernel) Initramfs() *Initramfs {
 	for _, pattern := range []string{"/boot/initrd.img-%s", "/boot/initramfs-%s.img", "/boot/initrd-%s", "/boot/initramfs-%s"} {
 		image := k.root.Path(fmt.Sprintf(pattern, k.Release))
@@ -57,7 +58,7 @@ func (k *Kernel) Initramfs() *Initramfs {
 	return nil
 }
 
-// Contains returns the names of those modules that are in the image.
+// Contains returns the names of those modules that the image contains.
 func (i *Initramfs) Contains(ctx context.Context, run *system.Runner, modules map[string]bool) ([]string, error) {
 	out, err := run.Output(ctx, system.Cmd{Argv: append(i.program(i.tool.list), i.Image)})
 	if err != nil {
@@ -65,7 +66,7 @@ func (i *Initramfs) Contains(ctx context.Context, run *system.Runner, modules ma
 	}
 	var found []string
 	for scan := bufio.NewScanner(bytes.NewReader(out)); scan.Scan(); {
-		// dracut lists like ls -l: the name is the last word.
+		// dracut prints lines like those of ls -l: the name is the last word.
 		words := bytes.Fields(scan.Bytes())
 		if len(words) == 0 {
 			continue
@@ -77,12 +78,13 @@ func (i *Initramfs) Contains(ctx context.Context, run *system.Runner, modules ma
 	return found, nil
 }
 
-// Refresh makes the image again.
+// Refresh regenerates the image.
 func (i *Initramfs) Refresh(ctx context.Context, run *system.Runner, release string) error {
 	return run.Run(ctx, system.Cmd{Argv: i.program(i.tool.refresh(release, i.Image))})
 }
 
-// program makes the first word of a command the tool of this root.
+// program replaces the first word of a command by the path of the tool below
+// this root.
 func (i *Initramfs) program(argv []string) []string {
 	list := append([]string{}, argv...)
 	if file := locate(i.root, argv[0]); file != "" {
@@ -91,7 +93,7 @@ func (i *Initramfs) program(argv []string) []string {
 	return list
 }
 
-// locate is the file of a program of this root, or empty.
+// locate returns the file of a program below this root, or "".
 func locate(root system.Root, program string) string {
 	for _, dir := range []string{"/usr/sbin", "/usr/bin"} {
 		if file := root.Path(filepath.Join(dir, program)); system.IsExecutable(file) {

@@ -1,8 +1,9 @@
-// Package kernel tells what there is to know of a kernel release without
-// running it: its headers, configuration, compiler and module files.
+// Package kernel describes a kernel release without running it: its headers,
+// configuration, compiler and module files.
 //
-// It guarantees that nothing about a target kernel is taken from the running
-// one, and that a missing header tree is told apart from a lost link to it.
+// It guarantees that no fact about a target kernel comes from the running
+// kernel, and that a missing header tree is told apart from a dangling link to
+// one.
 package kernel
 
 import (
@@ -23,7 +24,8 @@ type Kernel struct {
 	Release, Arch string
 	// Headers is the directory that modules are built against.
 	Headers string
-	// ConfigFile is the configuration that was found, or where it would be.
+	// ConfigFile is the configuration file that was found, or the place where
+	// it would be.
 	ConfigFile string
 
 	root   system.Root
@@ -32,7 +34,7 @@ type Kernel struct {
 	digest func() string
 }
 
-// Options replace what is otherwise found at the usual places.
+// Options name files to use instead of those at the usual places.
 type Options struct {
 	// Headers is the directory to build against (--kernelsourcedir).
 	Headers string
@@ -40,8 +42,8 @@ type Options struct {
 	Config string
 }
 
-// New describes a kernel. Nothing is read before it is asked for, and then
-// only once.
+// New returns a description of a kernel. Every fact is read at its first use,
+// and only once.
 func New(root system.Root, release, arch string, o Options) *Kernel {
 	k := &Kernel{Release: release, Arch: arch, root: root, Headers: o.Headers}
 	if k.Headers == "" {
@@ -57,8 +59,8 @@ func New(root system.Root, release, arch string, o Options) *Kernel {
 	return k
 }
 
-// findConfig prefers what Kbuild itself reads; newer header packages ship no
-// .config, and the copy in /boot is there for most distributions.
+// findConfig prefers the file that Kbuild itself reads. Newer header packages
+// ship no .config; most distributions have a copy in /boot.
 func findConfig(root system.Root, headers, release string) string {
 	dotConfig := filepath.Join(headers, ".config")
 	for _, file := range []string{
@@ -73,20 +75,20 @@ func findConfig(root system.Root, headers, release string) string {
 	return dotConfig
 }
 
-// ModuleDir is the directory of the kernel in the install tree.
+// ModuleDir returns the directory of the kernel in the install tree.
 func (k *Kernel) ModuleDir() string { return filepath.Join(k.root.InstallTree(), k.Release) }
 
-// Config is the configuration of the kernel; it is empty but not nil when no
-// file was found.
+// Config returns the configuration of the kernel; it is empty but not nil when
+// no file was found.
 func (k *Kernel) Config() *Config { return k.config() }
 
 // HasHeaders reports whether modules can be built for the kernel.
 func (k *Kernel) HasHeaders() bool { return system.IsDir(filepath.Join(k.Headers, "include")) }
 
-// CheckHeaders explains what keeps modules from being built for the kernel,
-// or returns nil. distribution is needed to name the package to install.
+// CheckHeaders returns an error that explains why modules cannot be built for
+// the kernel, or nil. distribution serves to name the package to install.
 func (k *Kernel) CheckHeaders(distribution string) error {
-	if err := k.Config().Err(); err != nil { // what it says of the module would be guessed
+	if err := k.Config().Err(); err != nil { // answers from this file would be guesses
 		return exit.Errorf(exit.NoHeaders, "configuration of kernel %s: %w", k.Release, err)
 	}
 	if k.HasHeaders() {
@@ -107,8 +109,8 @@ func (k *Kernel) CheckHeaders(distribution string) error {
 	return err.WithHint("%s", k.headersHint(distribution))
 }
 
-// Suffix is the compression of the kernel's module files: what its module
-// directory holds decides and, where that holds none, its configuration.
+// Suffix returns the compression of the kernel's module files. The files in its
+// module directory decide; if there are none, the configuration does.
 func (k *Kernel) Suffix() module.Compression { return k.suffix() }
 
 func (k *Kernel) findSuffix() module.Compression {
@@ -134,7 +136,7 @@ func countSuffixes(dir string, found map[module.Compression]int) {
 	})
 }
 
-// most is the commonest compression; on a tie the newer format.
+// most returns the most frequent compression, and on a tie the newer format.
 func most(found map[module.Compression]int) module.Compression {
 	best := module.None
 	for _, c := range []module.Compression{module.Gzip, module.XZ, module.Zstd} {
@@ -145,7 +147,7 @@ func most(found map[module.Compression]int) module.Compression {
 	return best
 }
 
-// SystemMap is the symbol map that depmod checks against, or "".
+// SystemMap returns the symbol map that depmod checks against, or "".
 func (k *Kernel) SystemMap() string {
 	if file := k.root.Path("/boot/System.map-" + k.Release); system.IsFile(file) {
 		return file
@@ -153,8 +155,8 @@ func (k *Kernel) SystemMap() string {
 	return ""
 }
 
-// DepmodBase is the directory for depmod -b, empty for the host's own tree. It
-// is not ok where the install tree is none that depmod can work on.
+// DepmodBase returns the directory for depmod -b, empty for the host's own
+// tree. ok is false where depmod cannot work on the install tree.
 func (k *Kernel) DepmodBase() (dir string, ok bool) {
 	tree := filepath.Clean(k.root.InstallTree())
 	if tree == "/lib/modules" || tree == "/usr/lib/modules" {

@@ -9,18 +9,19 @@ import (
 	"dkms/pkg/version"
 )
 
-// vendor is a maker of kernels whose releases tell who made them, whatever
-// distribution runs on them.
+// vendor is a maker of kernels that can be recognised by the release of a
+// kernel, whatever distribution runs on it.
 type vendor struct {
 	made func(release string) bool
-	// headers names the package of the headers of a release, and meta the one
-	// that brings those of every new kernel; "" where there is none.
+	// headers returns the package with the headers of a release, and meta the
+	// package that brings the headers of every new kernel; "" means that there
+	// is none.
 	headers, meta func(release string) string
-	// other is what to do where there is no package.
+	// other says what to do where there is no package.
 	other string
 }
 
-// vendors are looked through in turn.
+// vendors are tried in this order.
 var vendors = []vendor{
 	{made: contains("-microsoft"), other: "no package has the headers of this kernel of WSL: prepare Microsoft's sources of it (WSL2-Linux-Kernel) and name them with --kernelsourcedir"},
 	{made: contains("-linuxkit"), other: "no package has the headers of this kernel of Docker Desktop: they are in the image docker/for-desktop-kernel for it"},
@@ -47,7 +48,7 @@ func prefixed(prefix string) func(string) string {
 
 func always(name string) func(string) string { return func(string) string { return name } }
 
-// proxmox renamed its packages with kernel 6.5.
+// proxmox returns a package name; Proxmox renamed its packages with kernel 6.5.
 func proxmox(r string) string {
 	if version.Compare(r, "6.5") < 0 {
 		return "pve-headers-" + r
@@ -62,8 +63,8 @@ func proxmoxMeta(r string) string {
 	return "proxmox-default-headers"
 }
 
-// raspberry knows the kernels of Raspberry Pi OS before Debian 12: 6.1.21+,
-// 6.1.21-v7+, 6.1.21-v7l+ and 6.1.21-v8+.
+// raspberry recognises the kernels of Raspberry Pi OS before Debian 12:
+// 6.1.21+, 6.1.21-v7+, 6.1.21-v7l+ and 6.1.21-v8+.
 func raspberry(r string) bool {
 	base, ok := strings.CutSuffix(r, "+")
 	if !ok {
@@ -73,7 +74,7 @@ func raspberry(r string) bool {
 	return strings.Trim(number, "0123456789.") == "" && slices.Contains([]string{"", "v7", "v7l", "v8", "v8_16k"}, flavour)
 }
 
-// headersHint says how to get the headers of the kernel.
+// headersHint returns how to install the headers of the kernel.
 func (k *Kernel) headersHint(distribution string) string {
 	if k.Headers != filepath.Join(k.ModuleDir(), "build") {
 		return "name the directory of the headers of this kernel with --kernelsourcedir, or leave the option out"
@@ -99,8 +100,8 @@ func (k *Kernel) vendor() *vendor {
 	return nil
 }
 
-// HeadersPackage names the package that brings the headers of the kernel on
-// a distribution, or is empty where there is no such package.
+// HeadersPackage returns the package with the headers of the kernel on a
+// distribution, or "" where there is no such package.
 func (k *Kernel) HeadersPackage(distribution string) string {
 	if v := k.vendor(); v != nil {
 		if v.headers == nil {
@@ -137,8 +138,8 @@ func (k *Kernel) HeadersPackage(distribution string) string {
 	return ""
 }
 
-// flavours are the ends of releases whose distribution has a package that always
-// brings the headers of the newest kernel of that kind.
+// flavours are the suffixes of releases for which a distribution has a package
+// that always brings the headers of the newest kernel of the same flavour.
 var flavours = map[string][]string{
 	"debian": {
 		"cloud-amd64", "rt-amd64", "amd64", "cloud-arm64", "rt-arm64", "arm64-16k", "arm64", "rt-armmp", "armmp-lpae", "armmp",
@@ -147,8 +148,8 @@ var flavours = map[string][]string{
 	"ubuntu": {"lowlatency", "generic", "generic-64k", "aws", "azure", "gcp", "oracle", "raspi", "kvm", "nvidia"},
 }
 
-// headersMeta is the package that brings the headers of every new kernel of the
-// same kind, or "".
+// headersMeta returns the package that brings the headers of every new kernel
+// of the same flavour, or "".
 func (k *Kernel) headersMeta(distribution string) string {
 	if v := k.vendor(); v != nil {
 		if v.meta == nil {
@@ -169,7 +170,7 @@ func (k *Kernel) headersMeta(distribution string) string {
 	return ""
 }
 
-// packageBase is the pacman package that a kernel on Arch belongs to.
+// packageBase returns the pacman package that a kernel on Arch belongs to.
 func (k *Kernel) packageBase() string {
 	data, err := system.ReadRegular(filepath.Join(k.ModuleDir(), "pkgbase"), maxWord)
 	if err != nil {

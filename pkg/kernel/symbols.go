@@ -16,8 +16,8 @@ import (
 // maxSymvers bounds a list of symbol versions, in bytes; real ones have 2 MB.
 const maxSymvers = 64 << 20
 
-// SymbolVersions reads the symbol versions of a kernel, as RHEL and SUSE ship
-// them or its headers have them; nil where neither is there.
+// SymbolVersions reads the symbol versions of a kernel from the list that RHEL
+// and SUSE ship or from its headers; it returns nil where neither exists.
 func SymbolVersions(root system.Root, release string) map[string]uint32 {
 	dir := filepath.Join(root.InstallTree(), release)
 	for _, path := range []string{
@@ -35,7 +35,7 @@ func SymbolVersions(root system.Root, release string) map[string]uint32 {
 	return nil
 }
 
-// ParseSymvers reads lines of a checksum, a symbol and more
+// ParseSymvers parses lines that begin with a checksum and a symbol
 // (Documentation/kbuild/modules.rst, "Symbols and Modversions").
 func ParseSymvers(data []byte) map[string]uint32 {
 	versions := map[string]uint32{}
@@ -51,9 +51,9 @@ func ParseSymvers(data []byte) map[string]uint32 {
 	return versions
 }
 
-// Misfit says why a module cannot be loaded by a kernel with the symbol
-// versions known: a symbol that it imports is missing there or has another
-// version.
+// Misfit returns why a kernel with the symbol versions known cannot load a
+// module, or "". A symbol that the module imports may be missing in the kernel
+// or have another version.
 func Misfit(info *module.Info, release string, known map[string]uint32) string {
 	for _, name := range slices.Sorted(maps.Keys(info.Symbols)) {
 		want, ok := known[name]
@@ -67,9 +67,10 @@ func Misfit(info *module.Info, release string, known map[string]uint32) string {
 	return ""
 }
 
-// SymbolVersions are the symbol versions of the kernel. Where nothing lists
-// them they are put together from what its own modules import, which is most of
-// what any module does; whole tells which of the two it was.
+// SymbolVersions returns the symbol versions of the kernel; whole reports
+// whether they are complete. Where no file lists them, they are collected from
+// the imports of the kernel's own modules, which cover most of what any module
+// imports.
 func (k *Kernel) SymbolVersions() (known map[string]uint32, whole bool) {
 	if data, err := system.ReadRegular(filepath.Join(k.Headers, "Module.symvers"), maxSymvers); err == nil {
 		return ParseSymvers(data), true
@@ -85,8 +86,8 @@ func (k *Kernel) SymbolVersions() (known map[string]uint32, whole bool) {
 	return known, false
 }
 
-// Vermagic is what the kernel wants a module to say of how it was built, read
-// from one of its own modules; "" where it has none.
+// Vermagic returns the vermagic that the kernel requires, read from one of its
+// own modules, or "" where the kernel has none.
 func (k *Kernel) Vermagic() string {
 	vermagic := ""
 	k.ownModules(func(info *module.Info) bool {
@@ -96,7 +97,8 @@ func (k *Kernel) Vermagic() string {
 	return vermagic
 }
 
-// ownModules reads the modules that came with the kernel, until more is false.
+// ownModules reads the modules that came with the kernel, until read returns
+// false.
 func (k *Kernel) ownModules(read func(*module.Info) (more bool)) {
 	filepath.WalkDir(filepath.Join(k.ModuleDir(), "kernel"), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {

@@ -10,21 +10,20 @@ import (
 	"dkms/pkg/system"
 )
 
-// Toolchain is the compiler and linker that a kernel was built with, as far
-// as this machine has them. Empty means the default of make and Kbuild.
+// Toolchain is the compiler and linker that a kernel was built with, as far as
+// this machine has them. An empty field means the default of make and Kbuild.
 type Toolchain struct {
 	CC, LD string
-	// Clang says that the kernel was built by clang; Kbuild then wants
-	// LLVM=1.
+	// Clang says that the kernel was built with clang, so Kbuild needs LLVM=1.
 	Clang bool
 	// Wanted is the compiler that the configuration names, whether or not
 	// it is installed.
 	Wanted string
 }
 
-// Toolchain finds the tools for modules of the kernel. The rules are those
-// of DKMS: the CC of the headers' .kernelvariables, the first word of
-// CONFIG_CC_VERSION_TEXT when such a program is installed, clang and ld.lld
+// Toolchain finds the tools for modules of the kernel, by the rules of DKMS:
+// the CC of the headers' .kernelvariables; the first word of
+// CONFIG_CC_VERSION_TEXT when such a program is installed; clang and ld.lld
 // where the configuration says so.
 func (k *Kernel) Toolchain(run *system.Runner) Toolchain {
 	config := k.Config()
@@ -47,8 +46,8 @@ func (k *Kernel) Toolchain(run *system.Runner) Toolchain {
 	return t
 }
 
-// Missing names the compiler that the kernel was built with when it is not
-// installed; "" means there is nothing to say.
+// Missing returns the compiler that the kernel was built with if it is not
+// installed, or "".
 func (t Toolchain) Missing() string {
 	if t.Wanted != "" && t.CC == "" {
 		return t.Wanted
@@ -56,8 +55,9 @@ func (t Toolchain) Missing() string {
 	return ""
 }
 
-// builtByClang looks into vmlinux where there is one, as the original does,
-// and into the configuration where there is none or it tells nothing.
+// builtByClang reports whether clang built the kernel. As in the original,
+// vmlinux decides; where there is no vmlinux or it does not tell, the
+// configuration decides.
 func (k *Kernel) builtByClang() bool {
 	if f, err := elf.Open(filepath.Join(k.Headers, "vmlinux")); err == nil {
 		defer f.Close()
@@ -70,9 +70,9 @@ func (k *Kernel) builtByClang() bool {
 	return k.Config().Is("CONFIG_CC_IS_CLANG")
 }
 
-// makeVariable reads a simple assignment such as "override CC = gcc-12" from
-// a makefile. Values that make would have to expand are left alone, except
-// for an empty $(CROSS_COMPILE) before the name.
+// makeVariable reads a simple assignment such as "override CC = gcc-12" from a
+// makefile. It ignores values that make would have to expand, except for an
+// empty $(CROSS_COMPILE) before the name.
 func makeVariable(file, name string) string {
 	f, _, err := system.OpenRegular(file)
 	if err != nil {

@@ -11,10 +11,10 @@ import (
 	"dkms/pkg/system"
 )
 
-// running matches commands that ask for the release of the running kernel.
+// running matches commands that read the release of the running kernel.
 var running = pattern(`\buname\s+(-[a-z]*r|--kernel-release)`)
 
-// lines looks at the text of the configuration.
+// lines checks the text of the configuration.
 func (l *linter) lines() {
 	n, carriage := 0, false
 	for line := range strings.Lines(l.text) {
@@ -45,7 +45,7 @@ var (
 	jobs        = pattern(`(^|\s)(-j|--jobs)(\s|=|[0-9]|\$|$)`)
 )
 
-// commands looks at the make commands.
+// commands checks the make commands.
 func (l *linter) commands(m *conf.Module) {
 	for _, i := range m.Make.Indexes() {
 		command, line := strings.TrimSpace(m.Make[i]), l.assignedAt("MAKE", fmt.Sprint(i))
@@ -59,8 +59,8 @@ func (l *linter) commands(m *conf.Module) {
 	}
 }
 
-// makefiles looks at the makefiles at the top of the sources and where modules
-// are built.
+// makefiles checks the makefiles at the top of the sources and in the
+// directories where modules are built.
 func (l *linter) makefiles(m *conf.Module) {
 	dirs := []string{l.Dir}
 	for _, r := range m.Records {
@@ -85,8 +85,8 @@ func (l *linter) makefiles(m *conf.Module) {
 
 var makeVariable = pattern(`^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*[:?]{0,2}=`)
 
-// makefile looks for the running kernel, unless the command says which kernel
-// it is about: what is set there wins over what the makefile says.
+// makefile looks for uses of the running kernel. It skips a makefile whose make
+// command names the kernel, because the command line overrides the makefile.
 func (l *linter) makefile(m *conf.Module, file string) {
 	command := m.MakeCommand(l.Target, "DIR")
 	text, err := os.ReadFile(file)
@@ -104,7 +104,7 @@ func (l *linter) makefile(m *conf.Module, file string) {
 	}
 }
 
-// aboutTarget tells whether a command names the kernel or its headers.
+// aboutTarget reports whether a command names the kernel or its headers.
 func (l *linter) aboutTarget(command string) bool {
 	return l.Target.Release != "" && strings.Contains(command, l.Target.Release) || l.Target.SourceDir != "" && strings.Contains(command, l.Target.SourceDir)
 }

@@ -12,13 +12,13 @@ import (
 	"dkms/pkg/version"
 )
 
-// machines are what uname -m says on the machines that Linux runs on.
+// machines are the outputs of uname -m on the machines that Linux supports.
 var machines = []string{
 	"x86_64", "i386", "i486", "i586", "i686", "aarch64", "armv6l", "armv7l", "armv8l", "armv5tel", "ppc", "ppc64", "ppc64le",
 	"s390x", "riscv64", "riscv32", "loongarch64", "mips", "mips64", "sparc64", "alpha", "parisc", "parisc64", "ia64", "m68k", "sh4",
 }
 
-// limits looks for BUILD_EXCLUSIVE_* that leave nothing.
+// limits looks for BUILD_EXCLUSIVE_* that exclude every kernel.
 func (l *linter) limits(m *conf.Module) {
 	for _, i := range m.Exclusive.KernelMin.Indexes() {
 		least, most := m.Exclusive.KernelMin.At(i), m.Exclusive.KernelMax.At(i)
@@ -33,7 +33,7 @@ func (l *linter) limits(m *conf.Module) {
 	}
 }
 
-// anyMachine tells whether there is a machine that a BUILD_EXCLUSIVE_ARCH leaves.
+// anyMachine reports whether BUILD_EXCLUSIVE_ARCH admits at least one machine.
 func anyMachine(pattern string) bool {
 	m := conf.Module{Records: []conf.Record{{}}, Exclusive: conf.Exclusive{Arch: conf.Array{0: pattern}}}
 	for _, arch := range machines {
@@ -51,7 +51,7 @@ var (
 	installs   = pattern(`\bmake\b.*\s(modules_)?install\b`)
 )
 
-// releases looks at expressions that kernel releases are held against.
+// releases checks regular expressions that are matched against kernel releases.
 func (l *linter) releases(name string, list conf.Array) {
 	for _, i := range list.Indexes() {
 		expr, line := list[i], l.assignedAt(name, fmt.Sprint(i))
@@ -65,7 +65,7 @@ func (l *linter) releases(name string, list conf.Array) {
 	}
 }
 
-// verbs looks at what make is to do.
+// verbs checks the targets of make.
 func (l *linter) verbs(command string, line int) {
 	if subdirs().MatchString(command) {
 		l.errorf(line, "SUBDIRS= means nothing to kernels from 5.4 on, which build their own modules then: M=")
@@ -78,8 +78,8 @@ func (l *linter) verbs(command string, line int) {
 // maxSource bounds a source file, in bytes.
 const maxSource = 4 << 20
 
-// moduleVersion looks for MODULE_VERSION, by which the newer of two modules is
-// known.
+// moduleVersion looks for MODULE_VERSION, which serves to recognise the newer
+// of two modules.
 func (l *linter) moduleVersion() {
 	any, found := false, false
 	filepath.WalkDir(l.Dir, func(path string, d fs.DirEntry, err error) error {

@@ -1,5 +1,5 @@
-// Package lint judges the sources of a module package for their author: the
-// dkms.conf, and what it refers to.
+// Package lint checks the sources of a module package for their author: the
+// dkms.conf, and the files it refers to.
 //
 // It guarantees that it only reads, that every remark names a file and, where
 // there is one, the line, and that an error is something that keeps the
@@ -19,18 +19,18 @@ import (
 	"dkms/pkg/system"
 )
 
-// Remark is one thing to say about one file. The JSON names are an interface;
-// see dkms(8).
+// Remark is one finding about one file. The JSON names are an interface; see
+// dkms(8).
 type Remark struct {
 	File string `json:"file"`
 	// Line is 0 where the remark is about something that is missing.
 	Line int `json:"line"`
-	// Error says that it is wrong, and not only unwise.
+	// Error says that the finding is an error and not only bad style.
 	Error bool   `json:"error"`
 	Text  string `json:"text"`
 }
 
-// String is the form that editors understand: "path:line: error: text".
+// String returns the form that editors parse: "path:line: error: text".
 func (r Remark) String() string {
 	where, kind := r.File, "warning"
 	if r.Line > 0 {
@@ -42,17 +42,16 @@ func (r Remark) String() string {
 	return where + ": " + kind + ": " + r.Text
 }
 
-// Package is a source directory with what the evaluation of its dkms.conf has
-// given.
+// Package is a source directory with the result of evaluating its dkms.conf.
 type Package struct {
-	// Dir holds the sources, File is the dkms.conf.
+	// Dir is the directory of the sources, File the dkms.conf.
 	Dir, File string
-	// Result is what the configuration is for Target.
+	// Result is the result of evaluating the configuration for Target.
 	Result conf.Result
 	Target conf.Target
 }
 
-// linter is one look at a package.
+// linter is one check of a package.
 type linter struct {
 	Package
 	text    string
@@ -60,7 +59,7 @@ type linter struct {
 	remarks []Remark
 }
 
-// Check returns what there is to say of p, in the order of files and lines.
+// Check returns the remarks about p, sorted by file and line.
 func Check(p Package) ([]Remark, error) {
 	text, err := os.ReadFile(p.File)
 	if err != nil {
@@ -95,7 +94,7 @@ func (l *linter) warnf(line int, format string, args ...any) {
 	l.remarks = append(l.remarks, Remark{l.File, line, false, fmt.Sprintf(format, args...)})
 }
 
-// evaluation passes on what the reader of the configuration has found.
+// evaluation turns the findings of the configuration's reader into remarks.
 func (l *linter) evaluation() {
 	res := l.Result
 	if res.Err != nil {
@@ -112,9 +111,9 @@ func (l *linter) evaluation() {
 	l.said(strings.Join(warnings, "\n"), l.warnf)
 }
 
-// said takes apart what was said about the file, line by line: "path: text" or
-// "path:line: text". Without a line it is the one that sets what the text
-// begins with.
+// said parses messages about the file, one on each line: "path: text" or
+// "path:line: text". A message without a line number gets the line that sets
+// the name with which its text begins.
 func (l *linter) said(text string, remark func(int, string, ...any)) {
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
@@ -132,15 +131,15 @@ func (l *linter) said(text string, remark func(int, string, ...any)) {
 	}
 }
 
-// autoinstall reminds of the directive without which a package is only built
-// by hand.
+// autoinstall checks for AUTOINSTALL, without which a package is built only by
+// hand.
 func (l *linter) autoinstall() {
 	if l.assigned("AUTOINSTALL") == 0 {
 		l.warnf(0, "AUTOINSTALL is not set: the package is not built for new kernels")
 	}
 }
 
-// hooks looks for the scripts.
+// hooks checks that the scripts exist.
 func (l *linter) hooks(m *conf.Module) {
 	for _, h := range []struct{ name, line string }{
 		{"POST_ADD", m.PostAdd}, {"PRE_BUILD", m.PreBuild}, {"POST_BUILD", m.PostBuild},

@@ -15,16 +15,16 @@ type assignment struct {
 	name, index string
 }
 
-// pattern is a regular expression that is compiled when it is first needed:
-// most runs of the program need none.
+// pattern returns a regular expression that is compiled at its first use,
+// because most runs of the program need none.
 func pattern(expr string) func() *regexp.Regexp {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
 }
 
 var assignmentLine = pattern(`^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)(?:\[([^]]*)\])?\+?=`)
 
-// assignments finds the lines of a shell script that set a variable, in plain
-// sight: at their beginning.
+// assignments returns the lines of a shell script that begin with an assignment
+// to a variable.
 func assignments(text string) []assignment {
 	var list []assignment
 	n := 0
@@ -37,7 +37,7 @@ func assignments(text string) []assignment {
 	return list
 }
 
-// assigned is the first line that sets a variable, or 0.
+// assigned returns the first line that sets a variable, or 0.
 func (l *linter) assigned(name string) int {
 	for _, a := range l.assigns {
 		if a.name == name {
@@ -47,7 +47,7 @@ func (l *linter) assigned(name string) int {
 	return 0
 }
 
-// assignedAt is the last line that sets one element, or else the variable.
+// assignedAt returns the last line that sets one element, or else the variable.
 func (l *linter) assignedAt(name, index string) int {
 	for _, a := range slices.Backward(l.assigns) {
 		if a.name == name && (a.index == index || a.index == "" && index == "0") {
@@ -59,7 +59,7 @@ func (l *linter) assignedAt(name, index string) int {
 
 var nameAhead = pattern(`^([A-Za-z_][A-Za-z0-9_]*)(?:\[([0-9]+)\])?`)
 
-// lineOf is the line that sets what a text begins with, or 0.
+// lineOf returns the line that sets the name at the beginning of text, or 0.
 func (l *linter) lineOf(text string) int {
 	m := nameAhead().FindStringSubmatch(text)
 	if m == nil {
@@ -71,10 +71,10 @@ func (l *linter) lineOf(text string) int {
 	return l.assignedAt(m[1], m[2])
 }
 
-// families are what names of directives begin with.
+// families are the prefixes of the names of directives.
 var families = []string{"PACKAGE_", "BUILT_", "DEST_", "BUILD_", "MAKE_", "PATCH_", "PRE_", "POST_", "MODULES_CONF", "AUTOINSTALL", "NO_WEAK"}
 
-// names looks for directives that are none.
+// names looks for misspelt directives.
 func (l *linter) names() {
 	known := conf.DirectiveNames()
 	for _, a := range l.assigns {
@@ -93,12 +93,12 @@ func (l *linter) names() {
 	}
 }
 
-// used tells whether a variable is the author's own: something refers to it.
+// used reports whether the author uses a variable: something refers to it.
 func (l *linter) used(name string) bool {
 	return regexp.MustCompile(`\$\{?[#!]?` + regexp.QuoteMeta(name) + `\b`).MatchString(l.text)
 }
 
-// closest is the known name that a misspelt one stands for, or "".
+// closest returns the known name that a misspelt one stands for, or "".
 func closest(name string, known []string) string {
 	best, least := "", 3
 	for _, k := range known {
@@ -112,7 +112,7 @@ func closest(name string, known []string) string {
 	return best
 }
 
-// distance counts the letters to put in, take out or change to make b of a.
+// distance counts the letters to insert, delete or replace to turn a into b.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -18,32 +18,36 @@ import (
 )
 
 const (
-	// defaultDict is what the kernel's documentation advises at most.
+	// defaultDict is the largest dictionary that the kernel's documentation
+	// advises.
 	defaultDict = 1 << 20
-	// maxWindow is what a zstd frame may ask the kernel to allocate.
+	// maxWindow is the largest window that a zstd frame may make the kernel
+	// allocate.
 	maxWindow = 8 << 20
-	// xzSearch is how far back matches for xz are looked for. Of modules, more
-	// takes the library longer and makes the result larger: it prefers a long
-	// match, however far.
+	// xzSearch is the distance in which the library for xz searches for
+	// matches. A larger distance takes longer and makes modules larger, because
+	// the library prefers a long match, however distant.
 	xzSearch = 128 << 10
-	// smallZstd is what the best level is not for: its tables take 34 MiB and
-	// twice as long to set up as zstd takes for all.
+	// smallZstd is the size below which the best level is not used: setting up
+	// its tables takes 34 MiB, and twice the time in which zstd compresses
+	// everything.
 	smallZstd = 256 << 10
 
 	defaultGzipLevel = 6
 	defaultZstdLevel = 3
 )
 
-// Compress returns data compressed, having decoded the result and found data
-// in it. What comes out is within the limits of the kernel's decoders: xz has
-// a CRC32 (or no check, if so ordered) and one LZMA2 filter, zstd is one frame
-// with its content size and a window of 8 MiB or less, gzip has no name and no
-// time. The same data and options give the same bytes on the same machine.
+// Compress returns data compressed, after decoding the result and comparing it
+// with data. The result is within the limits of the kernel's decoders: xz has a
+// CRC32 (or no check, if the options say so) and one LZMA2 filter; zstd is one
+// frame with its content size and a window of 8 MiB or less; gzip has no name
+// and no time. The same data and options give the same bytes on the same
+// machine.
 //
-// The tool makes it where the tool is installed, since its results are smaller;
-// otherwise this program does, unless only the tool can honour the options.
-// Without run no program is started. Options that the
-// tool refuses or that make what no kernel can decode are an [OptionsError].
+// Where the tool is installed it compresses, because its results are smaller;
+// otherwise this program does, unless only the tool supports the options.
+// Without run no program is started. The error is an [OptionsError] where the
+// tool refuses the options, or where no kernel can decode the tool's result.
 func Compress(ctx context.Context, run *system.Runner, c Compression, o Options, data []byte) ([]byte, error) {
 	if c == None {
 		return data, nil
@@ -86,20 +90,21 @@ func pack(ctx context.Context, run *system.Runner, c Compression, o Options, dat
 	}
 }
 
-// packTool has the tool compress. On Debian's modules the library for xz makes
-// 18 % more than xz, the one for zstd up to 8 % more at the default level and
-// 16 % at level 19, and the one for gzip up to 4 %.
+// packTool compresses with the tool. On Debian's modules the results of the
+// libraries are larger than those of the tools: by 18 % for xz, by up to 8 %
+// for zstd at the default level and 16 % at level 19, and by up to 4 % for
+// gzip.
 func packTool(ctx context.Context, run *system.Runner, c Compression, o Options, data []byte) ([]byte, error) {
 	out, err := run.Output(ctx, system.Cmd{Argv: toolArgv(c, o, len(data)), Stdin: bytes.NewReader(data)})
-	// The kernel allocates all of a dictionary, however little is in it.
+	// The kernel allocates the whole dictionary, however little data there is.
 	if most := fit(len(data), maxWindow); err == nil && c == XZ && o.dict > most {
 		err = setDict(out, most)
 	}
 	return out, err
 }
 
-// toolArgv is the command line that compresses standard input. One thread
-// makes the result independent of the machine.
+// toolArgv returns the command line that compresses standard input. It uses one
+// thread, so that the result does not depend on the number of processors.
 func toolArgv(c Compression, o Options, size int) []string {
 	argv := []string{c.String(), "-c", "-q"}
 	switch c {
@@ -126,8 +131,8 @@ func packGzip(ctx context.Context, o Options, data []byte) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// gzipLevel is the level of the library for one of gzip's. Its first level
-// makes 4 % more than gzip's.
+// gzipLevel returns the library's level for a level of gzip. The library's
+// first level makes 4 % more than gzip's.
 func gzipLevel(level int) int {
 	if level == 0 {
 		level = defaultGzipLevel
@@ -135,8 +140,8 @@ func gzipLevel(level int) int {
 	return max(level, 2)
 }
 
-// packXZ searches less of the data than the options say; the header says what
-// they do.
+// packXZ searches a smaller distance than the dictionary of the options; the
+// header still announces that dictionary.
 func packXZ(ctx context.Context, o Options, data []byte) ([]byte, error) {
 	dict := dictFor(o.dict, len(data))
 	config := xz.WriterConfig{
@@ -157,8 +162,7 @@ func packXZ(ctx context.Context, o Options, data []byte) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// fit is the smallest multiple of least by a power of two that size bytes fit
-// into.
+// fit returns least, doubled until size bytes fit into the result.
 func fit(size, least int) int {
 	for least < size {
 		least *= 2
@@ -166,9 +170,9 @@ func fit(size, least int) int {
 	return least
 }
 
-// dictFor is the dictionary for size bytes of data where the options ask for
-// dict. A large one is no larger than the data fills: the kernel allocates all
-// of it.
+// dictFor returns the dictionary size for size bytes of data where the options
+// ask for dict. The kernel allocates the whole dictionary, so a large one is
+// reduced to what the data fills.
 func dictFor(dict, size int) int {
 	if dict == 0 {
 		dict = defaultDict
@@ -176,7 +180,7 @@ func dictFor(dict, size int) int {
 	return min(dict, fit(size, maxWindow))
 }
 
-// packZstd writes one frame that knows its size.
+// packZstd writes one frame that contains its content size.
 func packZstd(ctx context.Context, o Options, data []byte) ([]byte, error) {
 	level := o.level
 	if level == 0 {
@@ -187,7 +191,8 @@ func packZstd(ctx context.Context, o Options, data []byte) ([]byte, error) {
 		zstd.WithEncoderConcurrency(1),
 		zstd.WithEncoderCRC(!o.noCheck),
 		zstd.WithZeroFrames(true),
-		// One segment has no window beyond the content, and always its size.
+		// A single segment always has its size, and no window larger than its
+		// content.
 		zstd.WithSingleSegment(len(data) <= maxWindow),
 		zstd.WithWindowSize(min(maxWindow, fit(len(data), zstd.MinWindowSize))),
 	)
@@ -201,8 +206,9 @@ func packZstd(ctx context.Context, o Options, data []byte) ([]byte, error) {
 	return e.EncodeAll(data, nil), nil
 }
 
-// zstdLevel is the level of the library for one of zstd's and size bytes: on
-// modules the fastest of its four makes about what zstd -3 does.
+// zstdLevel returns the library's level for a level of zstd and size bytes. On
+// modules the fastest of the library's four levels compresses about as well as
+// zstd -3.
 func zstdLevel(level, size int) zstd.EncoderLevel {
 	if level <= defaultZstdLevel {
 		return zstd.SpeedFastest
@@ -214,7 +220,7 @@ func zstdLevel(level, size int) zstd.EncoderLevel {
 	return min(zstd.EncoderLevelFromZstd(level), best)
 }
 
-// chunk is how much is compressed between two looks at the context.
+// chunk is how many bytes are compressed between two checks of the context.
 const chunk = 1 << 20
 
 func writeAll(ctx context.Context, w io.WriteCloser, data []byte) error {
@@ -231,8 +237,8 @@ func writeAll(ctx context.Context, w io.WriteCloser, data []byte) error {
 	return w.Close()
 }
 
-// verify decodes out, compares it with data and holds it against what the
-// kernel can decode.
+// verify decodes out, compares it with data, and checks that the kernel can
+// decode out.
 func verify(c Compression, out, data []byte) error {
 	var back []byte
 	var err error
@@ -253,7 +259,7 @@ func verify(c Compression, out, data []byte) error {
 	return nil
 }
 
-// verifyGzip wants a header without any extra and a single member.
+// verifyGzip accepts only a header without optional fields and a single member.
 func verifyGzip(out []byte, size int) ([]byte, error) {
 	if len(out) < 10 || !bytes.Equal(out[:8], []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0}) {
 		return nil, errors.New("the header has more than the kernel skips")

@@ -9,7 +9,7 @@ import (
 // Compression is how a module file is compressed.
 type Compression int
 
-// The compressions that kernels and kmod know.
+// The compressions that kernels and kmod support.
 const (
 	None Compression = iota
 	Gzip
@@ -17,7 +17,7 @@ const (
 	Zstd
 )
 
-// Suffix is what the compression adds to "name.ko"; empty for None.
+// Suffix returns what the compression adds to "name.ko"; empty for None.
 func (c Compression) Suffix() string {
 	switch c {
 	case Gzip:
@@ -31,7 +31,7 @@ func (c Compression) Suffix() string {
 	}
 }
 
-// String is the name of the program that makes it, or "none".
+// String returns the name of the program that compresses so, or "none".
 func (c Compression) String() string {
 	switch c {
 	case Gzip:
@@ -45,9 +45,9 @@ func (c Compression) String() string {
 	}
 }
 
-// ParseSuffix takes the file name of a module apart: "foo.ko.xz" is "foo" and
-// XZ. Directories before the name are ignored; ok is false for every name that
-// does not end in .ko, .ko.gz, .ko.xz or .ko.zst.
+// ParseSuffix splits the file name of a module: "foo.ko.xz" is "foo" and XZ. It
+// ignores directories before the name. ok is false for every name that does not
+// end in .ko, .ko.gz, .ko.xz or .ko.zst.
 func ParseSuffix(file string) (name string, c Compression, ok bool) {
 	base := filepath.Base(file)
 	for _, c := range []Compression{None, Gzip, XZ, Zstd} {
@@ -58,11 +58,11 @@ func ParseSuffix(file string) (name string, c Compression, ok bool) {
 	return "", None, false
 }
 
-// magicLen is how many bytes [Detect] needs to tell every format.
+// magicLen is how many bytes [Detect] needs to recognise every format.
 const magicLen = 6
 
-// Detect tells the compression of a file by its first bytes, as kmod and the
-// kernel do. The suffix plays no part.
+// Detect recognises the compression of a file by its first bytes, as kmod and
+// the kernel do. It ignores the suffix.
 func Detect(head []byte) Compression {
 	switch {
 	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):

@@ -8,9 +8,9 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Decompress returns the content of a compressed module, told by its first
-// bytes; data that is not compressed is returned as it is. More than 512 MiB
-// is refused.
+// Decompress returns the content of a module, whose compression its first bytes
+// tell; data that is not compressed is returned unchanged. Content of more than
+// 512 MiB is an error.
 func Decompress(data []byte) ([]byte, error) {
 	return decompress(data, maxSize)
 }
@@ -43,11 +43,12 @@ func gunzip(data []byte, limit int) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// maxFrameWindow is the window of zstd --ultra -22, which a frame can have
-// whatever the size of its content.
+// maxFrameWindow is the window of zstd --ultra -22, which any frame may have,
+// however small its content.
 const maxFrameWindow = 128 << 20
 
-// unzstd decodes all frames. The window costs nothing: it is the output.
+// unzstd decodes all frames. A window takes no memory of its own, because the
+// output serves as the window.
 func unzstd(data []byte, limit int) ([]byte, error) {
 	memory := uint64(max(limit, maxFrameWindow))
 	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(memory))

@@ -10,8 +10,8 @@ import (
 )
 
 // object gives access to the sections of a relocatable ELF file by name.
-// [elf.NewFile] is not used: it makes an object for every section, and
-// inflates a compressed string table of any size.
+// [elf.NewFile] is not used, because it allocates an object for every section
+// and inflates a compressed string table of any size.
 type object struct {
 	r       io.ReaderAt
 	size    int64
@@ -23,7 +23,7 @@ type object struct {
 	names   []byte // the string table of section names
 }
 
-// layout is where the two ELF classes have the fields that matter here.
+// layout holds the places of the needed fields in one of the two ELF classes.
 type layout struct {
 	header, entry                 int // sizes of the file header and of a section header
 	shoff, shentsize              int // in the file header; shnum and shstrndx follow shentsize
@@ -46,7 +46,7 @@ var (
 	errBadELF = errors.New("damaged ELF file: a part lies outside the file")
 )
 
-// openELF reads the section headers and their names.
+// openELF reads the section headers and the names of the sections.
 func openELF(r io.ReaderAt, size int64) (*object, error) {
 	o := &object{r: r, size: size}
 	ident, err := o.read(0, elf.EI_NIDENT)
@@ -77,8 +77,8 @@ func openELF(r io.ReaderAt, size int64) (*object, error) {
 	return o, o.readTable(head, l)
 }
 
-// readTable reads the section headers. Like the kernel it wants them of the
-// standard size and no more than the header can count.
+// readTable reads the section headers. Like the kernel, it requires headers of
+// the standard size, and no more of them than the file header can count.
 func (o *object) readTable(head []byte, l layout) error {
 	entry := int(o.order.Uint16(head[l.shentsize:]))
 	count := int(o.order.Uint16(head[l.shentsize+2:]))
@@ -124,8 +124,7 @@ func (o *object) word(b []byte, width int) uint64 {
 	return o.order.Uint64(b)
 }
 
-// read returns n bytes at off. It allocates nothing that the file does not
-// hold.
+// read returns n bytes at off. It never allocates more than the file holds.
 func (o *object) read(off, n uint64) ([]byte, error) {
 	size := uint64(o.size)
 	if off > size || n > size-off {

@@ -7,8 +7,8 @@ import (
 	"dkms/pkg/system"
 )
 
-// Readable reports whether the kmod tools of this system can read modules that
-// are compressed so: a module that depmod cannot see is not found by modprobe.
+// Readable reports whether the kmod tools of this system can read modules with
+// this compression: modprobe does not find a module that depmod cannot read.
 // Tools that do not tell what they were built with are trusted.
 func Readable(ctx context.Context, run *system.Runner, c Compression) bool {
 	feature := map[Compression]string{Gzip: "-ZLIB", XZ: "-XZ", Zstd: "-ZSTD"}[c]

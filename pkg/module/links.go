@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// Links are what the module index of a kernel keeps of a module: the names it
-// answers to, and how it hangs together with other modules. The order is that
-// of the file.
+// Links are the facts about a module that the module index of a kernel holds:
+// its aliases, and its dependencies on other modules. The order is that of the
+// file.
 type Links struct {
 	Aliases, Softdeps, Weakdeps []string
-	// Imports are the symbols that others have to provide, Exports those that
-	// the module provides.
+	// Imports are the symbols that other modules or the kernel must provide,
+	// Exports those that the module provides.
 	Imports, Exports []string
 }
 
-// ReadLinks reads the links of a module that is not compressed.
+// ReadLinks reads the links of an uncompressed module.
 func ReadLinks(data []byte) (*Links, error) {
 	o, err := openELF(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
@@ -48,13 +48,13 @@ func ReadLinks(data []byte) (*Links, error) {
 }
 
 // crcPrefix begins the name of the symbol that holds the checksum of an
-// exported one.
+// exported symbol.
 const crcPrefix = "__crc_"
 
 // symbols reads imports and exports as depmod does. Imports are the undefined
-// symbols, and then what only __versions names. Exports are those that have a
-// checksum; where none has one they are all strings of the symbol table of the
-// kernel, names of namespaces included.
+// symbols, followed by those that only __versions names. Exports are the
+// symbols with a checksum; if no symbol has one, they are all strings of the
+// kernel's symbol table, including the names of namespaces.
 func (o *object) symbols(l *Links) error {
 	table, err := o.section(".symtab")
 	if err != nil {
@@ -69,7 +69,7 @@ func (o *object) symbols(l *Links) error {
 		size, shndx = 16, 14
 	}
 	seen := map[string]bool{}
-	for i := size; i+size <= len(table); i += size { // the first is none
+	for i := size; i+size <= len(table); i += size { // the first symbol is always empty
 		entry := table[i:]
 		name := stringAt(text, o.order.Uint32(entry))
 		if exported, ok := strings.CutPrefix(name, crcPrefix); ok {
@@ -107,8 +107,7 @@ func (o *object) versionImports(l *Links, seen map[string]bool) error {
 	return nil
 }
 
-// addImport adds a name once, without the dot that some architectures put
-// before it.
+// addImport adds a name once, without the leading dot of some architectures.
 func (l *Links) addImport(seen map[string]bool, name string) {
 	name = strings.TrimPrefix(name, ".")
 	if name != "" && !seen[name] {

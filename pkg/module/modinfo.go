@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// read tells about the uncompressed module r of the given size.
+// read reads the facts about the uncompressed module r of the given size.
 func read(name string, r io.ReaderAt, size int64) (*Info, error) {
 	info, err := parse(r, size)
 	if err != nil {
@@ -22,7 +22,8 @@ func read(name string, r io.ReaderAt, size int64) (*Info, error) {
 	return info, nil
 }
 
-// nameOf is the module name that the kernel's build makes of a file name.
+// nameOf returns the module name that the kernel's build derives from a file
+// name.
 func nameOf(file string) string {
 	name, _, ok := ParseSuffix(file)
 	if !ok {
@@ -52,8 +53,8 @@ func parse(r io.ReaderAt, size int64) (*Info, error) {
 	return info, err
 }
 
-// setFields takes the name=value strings of a .modinfo section. The first of
-// several wins, as in the kernel.
+// setFields parses the name=value strings of a .modinfo section. The first of
+// several values for one name wins, as in the kernel.
 func (i *Info) setFields(section []byte) {
 	single := map[string]*string{
 		"name": &i.Name, "version": &i.Version, "srcversion": &i.SrcVersion,
@@ -72,12 +73,13 @@ func (i *Info) setFields(section []byte) {
 	}
 }
 
-// versionSize is the size of one record of __versions: a checksum as wide as
-// a C long, and a name that fills the rest.
+// versionSize is the size of one record of __versions: a checksum as wide as a
+// C long, and a name in the remaining bytes.
 const versionSize = 64
 
-// versions reads the checksums of imported symbols, from the classic section
-// and from the pair that kernels since 6.14 can have for long names.
+// versions reads the checksums of imported symbols from the original section,
+// and from the pair of sections that kernels since 6.14 can have for long
+// names.
 func (o *object) versions() (map[string]uint32, error) {
 	classic, err := o.section("__versions")
 	if err != nil {

@@ -1,9 +1,9 @@
-// Package module is one kernel module file: what it says about itself, its
-// signature trailer, and how it is stripped and compressed.
+// Package module reads a kernel module file and its signature trailer, and
+// strips, compresses and decompresses it.
 //
 // It guarantees that no file, however damaged, makes it panic or use memory
 // without bound, and that a file it compressed stays within the limits of the
-// kernel's decoders and decodes to the very bytes that went in.
+// kernel's decoders and decodes to exactly the original bytes.
 package module
 
 import (
@@ -18,15 +18,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxSize is the largest module that is looked at, uncompressed.
+// maxSize is the largest uncompressed module that is read.
 const maxSize = 512 << 20
 
 var errTooBig = fmt.Errorf("more than %d MiB uncompressed", maxSize>>20)
 
 // Info is what a module file says about itself.
 type Info struct {
-	// Name is the module's own name for itself, or that of the file where
-	// there is none.
+	// Name is the module's name in .modinfo, or a name derived from the file's
+	// where .modinfo has none.
 	Name, Version, SrcVersion, Vermagic string
 	License                             string
 	Aliases, Depends                    []string
@@ -43,15 +43,15 @@ type Info struct {
 	Size int64
 }
 
-// Release is the kernel release that the module was built for: the first
+// Release returns the kernel release that the module was built for: the first
 // word of its vermagic.
 func (i *Info) Release() string {
 	release, _, _ := strings.Cut(i.Vermagic, " ")
 	return release
 }
 
-// Read tells about the module file path, compressed or not. Of a plain file
-// only the parts that matter are read.
+// Read reads the facts about the module file path, compressed or not. Of an
+// uncompressed file it reads only the parts that matter.
 func Read(path string) (*Info, error) {
 	f, size, err := open(path)
 	if err != nil {
@@ -72,8 +72,8 @@ func Read(path string) (*Info, error) {
 	return read(path, bytes.NewReader(data), int64(len(data)))
 }
 
-// ReadBytes is [Read] for a module in memory, compressed or not. The name is
-// used in errors and for a module that does not name itself.
+// ReadBytes is [Read] for a module in memory, compressed or not. name serves in
+// errors, and as the name of a module without one.
 func ReadBytes(name string, data []byte) (*Info, error) {
 	data, err := Decompress(data)
 	if err != nil {
@@ -96,8 +96,8 @@ func Load(path string) ([]byte, error) {
 	return data, nil
 }
 
-// Same reports whether two module files carry the same module: equal once
-// decompressed and without signatures.
+// Same reports whether two module files contain the same module: whether both
+// are equal after decompression and without signatures.
 func Same(a, b string) (bool, error) {
 	x, err := Load(a)
 	if err != nil {
@@ -110,7 +110,7 @@ func Same(a, b string) (bool, error) {
 	return bytes.Equal(unsigned(x), unsigned(y)), nil
 }
 
-// unsigned removes every signature: a module signed twice has two.
+// unsigned removes every signature; a module that was signed twice has two.
 func unsigned(data []byte) []byte {
 	for {
 		payload, _, ok := CutSignature(data)
@@ -121,8 +121,9 @@ func unsigned(data []byte) []byte {
 	}
 }
 
-// open opens a regular file of acceptable size. A pipe in its place must not
-// hold us up, so the file is opened without blocking and looked at afterwards.
+// open opens a regular file of acceptable size. It opens without blocking and
+// checks the kind of file afterwards, because a pipe with this name would
+// otherwise hang the program.
 func open(path string) (*os.File, int64, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {

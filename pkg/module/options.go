@@ -7,30 +7,30 @@ import (
 	"strings"
 )
 
-// Options are an admin's compress_gzip_opts, compress_xz_opts or
-// compress_zstd_opts, understood. The zero value is the default for every
-// compression. Options are made by [ParseOptions] and can be shared.
+// Options are the parsed compress_gzip_opts, compress_xz_opts or
+// compress_zstd_opts of an administrator. The zero value is the default for
+// every compression. [ParseOptions] makes Options; they can be shared.
 type Options struct {
 	format Compression
-	// level is gzip's or zstd's; 0 is the default.
+	// level is the level of gzip or zstd; 0 means the default.
 	level int
-	// dict is the size of xz's dictionary; 0 is the default.
+	// dict is the size of xz's dictionary; 0 means the default.
 	dict int
-	// noCheck leaves the check sum out.
+	// noCheck omits the checksum.
 	noCheck bool
-	// tool says that only the tool can do it.
+	// tool says that only the tool supports the options.
 	tool bool
-	// args are the words for the tool, in their order.
+	// args are the words for the tool, in order.
 	args []string
 }
 
-// ParseOptions understands the options that matter. The order of xz's counts:
-// "--lzma2=dict=1MiB -6" is a dictionary of 8 MiB, since a preset drops the
-// filters before it. Options about threads, files and messages are dropped,
-// since they do not change the result. All other options are for the tool, and
-// [Compress] finds out whether a kernel can decode what the tool makes of
-// them. Only words that name files or options without a result are refused
-// here. Without any word the dictionary of xz is 1 MiB.
+// ParseOptions parses the options that matter. The order of xz's options
+// counts: "--lzma2=dict=1MiB -6" is a dictionary of 8 MiB, because a preset
+// drops the filters before it. Options about threads, files and messages are
+// dropped, because they do not change the result. All other options go to the
+// tool, and [Compress] checks whether a kernel can decode the tool's result.
+// ParseOptions rejects only words that name files, and options without a
+// result. Without any word the dictionary of xz is 1 MiB.
 func ParseOptions(c Compression, opts string) (Options, error) {
 	words := strings.Fields(opts)
 	o := Options{format: c}
@@ -59,11 +59,11 @@ func ParseOptions(c Compression, opts string) (Options, error) {
 	return o, nil
 }
 
-// meaningless are options about files and messages that all three tools have.
+// meaningless are options about files and messages; all three tools have them.
 var meaningless = []string{"-q", "--quiet", "-v", "--verbose", "-f", "--force", "-k", "--keep", "-c", "--stdout"}
 
-// threads reports whether word says how many threads compress. The result
-// would depend on the machine.
+// threads reports whether word sets the number of threads. The result would
+// depend on the machine, so such words are dropped.
 func threads(word string) bool {
 	number, ok := strings.CutPrefix(word, "--threads=")
 	if !ok {
@@ -73,8 +73,8 @@ func threads(word string) bool {
 	return ok && err == nil
 }
 
-// refused says why a word must not reach the tool: the tool reads one file and
-// writes one, and a second file would be read or written as root.
+// refused returns why a word must not reach the tool. The tool reads one file
+// and writes one; a word could make it read or write a second file as root.
 func refused(word string) error {
 	name, _, _ := strings.Cut(word, "=")
 	switch {
@@ -88,8 +88,8 @@ func refused(word string) error {
 	return nil
 }
 
-// understand takes word into o where this program can do it by itself, and
-// returns what the tool gets in its place.
+// understand stores the meaning of word in o if this program supports the
+// option, and returns the words to pass to the tool.
 func (o *Options) understand(word string) (args string, ok bool) {
 	switch o.format {
 	case Gzip:
@@ -145,13 +145,13 @@ func (o *Options) xzWord(word string) bool {
 	return ok
 }
 
-// presetDict is the dictionary of xz -0 to -9, in bytes.
+// presetDict returns the dictionary size of xz -0 to -9, in bytes.
 func presetDict(preset int) int {
 	exponents := [...]int{18, 20, 21, 22, 22, 23, 23, 24, 25, 26}
 	return 1 << exponents[preset]
 }
 
-// dictSize reads a number of bytes, KiB or MiB as xz does.
+// dictSize parses a number of bytes, KiB or MiB as xz does.
 func dictSize(value string) (int, bool) {
 	shift := 0
 	for suffix, n := range map[string]int{"KiB": 10, "MiB": 20} {
@@ -164,12 +164,12 @@ func dictSize(value string) (int, bool) {
 	return int(size), err == nil && size >= xzMinDict && size <= maxDict
 }
 
-// zstdMaxLevel is the highest ordinary level: those above it need windows that
-// the kernel does not have the memory for.
+// zstdMaxLevel is the highest ordinary level: the kernel has no memory for the
+// windows of higher levels.
 const zstdMaxLevel = 19
 
-// zstdWord also returns the word for the tool. --ultra and --long are
-// taken but reach no further than a window of 8 MiB.
+// zstdWord also returns the word for the tool. --ultra and --long are accepted,
+// but the window stays at 8 MiB or less.
 func (o *Options) zstdWord(word string) (string, bool) {
 	switch word {
 	case "--ultra", "--long", "--rm", "--progress", "--no-progress", "--content-size":
@@ -189,7 +189,7 @@ func (o *Options) zstdWord(word string) (string, bool) {
 	return "-" + strconv.Itoa(o.level), true
 }
 
-// levelOf reads an option such as -9.
+// levelOf parses an option such as -9.
 func levelOf(word string, highest int) (int, bool) {
 	number, ok := strings.CutPrefix(word, "-")
 	level, err := strconv.ParseUint(number, 10, 8)

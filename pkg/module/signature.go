@@ -12,15 +12,15 @@ import (
 	"unicode/utf16"
 )
 
-// Signature is the signature at the end of a module, as modinfo tells it.
-// What cannot be made out stays empty; all of it is empty where the trailer is
-// one that the kernel refuses: such a module is signed, but worthless.
+// Signature is the signature at the end of a module, as modinfo shows it. A
+// field that cannot be read stays empty. All fields are empty where the kernel
+// refuses the trailer: such a module has a signature, but a worthless one.
 type Signature struct {
-	// Signer is the common name of the certificate's issuer, which for a
-	// key made to sign modules is its own.
+	// Signer is the common name of the certificate's issuer. A key made to sign
+	// modules is its own issuer.
 	Signer string
-	// KeyID is the certificate's serial number, or its subject key
-	// identifier where the signature goes by that: hex, with colons.
+	// KeyID is the certificate's serial number, or its subject key identifier
+	// where the signature refers to that: hex, with colons.
 	KeyID string
 	// Hash is the kernel's name of the digest.
 	Hash string
@@ -28,8 +28,8 @@ type Signature struct {
 	PKCS7 []byte
 }
 
-// The end of a signed module: PKCS#7 message, descriptor, magic. The
-// descriptor has eight bytes, all 0 but the third, which says PKCS#7, and the
+// The end of a signed module: PKCS#7 message, descriptor, magic. The descriptor
+// is eight bytes, all 0 except the third, which means PKCS#7, followed by the
 // length of the message.
 const (
 	signatureMagic = "~Module signature appended~\n"
@@ -38,8 +38,8 @@ const (
 	idPKCS7        = 2
 )
 
-// CutSignature takes one signature trailer off a module. Where there is none,
-// or one that the kernel refuses as malformed, ok is false and payload is
+// CutSignature removes one signature trailer from a module. Where there is no
+// trailer, or the kernel refuses it as malformed, ok is false and payload is
 // data.
 func CutSignature(data []byte) (payload, pkcs7 []byte, ok bool) {
 	tail := data[max(0, len(data)-trailerSize):]
@@ -52,8 +52,8 @@ func CutSignature(data []byte) (payload, pkcs7 []byte, ok bool) {
 	return data[:start:start], data[start:end:end], true
 }
 
-// trailer returns the length of the signature that the last bytes of a file
-// of the given size announce; the kernel's rules make it ok.
+// trailer returns the length of the signature that the last bytes of a file of
+// the given size announce. ok reports whether the kernel accepts the trailer.
 func trailer(tail []byte, size int64) (n int64, ok bool) {
 	if len(tail) != trailerSize || !isMarked(tail) {
 		return 0, false
@@ -76,7 +76,8 @@ func AppendSignature(payload, pkcs7 []byte) []byte {
 	return slices.Concat(payload, pkcs7, descriptor[:], []byte(signatureMagic))
 }
 
-// signatureOf reads the signature at the end of r, nil where there is none.
+// signatureOf reads the signature at the end of r; it returns nil where there
+// is none.
 func signatureOf(r io.ReaderAt, size int64) (*Signature, error) {
 	if size < int64(trailerSize) {
 		return nil, nil
@@ -100,8 +101,8 @@ func signatureOf(r io.ReaderAt, size int64) (*Signature, error) {
 	return parsePKCS7(pkcs7), nil
 }
 
-// parsePKCS7 finds signer, key and digest in a CMS SignedData message. It
-// walks the tree by position: whatever is not where it should be is left out.
+// parsePKCS7 finds signer, key and digest in a CMS SignedData message. It walks
+// the tree by position, and omits an element that is not at its position.
 func parsePKCS7(der []byte) *Signature {
 	sig := &Signature{PKCS7: der}
 	content := child(children(der), 0)            // ContentInfo
@@ -116,7 +117,7 @@ func parsePKCS7(der []byte) *Signature {
 	return sig
 }
 
-// setSigner takes the SignerIdentifier: issuer and serial number, or [0] with
+// setSigner reads the SignerIdentifier: issuer and serial number, or [0] with
 // the subject key identifier.
 func (s *Signature) setSigner(id asn1.RawValue) {
 	if id.Class == asn1.ClassContextSpecific && id.Tag == 0 {
@@ -131,7 +132,7 @@ func (s *Signature) setSigner(id asn1.RawValue) {
 	}
 }
 
-// maxChildren bounds how many elements of one ASN.1 sequence are looked at; a
+// maxChildren bounds how many elements of one ASN.1 sequence are read; a
 // signature has fewer than ten.
 const maxChildren = 64
 
@@ -149,7 +150,7 @@ func children(der []byte) []asn1.RawValue {
 	return list
 }
 
-// child is element i of list, or an empty one.
+// child returns element i of list, or an empty element.
 func child(list []asn1.RawValue, i int) asn1.RawValue {
 	if i >= len(list) {
 		return asn1.RawValue{}
@@ -157,8 +158,8 @@ func child(list []asn1.RawValue, i int) asn1.RawValue {
 	return list[i]
 }
 
-// commonName finds the first common name in the content of an X.501 Name. In
-// a name without one the last part stands in, as modinfo has it.
+// commonName returns the first common name in the content of an X.501 Name. In
+// a name without one it returns the last part, as modinfo does.
 func commonName(name []byte) string {
 	oid := []byte{0x55, 4, 3} // 2.5.4.3
 	last := ""
@@ -174,7 +175,7 @@ func commonName(name []byte) string {
 	return last
 }
 
-// text is the value of an ASN.1 string of any type; all but BMPString are
+// text returns the value of an ASN.1 string of any type; all but BMPString are
 // ASCII or UTF-8, or were meant to be.
 func text(v asn1.RawValue) string {
 	if v.Tag != asn1.TagBMPString {
@@ -187,8 +188,8 @@ func text(v asn1.RawValue) string {
 	return string(utf16.Decode(units))
 }
 
-// hashName is the kernel's name of the digest with the DER object identifier
-// oid, or the dotted identifier of one it does not know.
+// hashName returns the kernel's name of the digest with the DER object
+// identifier oid, or the dotted identifier of an unknown digest.
 func hashName(oid []byte) string {
 	var id asn1.ObjectIdentifier
 	if _, err := asn1.Unmarshal(oid, &id); err != nil {

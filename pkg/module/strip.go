@@ -8,16 +8,17 @@ import (
 	"dkms/pkg/system"
 )
 
-// Strip removes debug information from the module file path in place, as
-// strip -g does; llvm takes llvm-strip, for modules that clang made. The
-// program runs in jail, if there is one, and path is what it finds there. A
-// signature does not survive, so it comes before signing.
+// Strip removes debug information from the module file path in place, as strip
+// -g does; llvm selects llvm-strip, for modules that clang made. If jail is not
+// nil, the program runs in jail, and path is the path there. Stripping destroys
+// a signature, so it comes before signing.
 func Strip(ctx context.Context, run *system.Runner, path string, llvm bool, jail *system.Jail) error {
 	program := "strip"
 	if llvm {
 		program = "llvm-strip"
 	}
-	// Programs run in "/", and a name must not look like an option.
+	// Programs run in "/", and a name must not look like an option, so the path
+	// must be absolute.
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return err

@@ -46,7 +46,7 @@ func readAll(buf *bytes.Buffer, r io.Reader, limit int) error {
 	return err
 }
 
-// verifyXZ decodes what the kernel can decode: one stream with CRC32 or no
+// verifyXZ decodes only what the kernel can decode: one stream with CRC32 or no
 // check, and no filter but LZMA2.
 func verifyXZ(out []byte, size int) ([]byte, error) {
 	r, err := xz.NewReader(bytes.NewReader(out), maxDict)
@@ -70,28 +70,28 @@ func verifyXZ(out []byte, size int) ([]byte, error) {
 	return back.Bytes(), nil
 }
 
-// firstBlock returns the header of the first block, which says by what filter
-// the block is encoded; nil where there is no block.
+// firstBlock returns the header of the first block, which names the filters of
+// the block, or nil where there is no block.
 func firstBlock(file []byte) ([]byte, error) {
 	if len(file) <= xzHeaderSize || file[xzHeaderSize] == 0 {
-		return nil, nil // nothing in it
+		return nil, nil // the file has no block
 	}
 	h := file[xzHeaderSize:]
 	size := (int(h[0]) + 1) * 4
 	if size > len(h) || crc32.ChecksumIEEE(h[:size-4]) != binary.LittleEndian.Uint32(h[size-4:]) {
 		return nil, errBadXZ
 	}
-	// The number of filters is in the two lowest bits, less one. The last
-	// filter of a valid chain is LZMA2.
+	// The two lowest bits hold the number of filters minus one. The last filter
+	// of a valid chain is LZMA2.
 	if h[1]&3 != 0 {
 		return nil, errors.New("xz file with filters other than LZMA2")
 	}
 	return h[:size], nil
 }
 
-// setDict has the header of the first block of file ask for another dictionary
-// than the one that the block was made with. It must hold all that is referred
-// to. A header that gives sizes is left alone: there are more blocks then.
+// setDict changes the dictionary size in the header of the first block of file.
+// The new dictionary must reach every match in the block. A header that
+// contains sizes is left unchanged, because then there are more blocks.
 func setDict(file []byte, dict int) error {
 	h, err := firstBlock(file)
 	if err != nil || h == nil || h[1] != 0 {
@@ -100,7 +100,7 @@ func setDict(file []byte, dict int) error {
 	if h[2] != xzLZMA2 || h[3] != 1 {
 		return errBadXZ
 	}
-	h[4] = lzma.EncodeDictCap(int64(dict)) // after size, flags, filter, size of its properties
+	h[4] = lzma.EncodeDictCap(int64(dict)) // behind size, flags, filter and size of the filter's properties
 	sum := len(h) - 4
 	binary.LittleEndian.PutUint32(h[sum:], crc32.ChecksumIEEE(h[:sum]))
 	return nil

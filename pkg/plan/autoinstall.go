@@ -10,20 +10,20 @@ import (
 // Candidate is the newest version of a module package, for autoinstall.
 type Candidate struct {
 	Subject
-	// Err says why its dkms.conf cannot be used; the fields below it are
-	// then unknown.
+	// Err is why its dkms.conf cannot be used; the fields below are then
+	// unknown.
 	Err error
-	// Wanted is AUTOINSTALL.
+	// Wanted is the value of AUTOINSTALL.
 	Wanted bool
-	// Excluded says what keeps it from this kernel; empty if nothing does.
+	// Excluded is why this kernel is excluded; empty if it is not.
 	Excluded string
-	// Depends are the names of BUILD_DEPENDS.
+	// Depends are the names in BUILD_DEPENDS.
 	Depends []string
 }
 
-// ForAutoinstall plans what is missing for one kernel, dependencies first.
-// candidates come in the order of the tree. headers is what keeps modules from
-// being built for the kernel, or nil.
+// ForAutoinstall plans the missing installations for one kernel, dependencies
+// first. candidates have the order of the tree. headers is why modules cannot
+// be built for the kernel, or nil.
 func ForAutoinstall(candidates []Candidate, headers error) *Plan {
 	a := &autoinstall{plan: &Plan{}, headers: headers, known: map[string]bool{}, done: map[string][]int{}}
 	for _, c := range candidates {
@@ -44,11 +44,11 @@ type autoinstall struct {
 	headers error
 	queue   []Candidate
 	known   map[string]bool
-	// done maps a satisfied module to the steps that will have made it so.
+	// done maps each satisfied module to the steps that satisfy it.
 	done map[string][]int
 }
 
-// classify settles what needs no step and queues the rest.
+// classify adds a note for a candidate without a step, and queues any other.
 func (a *autoinstall) classify(c Candidate) {
 	note := Note{ID: c.ID, Target: c.Target}
 	switch {
@@ -69,8 +69,8 @@ func (a *autoinstall) classify(c Candidate) {
 	a.plan.note(note)
 }
 
-// round plans the queued modules whose dependencies were satisfied when it
-// began, as the original tries them.
+// round plans the queued modules whose dependencies were satisfied when the
+// round began, as the original does.
 func (a *autoinstall) round() (progress bool) {
 	var rest, ready []Candidate
 	for _, c := range a.queue {
@@ -97,8 +97,8 @@ func (a *autoinstall) round() (progress bool) {
 	return progress
 }
 
-// withoutQueued is a subject without the dependents that are installed on their
-// own account.
+// withoutQueued returns s without the dependents that have an installation of
+// their own in this plan.
 func (a *autoinstall) withoutQueued(s Subject, ready []Candidate) Subject {
 	queued := slices.Concat(a.queue, ready)
 	s.Dependents = slices.DeleteFunc(slices.Clone(s.Dependents), func(d Dependent) bool {
@@ -116,8 +116,8 @@ func (a *autoinstall) missing(c Candidate) (names []string) {
 	return names
 }
 
-// leftOver explains a module whose dependencies were never satisfied: one that
-// is not registered may still come, any other will not.
+// leftOver adds a note for a module whose dependencies were never satisfied. A
+// dependency that is not registered may still come; any other will not.
 func (a *autoinstall) leftOver(c Candidate) {
 	missing := a.missing(c)
 	var lost []string

@@ -6,10 +6,10 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Closing is what a run does after its last module.
+// Closing says what a run does after its last module.
 type Closing struct {
-	// Index, Initramfs and Load say what is done for a kernel whose modules
-	// have changed, Command that the admin's command is run.
+	// Index, Initramfs and Load ask for that step for each kernel whose modules
+	// change; Command asks for the administrator's command.
 	Index, Initramfs, Load, Command bool
 	// Running is the kernel that modules can be loaded into.
 	Running string

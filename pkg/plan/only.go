@@ -6,8 +6,8 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Only leaves the steps and notes about the wanted versions, with the steps that
-// those need and the steps that need them.
+// Only keeps the steps and notes about the wanted versions, the steps that
+// those need, and the steps that need those.
 func (p *Plan) Only(wanted func(tree.ID) bool) {
 	keep := make([]bool, len(p.Steps))
 	for i, s := range p.Steps { // a step needs earlier ones only

@@ -1,9 +1,8 @@
 // Package plan decides what has to be done, and why, before anything is done.
 //
-// It guarantees that a plan depends on the facts handed to it and on nothing
-// else, that its steps come in an order in which they can be carried out one
-// after the other, and that everything left out is left out for a reason that
-// can be shown.
+// It guarantees that a plan depends only on the given facts, that its steps can
+// be carried out one after the other in their order, and that the plan contains
+// the reason for everything that it leaves out.
 package plan
 
 import (
@@ -24,9 +23,9 @@ const (
 	Unbuild
 	Forget
 	Sign
-	// Index, Initramfs, Load and Command close a plan: depmod, the early file
-	// system, modprobe for devices without a driver, the admin's command. They
-	// are carried out where a step before them has changed something.
+	// Index, Initramfs, Load and Command close a plan: depmod, the initramfs,
+	// modprobe for devices without a driver, the administrator's command. A run
+	// carries them out if a step before them has changed something.
 	Index
 	Initramfs
 	Load
@@ -37,7 +36,7 @@ func (k Kind) String() string {
 	return [...]string{"build", "install", "uninstall", "unbuild", "forget", "sign", "depmod", "initramfs", "load", "post_transaction"}[k]
 }
 
-// Closing tells the steps that are about a whole run or kernel.
+// Closing reports whether a step is about a whole run or kernel.
 func (k Kind) Closing() bool { return k >= Index }
 
 // Step is one change to one module version, for one kernel unless it is a
@@ -46,24 +45,24 @@ type Step struct {
 	Kind   Kind
 	ID     tree.ID
 	Target tree.Target
-	// Reason says why, in a few words.
+	// Reason says in a few words why the step is needed.
 	Reason string
-	// Needs are indexes of earlier steps that must have succeeded.
+	// Needs are the indexes of earlier steps that must have succeeded.
 	Needs []int
 	// Auto marks a step of autoinstall.
 	Auto bool
-	// Replaces says that a build, or an installation, is there already.
+	// Replaces says that a build, or an installation, exists already.
 	Replaces bool
 }
 
-// Outcome is how a module version fared for a kernel.
+// Outcome is the result for a module version and a kernel.
 type Outcome int
 
-// The outcomes, of a plan for what it leaves out and of a run for the rest.
+// The outcomes. A plan sets them for what it leaves out, a run for the rest.
 const (
-	// Ready: what was asked for is already so.
+	// Ready: the requested state holds already.
 	Ready Outcome = iota
-	// Changed: the run made it so.
+	// Changed: the run has brought about the requested state.
 	Changed
 	// Skipped: not meant for this kernel.
 	Skipped
@@ -75,7 +74,7 @@ const (
 	Unwanted
 )
 
-// Note is a module version that needs no step, or can have none.
+// Note is a module version that needs no step, or for which none is possible.
 type Note struct {
 	ID      tree.ID
 	Target  tree.Target
@@ -98,38 +97,37 @@ func (p *Plan) Add(s Step) int {
 
 func (p *Plan) note(n Note) { p.Notes = append(p.Notes, n) }
 
-// Subject is a module version and a kernel as they stand.
+// Subject is the present state of a module version for a kernel.
 type Subject struct {
 	ID     tree.ID
 	Target tree.Target
-	// Built and Installed say that there is a build, and that it is the
-	// installed one. Stale and Unsound say why what is there does not count;
-	// they are empty where it does.
+	// Built says that there is a build, and Installed that this build is
+	// installed. Stale is why the build does not count, Unsound why the
+	// installation does not; they are empty otherwise.
 	Built, Installed bool
 	Stale, Unsound   string
-	// Dependents are to be built again once this version is installed.
+	// Dependents must be built again after this version is installed.
 	Dependents []Dependent
 }
 
 // Dependent is a version that was built against another version of a package
-// and wants to be built again with the one that is installed
-// (BUILD_DEPENDS_REBUILD).
+// and asks to be rebuilt with the installed version (BUILD_DEPENDS_REBUILD).
 type Dependent struct {
 	ID tree.ID
-	// Against is the version that it was built against.
+	// Against is the version that the dependent was built against.
 	Against   string
 	Installed bool
 }
 
-// Options are what the caller asked for beyond the verb.
+// Options are the caller's options beyond the verb.
 type Options struct {
 	Force bool
 }
 
-// BuiltAgainst begins the reason of a build that follows what it builds on.
+// BuiltAgainst begins the reason of a rebuild after a dependency has changed.
 const BuiltAgainst = "was built against"
 
-// Forced is the reason of a build that is made again although it counts.
+// Forced is the reason of a rebuild although the present build counts.
 const Forced = "built, but --force was given"
 
 // ForBuild plans dkms build.
@@ -156,7 +154,7 @@ func (p *Plan) build(s Subject, needs []int, auto bool) int {
 	return p.Add(Step{Kind: Build, ID: s.ID, Target: s.Target, Reason: reason, Needs: needs, Auto: auto, Replaces: s.Built})
 }
 
-// ForInstall plans dkms install, which builds what is not built.
+// ForInstall plans dkms install, which first builds a module without a build.
 func ForInstall(subjects []Subject, o Options) *Plan {
 	p := &Plan{}
 	for _, s := range subjects {
@@ -170,7 +168,7 @@ func ForInstall(subjects []Subject, o Options) *Plan {
 			reason = "installed, but --force was given"
 		}
 		p.install(s, reason, false, nil)
-		if !o.Force { // who forces a version leaves the others alone
+		if !o.Force { // --force concerns this version only, not its dependents
 			p.rebuild(s)
 		}
 	}
@@ -187,8 +185,7 @@ func (s Subject) notInstalled() string {
 	return "not installed"
 }
 
-// install adds the steps that end with s installed and returns the index of
-// the last.
+// install adds the steps that install s and returns the index of the last one.
 func (p *Plan) install(s Subject, reason string, auto bool, needs []int) int {
 	if !s.Built || s.Stale != "" {
 		needs = append(needs, p.build(s, needs, auto))
@@ -196,9 +193,9 @@ func (p *Plan) install(s Subject, reason string, auto bool, needs []int) int {
 	return p.Add(Step{Kind: Install, ID: s.ID, Target: s.Target, Reason: reason, Needs: needs, Auto: auto, Replaces: s.Installed})
 }
 
-// rebuild adds the steps that bring the dependents of s up to date, after its
-// installation, which is the last step. The old builds stay until the new ones
-// are ready; a rebuild that fails is the failure of that package alone.
+// rebuild adds the steps that update the dependents of s. The last step so far
+// must be the installation of s. The old builds stay until the new ones are
+// ready. If a rebuild fails, only that package fails.
 func (p *Plan) rebuild(s Subject) {
 	last := len(p.Steps) - 1
 	for _, d := range s.Dependents {
@@ -250,8 +247,8 @@ func (p *Plan) unbuild(s Subject) []int {
 	return []int{p.Add(Step{Kind: Unbuild, ID: s.ID, Target: s.Target, Reason: "built", Needs: needs})}
 }
 
-// ForRemove plans dkms remove: unbuild, and forget the version if no build of
-// it is left. others says whether it has builds for kernels that are not among
+// ForRemove plans dkms remove: unbuild, then forget the version if it has no
+// builds left. others says whether it has builds for kernels that are not among
 // the subjects.
 func ForRemove(id tree.ID, subjects []Subject, others bool) *Plan {
 	p := &Plan{}
@@ -268,7 +265,7 @@ func ForRemove(id tree.ID, subjects []Subject, others bool) *Plan {
 }
 
 // ForSign plans dkms sign: new signatures for everything that is built. signer
-// is the name on the certificate that is used now.
+// is the name on the certificate in use now.
 func ForSign(subjects []Subject, signer string) *Plan {
 	p := &Plan{}
 	for _, s := range subjects {
@@ -281,7 +278,7 @@ func ForSign(subjects []Subject, signer string) *Plan {
 	return p
 }
 
-// Append adds the steps and notes of another plan behind those of p.
+// Append appends the steps and notes of another plan to p.
 func (p *Plan) Append(other *Plan) {
 	base := len(p.Steps)
 	for _, s := range other.Steps {
@@ -295,7 +292,7 @@ func (p *Plan) Append(other *Plan) {
 	p.Notes = append(p.Notes, other.Notes...)
 }
 
-// Count is how many of the first n steps are of a kind.
+// Count returns how many of the first n steps are of kind k.
 func (p *Plan) Count(k Kind, n int) int {
 	count := 0
 	for _, s := range p.Steps[:n] {

@@ -19,26 +19,27 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Want is what a build of another machine has to fit.
+// Want is what a build of another machine must match.
 type Want struct {
 	ID     tree.ID
 	Kernel *kernel.Kernel
 	// Source is the digest of the sources that are registered here.
 	Source string
-	// Modules are those that their dkms.conf promises for the kernel, without
-	// suffix, with the places that it has for them.
+	// Modules maps the modules that the dkms.conf of those sources promises for
+	// the kernel, without suffix, to their destinations.
 	Modules map[string]string
-	// Certificates are those that builds may be signed with; From says where
-	// they were read.
+	// Certificates are those that may have signed a build; From says where they
+	// were read.
 	Certificates []*x509.Certificate
 	From         string
-	// Tree has what the build depends on, but for what comes With it: builds
-	// that were found good and are about to be put into the tree.
+	// Tree has the builds that this build depends on, except for those in With:
+	// builds that passed the check and will be put into the tree.
 	Tree *tree.Tree
 	With []*Set
 }
 
-// has is the version of a module that builds see here, and its symbols.
+// has returns the version and the Module.symvers of the module name that builds
+// use here.
 func (w *Want) has(name string) (version string, symvers []byte) {
 	for _, s := range w.With {
 		if s.Module == name && s.Target() == w.target() {
@@ -61,10 +62,10 @@ func (w *Want) target() tree.Target {
 	return tree.Target{Kernel: w.Kernel.Release, Arch: w.Kernel.Arch}
 }
 
-// Set is a build of an image that was found to be good.
+// Set is a build of an image that has passed the check.
 type Set struct {
 	Record
-	// Certificate is what it is signed with.
+	// Certificate is the certificate of its signature.
 	Certificate *x509.Certificate
 
 	files   map[string][]byte
@@ -74,8 +75,8 @@ type Set struct {
 // maxModule bounds one module file of an image.
 const maxModule = 512 << 20
 
-// Open finds the build that w wants in the directory where an image was
-// unpacked and checks it. The error says why it is refused.
+// Open finds the build that w wants in the directory into which an image was
+// unpacked, and checks the build. The error is the reason to refuse it.
 func Open(dir string, w *Want) (*Set, error) {
 	if len(w.Certificates) == 0 {
 		return nil, refuse("no certificate is named that builds of other machines may be signed with").
@@ -102,7 +103,7 @@ func Open(dir string, w *Want) (*Set, error) {
 	return s, s.readFiles(dir, w)
 }
 
-// readRecord reads what is said of the build and verifies who says it.
+// readRecord reads the record of the build and verifies its signature.
 func (s *Set) readRecord(dir string, w *Want) error {
 	base := filepath.Join(dir, recordDir(w.ID))
 	data, err := system.ReadRegular(filepath.Join(base, recordFile), maxRecord)
@@ -127,7 +128,7 @@ func (s *Set) readRecord(dir string, w *Want) error {
 	return nil
 }
 
-// checkInputs compares what it was built from with what is here.
+// checkInputs compares the inputs of the build with those of this machine.
 func (s *Set) checkInputs(w *Want) error {
 	if s.Source != w.Source {
 		return refuse("it was built from other sources or another configuration than are registered here (%.12s, not %.12s)", s.Source, w.Source)
@@ -160,7 +161,7 @@ func orNone(version string) string {
 	return version
 }
 
-// readFiles reads the modules and judges them one by one.
+// readFiles reads the modules and checks them one by one.
 func (s *Set) readFiles(dir string, w *Want) error {
 	known := s.symbols(w)
 	for _, f := range s.Files {
@@ -187,8 +188,8 @@ func (s *Set) readFiles(dir string, w *Want) error {
 	return nil
 }
 
-// checkModule judges one module: its signature first, since everything else is
-// its own word.
+// checkModule checks one module. The signature comes first, because an unsigned
+// module could claim anything about itself.
 func checkModule(name string, data []byte, w *Want, known symbols) error {
 	plain, err := module.Decompress(data)
 	if err != nil {
@@ -211,15 +212,15 @@ func checkModule(name string, data []byte, w *Want, known symbols) error {
 	return nil
 }
 
-// symbols is what modules can be linked to, found out when it is asked for.
+// symbols is what modules can link to, read when it is first needed.
 type symbols struct {
 	kernel func() (map[string]uint32, bool)
 	depend map[string]uint32
 	magic  func() string
 }
 
-// symbols collects what the kernel and the modules that this one was built
-// against export.
+// symbols collects the exports of the kernel and of the modules that this build
+// was built against.
 func (s *Set) symbols(w *Want) symbols {
 	k := symbols{
 		kernel: sync.OnceValues(w.Kernel.SymbolVersions), depend: map[string]uint32{},
@@ -232,7 +233,7 @@ func (s *Set) symbols(w *Want) symbols {
 	return k
 }
 
-// misfit says why the kernel would not load a module.
+// misfit returns why the kernel would not load a module, or "".
 func (k symbols) misfit(info *module.Info, w *Want) string {
 	if !kernel.MadeFor(w.Kernel.Arch, info.Machine, info.Data) {
 		return fmt.Sprintf("it was built for %s %s", info.Machine, info.Data)
@@ -256,8 +257,8 @@ func (k symbols) misfit(info *module.Info, w *Want) string {
 	return why
 }
 
-// Keep puts a build into the tree, in the place of an earlier one, with a
-// manifest that has what is given here and what the image says.
+// Keep puts a build into the tree and replaces an earlier one. Its manifest
+// combines the given m with the facts of the image.
 func (s *Set) Keep(t *tree.Writer, m *tree.Manifest) error {
 	stage, err := t.Stage(s.ID(), s.Target())
 	if err != nil {

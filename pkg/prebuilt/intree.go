@@ -11,16 +11,16 @@ import (
 	"dkms/pkg/module"
 )
 
-// hostDir is where Kubernetes' Kernel Module Management has the modules of the
-// node's kernel while it loads others. An image reaches them by a link.
+// hostDir is where Kubernetes' Kernel Module Management provides the modules of
+// the node's kernel while it loads others. An image reaches them by a link.
 const (
 	hostLink = "host"
 	hostDir  = "/host/lib/modules/"
 )
 
-// inTree finds the kernel's own modules that the modules among files need, with
-// what those need: paths below the kernel's directory. Without an index of the
-// kernel nothing is known.
+// inTree returns the kernel's own modules on which the modules among files
+// depend, directly or not, as paths below the kernel's directory. Without a
+// module index of the kernel it returns none.
 func inTree(k *kernel.Kernel, files []image.File) []string {
 	text, err := os.ReadFile(filepath.Join(k.ModuleDir(), "modules.dep"))
 	if err != nil {
@@ -34,12 +34,12 @@ func inTree(k *kernel.Kernel, files []image.File) []string {
 		}
 		info, err := module.Read(f.Path)
 		if err != nil {
-			continue // depmod says so
+			continue // depmod reports it
 		}
 		for _, name := range info.Depends {
 			path := paths[strings.ReplaceAll(name, "-", "_")]
 			if path == "" {
-				continue // of the image itself, or not of the kernel's own
+				continue // part of the image, or not the kernel's own module
 			}
 			list = append(append(list, path), depends[path]...)
 		}
@@ -48,8 +48,8 @@ func inTree(k *kernel.Kernel, files []image.File) []string {
 	return slices.Compact(list)
 }
 
-// parseDep reads lines of a module and all that it needs (modules.dep(5)), of
-// the modules that came with the kernel.
+// parseDep parses lines of a module and all its dependencies (modules.dep(5)),
+// for the modules that came with the kernel.
 func parseDep(text string) (paths map[string]string, depends map[string][]string) {
 	paths, depends = map[string]string{}, map[string][]string{}
 	for line := range strings.Lines(text) {

@@ -21,19 +21,19 @@ import (
 type Packer struct {
 	Tree *tree.Tree
 	Run  *system.Runner
-	// Temp is where modules lie while they are indexed.
+	// Temp is the directory in which modules are indexed.
 	Temp string
-	// Sign signs what is said of a build; nil leaves it unsigned, and nobody
-	// will import it.
+	// Sign signs the record of a build; nil leaves the record unsigned, and
+	// then no machine imports the build.
 	Sign func(context.Context, []byte) ([]byte, error)
-	// Busybox is a static busybox for the machine of the kernel, or "".
+	// Busybox is a static busybox for the kernel's architecture, or "".
 	// Kubernetes' Kernel Module Management copies the modules with the shell
-	// and the cp of the image they are in.
+	// and the cp of the image that contains them.
 	Busybox string
 }
 
 // Pack makes an image of the builds of some versions for one kernel. depends
-// names the modules that a version was built against.
+// returns the names of the modules that a version was built against.
 func (p *Packer) Pack(ctx context.Context, k *kernel.Kernel, ids []tree.ID, depends func(tree.ID) []string) (*image.Image, error) {
 	target := tree.Target{Kernel: k.Release, Arch: k.Arch}
 	img := &image.Image{Arch: target.Arch, Annotations: map[string]string{}}
@@ -65,8 +65,8 @@ func (p *Packer) Pack(ctx context.Context, k *kernel.Kernel, ids []tree.ID, depe
 	return img, nil
 }
 
-// annotate says in the image what it holds. With several modules the values
-// are lists in the same order.
+// annotate sets the annotations that describe the image's content. With several
+// modules the values are lists in the same order.
 func annotate(a map[string]string, t tree.Target, records []*Record) {
 	var modules, versions, sources, titles []string
 	for _, r := range records {
@@ -81,7 +81,7 @@ func annotate(a map[string]string, t tree.Target, records []*Record) {
 	a["org.opencontainers.image.version"] = strings.Join(versions, " ")
 }
 
-// record is what is said of a build.
+// record returns the record of a build.
 func (p *Packer) record(id tree.ID, target tree.Target, depends []string) (*Record, error) {
 	m, err := p.Tree.Manifest(id, target)
 	if err != nil {
@@ -106,7 +106,7 @@ func (p *Packer) record(id tree.ID, target tree.Target, depends []string) (*Reco
 	return r, nil
 }
 
-// files are the members of an image for one build.
+// files returns the members of an image for one build.
 func (p *Packer) files(ctx context.Context, r *Record) ([]image.File, error) {
 	var list []image.File
 	dir, below := p.Tree.Modules(r.ID(), r.Target()), kernelDir(r.Kernel)+"/"+modulesBelow
@@ -142,8 +142,8 @@ func (p *Packer) files(ctx context.Context, r *Record) ([]image.File, error) {
 	return append(list, image.File{Name: recordDir(r.ID()) + "/" + signature, Data: sig}), nil
 }
 
-// index has depmod make the index of the modules among files, and of those of
-// the kernel's own that they need.
+// index runs depmod to index the modules among files and the kernel's own
+// modules that those need.
 func (p *Packer) index(ctx context.Context, k *kernel.Kernel, files []image.File, own []string) ([]image.File, error) {
 	temp, err := os.MkdirTemp(p.Temp, "dkms-export.")
 	if err != nil {
@@ -154,7 +154,7 @@ func (p *Packer) index(ctx context.Context, k *kernel.Kernel, files []image.File
 	if err := os.MkdirAll(filepath.Join(dir, modulesBelow), 0o755); err != nil {
 		return nil, err
 	}
-	// Where depmod was made for merged directories it looks below usr.
+	// A depmod for merged directories looks below usr.
 	if err := os.Symlink(".", filepath.Join(temp, prefix, "usr")); err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func (p *Packer) index(ctx context.Context, k *kernel.Kernel, files []image.File
 			return nil, err
 		}
 	}
-	for _, name := range []string{"modules.order", "modules.builtin"} { // or depmod complains
+	for _, name := range []string{"modules.order", "modules.builtin"} { // avoids depmod warnings
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
 			return nil, err
 		}
@@ -213,8 +213,8 @@ func copyFile(to, from string) error {
 	return os.WriteFile(to, data, 0o644)
 }
 
-// base is the layer with what only Kubernetes needs: programs to copy the
-// modules with, and the way to the kernel's own modules.
+// base returns the layer that only Kubernetes needs: programs to copy the
+// modules with, and links to the kernel's own modules.
 func (p *Packer) base(k *kernel.Kernel, own []string) []image.File {
 	var list []image.File
 	if p.Busybox != "" {
@@ -229,8 +229,8 @@ func (p *Packer) base(k *kernel.Kernel, own []string) []image.File {
 	return list
 }
 
-// Busybox says what is wrong with a busybox that is to go into an image for an
-// architecture: it must run there, with nothing beside it.
+// Busybox returns what is wrong with a busybox for an image of an architecture:
+// it must run on that architecture, without other files.
 func Busybox(path, arch string) error {
 	f, err := elf.Open(path)
 	if err != nil {

@@ -1,11 +1,11 @@
-// Package prebuilt is builds that travel: a kept build as an OCI image, and an
-// image as a build of this machine.
+// Package prebuilt packs a kept build into an OCI image, and makes a build of
+// this machine from an image.
 //
-// It guarantees that the same build always makes the same image, and that no
-// build of another machine gets into the tree unless a key that the
-// administrator named has signed both its modules and what is said of them, it
-// was made from the very sources that are registered here, and this machine's
-// kernel would load it.
+// It guarantees that the same build always makes the same image. It also
+// guarantees that no build of another machine gets into the tree unless a key
+// that the administrator named has signed both its modules and its record, it
+// was made from exactly the sources that are registered here, and this
+// machine's kernel would load it.
 package prebuilt
 
 import (
@@ -22,8 +22,8 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Record is what an image says of one build. It holds nothing that differs
-// between two builds of the same: no times, no paths.
+// Record describes one build of an image. Two builds from the same inputs have
+// the same record, so it contains no times and no paths.
 type Record struct {
 	Schema  int    `json:"schema"`
 	Module  string `json:"module"`
@@ -31,15 +31,15 @@ type Record struct {
 	Kernel  string `json:"kernel"`
 	Arch    string `json:"arch"`
 	// Source is the digest of the sources and their configuration, and
-	// Fingerprint that of all inputs of the build.
+	// Fingerprint the digest of all inputs of the build.
 	Source      string `json:"source_digest"`
 	Fingerprint string `json:"fingerprint,omitempty"`
 	Compiler    string `json:"compiler,omitempty"`
 	Signer      string `json:"signer,omitempty"`
-	// Depends are the versions of the modules that it was built against.
+	// Depends maps the modules that it was built against to their versions.
 	Depends map[string]string `json:"depends,omitempty"`
 	// Files are its modules; Symvers is the digest of its Module.symvers, if
-	// it has one.
+	// there is one.
 	Files   []tree.File `json:"files"`
 	Symvers string      `json:"symvers_sha256,omitempty"`
 }
@@ -52,8 +52,8 @@ func (r *Record) Target() tree.Target { return tree.Target{Kernel: r.Kernel, Arc
 
 const recordSchema = 1
 
-// Where things are in an image. What is below prefix and lib/modules is laid
-// out as Kubernetes' Kernel Module Management expects it.
+// The paths in an image. Files below prefix and lib/modules have the layout
+// that Kubernetes' Kernel Module Management expects.
 const (
 	prefix       = "opt"
 	recordsDir   = prefix + "/dkms"
@@ -67,12 +67,12 @@ func kernelDir(release string) string { return prefix + "/lib/modules/" + releas
 
 func recordDir(id tree.ID) string { return recordsDir + "/" + id.Name + "/" + id.Version }
 
-// maxTag is how long a tag may be (OCI Distribution Specification).
+// maxTag bounds the length of a tag (OCI Distribution Specification).
 const maxTag = 128
 
-// Tag is the name under which a registry holds a build:
-// MODULE_VERSION_KERNEL_ARCH. What a tag cannot hold is replaced by "_"; then,
-// and where it would be too long, a part of the digest of all four is added.
+// Tag returns the name of a build in a registry: MODULE_VERSION_KERNEL_ARCH.
+// "_" replaces characters that a tag cannot contain. After a replacement, and
+// where the tag would be too long, a part of the digest of all four is added.
 func Tag(id tree.ID, t tree.Target) string {
 	parts := []string{id.Name, id.Version, t.Kernel, t.Arch}
 	plain := strings.Join(parts, "_")
@@ -93,8 +93,8 @@ func Tag(id tree.ID, t tree.Target) string {
 // maxRecord bounds the small files of an image, in bytes.
 const maxRecord = 4 << 20
 
-// Records lists what an unpacked image holds, in the order of the names. None
-// of it is to be believed yet.
+// Records returns the records of an unpacked image, sorted by name. None of
+// them has been verified.
 func Records(dir string) ([]Record, error) {
 	files, err := filepath.Glob(filepath.Join(dir, recordsDir, "*", "*", recordFile))
 	if err != nil {
@@ -121,8 +121,8 @@ func Records(dir string) ([]Record, error) {
 	return list, nil
 }
 
-// Ordered returns list with everything behind what it was built against. Of
-// those that depend on each other in a circle the order stays.
+// Ordered returns list with every build behind those that it was built against.
+// Builds that depend on each other in a cycle keep their order.
 func Ordered(list []Record) []Record {
 	var done []Record
 	for len(list) > 0 {
@@ -139,7 +139,7 @@ func Ordered(list []Record) []Record {
 	return done
 }
 
-// parse reads a record, whose names are plain afterwards.
+// parse parses a record and makes sure that its names are plain.
 func parse(data []byte) (*Record, error) {
 	var r Record
 	if err := json.Unmarshal(data, &r); err != nil {

@@ -2,17 +2,17 @@ package report
 
 import "sync"
 
-// Ahead returns a reporter for something that is done before its turn. People
-// read what it is told when turn is called, so that the lines about one module
-// stay together; programs and logs get it when it happens, and what shows the
-// present gets the beginning of steps. mend, if not nil, changes what people
-// are told late.
+// Ahead returns a reporter for work that runs before its turn. The lines about
+// one module must stay together, so people read the work's events only when
+// turn is called. Programs and logs get each event when it happens, and live
+// displays get the beginning of steps. mend, if not nil, changes the late
+// events.
 func (r *Reporter) Ahead() (ahead *Reporter, turn func(mend func(Event) Event)) {
 	w := &waiting{to: r}
 	return &Reporter{out: r.out, sinks: []Sink{w}}, w.turn
 }
 
-// waiting is the sink of what is done ahead of its turn.
+// waiting is the sink for events of work that runs before its turn.
 type waiting struct {
 	to *Reporter
 
@@ -21,7 +21,7 @@ type waiting struct {
 	open   bool
 }
 
-// Event passes e on at once to the sinks that do not wait, and keeps it for the
+// Event passes e at once to the sinks that do not wait, and keeps e for the
 // others.
 func (w *waiting) Event(e Event) {
 	w.mu.Lock()
@@ -49,9 +49,9 @@ func (w *waiting) turn(mend func(Event) Event) {
 	w.events, w.open = nil, true
 }
 
-// takesAtOnce tells whether a sink gets an event when it happens: a record for
-// programs does, what shows the present gets the beginning of steps, and what
-// people read waits for its turn.
+// takesAtOnce reports whether a sink gets an event when it happens. Records for
+// programs always do, live displays get the beginning of steps, and lines for
+// people wait for their turn.
 func takesAtOnce(s Sink, e Event) bool {
 	switch s.(type) {
 	case *JSONLines, *Journal:
@@ -62,9 +62,9 @@ func takesAtOnce(s Sink, e Event) bool {
 	return false
 }
 
-// Rest says of a step that was begun ahead of its turn that it is over, and
-// waits for that: e has its subject and what to show. In its turn it has no
-// effect.
+// Rest shows that a step which ran before its turn is over and waits for its
+// turn. e has the subject of the step and the text to show. Rest has no effect
+// once the turn has come.
 func (r *Reporter) Rest(e Event) {
 	for _, s := range r.sinks {
 		w, ok := s.(*waiting)
@@ -80,7 +80,7 @@ func (r *Reporter) Rest(e Event) {
 	}
 }
 
-// rests shows it to those who only look at the present.
+// rests passes e to the live displays.
 func (r *Reporter) rests(e Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

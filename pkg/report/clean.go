@@ -7,10 +7,10 @@ import (
 	"unicode/utf8"
 )
 
-// Clean returns a writer to w for everything that a person sees: it takes out
-// what a terminal would obey. What is written may quote a log, a dkms.conf or
-// the name of a file, and what those hold is up to whoever made the sources. The
-// bytes of a character may come in several writes.
+// Clean returns a writer to w for everything that a person sees. Output may
+// quote a log, a dkms.conf or a file name, whose content the author of the
+// sources controls, so the writer removes everything that a terminal would
+// obey. The bytes of one character may come in several writes.
 func Clean(w io.Writer) io.Writer {
 	if clean, ok := w.(*cleaner); ok {
 		return clean
@@ -20,7 +20,7 @@ func Clean(w io.Writer) io.Writer {
 
 type cleaner struct {
 	w    io.Writer
-	rest []byte // the beginning of a character
+	rest []byte // an incomplete character
 }
 
 // Write implements [io.Writer].
@@ -34,7 +34,7 @@ func (c *cleaner) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// unfinished is how many bytes at the end of text are the beginning of a
+// unfinished returns how many bytes at the end of text belong to an incomplete
 // character.
 func unfinished(text []byte) int {
 	for n := 1; n < utf8.UTFMax && n <= len(text); n++ {
@@ -48,9 +48,10 @@ func unfinished(text []byte) int {
 	return 0
 }
 
-// harmless takes out of lines what a terminal would obey, or what shows text in
-// another order than it is in. Bytes that are no characters are shown as such:
-// some terminals obey 0x9b.
+// harmless removes from lines everything that a terminal would obey and
+// everything that changes the order in which text is shown. Bytes that are not
+// valid characters become the replacement character, because some terminals
+// obey 0x9b.
 func harmless(lines string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '\n' || r == '\t' || !unicode.In(r, unicode.Cc, unicode.Bidi_Control) {
@@ -60,7 +61,7 @@ func harmless(lines string) string {
 	}, lines)
 }
 
-// printable makes one line of s, as harmless.
+// printable returns s as one harmless line.
 func printable(s string) string {
 	s = strings.Map(func(r rune) rune {
 		switch {

@@ -5,19 +5,19 @@ import (
 	"strings"
 )
 
-// Colour is what a piece of a result means to somebody who looks at a terminal.
+// Colour is what a piece of a result means to a person at a terminal.
 type Colour int
 
 // The colours.
 const (
 	Plain Colour = iota
-	// Good and Bad are green and red, and Faint is for what matters less.
+	// Good is green, Bad is red, and Faint is for less important text.
 	Good
 	Bad
 	Faint
 )
 
-// The sequences that terminals take (ECMA-48, SGR).
+// The escape sequences of the colours (ECMA-48, SGR).
 var sequences = map[Colour]string{Good: "\x1b[32m", Bad: "\x1b[31m", Faint: "\x1b[2m"}
 
 const plainAgain = "\x1b[m"
@@ -28,8 +28,8 @@ type Piece struct {
 	Colour Colour
 }
 
-// Coloured returns a reporter that shows colours where results go to a terminal
-// and nobody has asked for none (https://no-color.org).
+// Coloured returns a reporter that uses colours where results go to a terminal
+// and the user has not turned colours off (https://no-color.org).
 func (r *Reporter) Coloured(env map[string]string, out *os.File) *Reporter {
 	if env["NO_COLOR"] == "" && Terminal(env, out) {
 		r.colours = true
@@ -37,8 +37,8 @@ func (r *Reporter) Coloured(env map[string]string, out *os.File) *Reporter {
 	return r
 }
 
-// Pieces is [Reporter.Result] with colours. The text of each piece is cleaned;
-// only the sequences of this package reach the terminal.
+// Pieces is [Reporter.Result] with colours. It cleans the text of each piece,
+// so only the escape sequences of this package reach the terminal.
 func (r *Reporter) Pieces(pieces ...Piece) {
 	var line strings.Builder
 	for _, p := range pieces {

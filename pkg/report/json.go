@@ -9,8 +9,8 @@ import (
 	"dkms/pkg/exit"
 )
 
-// JSONLines is the sink for programs: an object on a line of its own for each
-// event, and for each result that is written to it.
+// JSONLines is the sink for programs. It writes one JSON object on a line for
+// each event and for each result.
 type JSONLines struct {
 	W   io.Writer
 	Now func() time.Time
@@ -18,10 +18,10 @@ type JSONLines struct {
 	Verbose bool
 }
 
-// eventSchema is the version of the objects.
+// eventSchema is the schema version of the objects.
 const eventSchema = 1
 
-// record is an event as an object; the names are an interface, see dkms(8).
+// record is an event as a JSON object; the names are an interface, see dkms(8).
 type record struct {
 	Schema int       `json:"schema"`
 	Time   time.Time `json:"time"`
@@ -53,7 +53,7 @@ func (j *JSONLines) Event(e Event) {
 	j.write(r)
 }
 
-// Write makes an object of a result.
+// Write writes a result as a JSON object.
 func (j *JSONLines) Write(p []byte) (int, error) {
 	j.write(record{Event: "result", Text: strings.TrimSuffix(string(p), "\n")})
 	return len(p), nil

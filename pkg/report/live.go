@@ -9,35 +9,35 @@ import (
 	"time"
 )
 
-// Live is the sink for people at a terminal: the lines of [Lines] stay, and
-// below them one for each step that is being done says which, and for how
-// long. With Verbose the line that the step has written to its log last
-// follows it. Live is to be closed.
+// Live is the sink for people at a terminal. The lines of [Lines] stay; below
+// them, one line for each step in progress shows the step and how long it has
+// taken. With Verbose, that line ends with the last line of the step's log. The
+// caller must close Live.
 type Live struct {
 	Lines
-	// Size is how wide and high the terminal is now; nil means 80 by 24.
+	// Size returns the size of the terminal; nil means 80 by 24.
 	Size func() (columns, rows int)
-	// Now is the clock.
+	// Now returns the time.
 	Now func() time.Time
-	// Ticks is when to look at the clock; nil is every second.
+	// Ticks says when to redraw; nil means every second.
 	Ticks <-chan time.Time
 
 	mu     sync.Mutex
 	steps  []step
-	began  time.Time // when the first step did
+	began  time.Time // when the first step began
 	tally  tally
-	shown  int  // how many lines at the end of the screen are ours
-	hidden bool // somebody else is writing
+	shown  int  // how many lines at the end of the screen belong to this display
+	hidden bool // another writer uses the terminal
 	stop   chan struct{}
 }
 
-// tally is how many of the long steps of a run are over.
+// tally counts the long steps of a run that are over.
 type tally struct{ over, of int }
 
-// least is how many steps are worth an estimate.
+// least is the smallest number of steps for which an estimate is shown.
 const least = 3
 
-// text says how far the run is, and how much longer it takes if it goes on so.
+// text returns the progress of the run and an estimate of the remaining time.
 func (t tally) text(taken time.Duration) string {
 	if t.of < least {
 		return ""
@@ -49,7 +49,7 @@ func (t tally) text(taken time.Duration) string {
 	return text + ", about " + About(taken/time.Duration(t.over)*time.Duration(t.of-t.over))
 }
 
-// About is a duration as somebody says it who does not look at the clock.
+// About returns a duration in everyday words, rounded.
 func About(d time.Duration) string {
 	switch {
 	case d < time.Minute:
@@ -60,12 +60,12 @@ func About(d time.Duration) string {
 	return fmt.Sprintf("%d h", int(d.Round(time.Hour).Hours()))
 }
 
-// step is one thing that is being done.
+// step is a step in progress.
 type step struct {
 	module, kernel, arch, step string
 	text, log                  string
 	since                      time.Time
-	over                       bool // it is only waiting for its turn now
+	over                       bool // the step only waits for its turn
 }
 
 func (s step) is(e Event) bool {
@@ -91,7 +91,7 @@ func (l *Live) Event(e Event) {
 	l.draw()
 }
 
-// begin notes the step that e begins, or has reached something new.
+// begin records the step that e begins, or new progress of that step.
 func (l *Live) begin(e Event) {
 	if l.began.IsZero() {
 		l.began = l.Now()
@@ -105,15 +105,15 @@ func (l *Live) begin(e Event) {
 	l.steps = append(l.steps, s)
 }
 
-// count notes how many of the long steps are over.
+// count records how many of the long steps are over.
 func (l *Live) count(t tally) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.tally = t
 }
 
-// rest has the line of a step say from now on that it waits for its turn. It
-// is drawn with the next change: most steps need not wait.
+// rest marks a step as waiting for its turn. The next change redraws its line,
+// because most steps do not have to wait.
 func (l *Live) rest(e Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -124,7 +124,7 @@ func (l *Live) rest(e Event) {
 	}
 }
 
-// tick has the lines drawn again and again, until Close.
+// tick redraws the lines periodically until Close.
 func (l *Live) tick() {
 	if l.stop != nil {
 		return
@@ -133,7 +133,7 @@ func (l *Live) tick() {
 	l.stop = stop
 	if ticks == nil {
 		ticker := time.NewTicker(time.Second)
-		ticks = ticker.C // which ends with its last user
+		ticks = ticker.C // the channel ends with its last user
 	}
 	go func() {
 		for {
@@ -149,7 +149,7 @@ func (l *Live) tick() {
 	}()
 }
 
-// draw writes the lines, over themselves where they are on the screen.
+// draw writes the lines over those on the screen.
 func (l *Live) draw() {
 	if len(l.steps) == 0 || l.hidden {
 		return
@@ -160,8 +160,9 @@ func (l *Live) draw() {
 	io.WriteString(l.W, text)
 }
 
-// drawing is the lines to be shown. One that is broken at the edge of the
-// terminal, or moved off its top, could not be written over.
+// drawing returns the lines to show. A line that wraps at the edge of the
+// terminal, or scrolls off its top, could not be overwritten, so drawing cuts
+// the lines to the terminal's size.
 func (l *Live) drawing() (lines []string) {
 	columns, rows := defaultColumns, defaultRows
 	if l.Size != nil {
@@ -189,7 +190,7 @@ func (l *Live) drawing() (lines []string) {
 	return lines
 }
 
-// row is the line about a step.
+// row returns the line about a step.
 func (l *Live) row(width int, s step) string {
 	if s.over {
 		return cut(l.prefix()+": "+s.text, width)
@@ -205,7 +206,7 @@ func (l *Live) row(width int, s step) string {
 // cursor up (ECMA-48, EL and CUU).
 const clearLine, lineUp = "\x1b[K", "\x1b[A"
 
-// erasure is what takes the lines off the screen.
+// erasure returns the escape sequences that remove the lines from the screen.
 func (l *Live) erasure() string {
 	if l.shown == 0 {
 		return ""
@@ -220,7 +221,7 @@ func (l *Live) erase() {
 	}
 }
 
-// hide takes the lines off the screen while somebody else writes there.
+// hide removes the lines from the screen while another writer uses it.
 func (l *Live) hide() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -235,7 +236,7 @@ func (l *Live) show() {
 	l.draw()
 }
 
-// Close takes the lines off the screen for good.
+// Close removes the lines from the screen for good.
 func (l *Live) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

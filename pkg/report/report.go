@@ -1,10 +1,10 @@
-// Package report is the one place that prints. Rooms below the doors emit
-// events; sinks turn them into lines for people and records for machines.
+// Package report is the only package that prints. Other packages emit events;
+// sinks turn events into lines for people and records for programs.
 //
 // It guarantees the rules of the screen: results go to standard output;
 // everything else goes to standard error as "dkms: ...", "dkms: warning: ..."
-// or "dkms: hint: ...", in lower case and without a full stop. Nothing that is
-// quoted reaches a terminal as anything but text.
+// or "dkms: hint: ...", in lower case and without a full stop. Quoted text
+// cannot control the terminal.
 package report
 
 import (
@@ -21,17 +21,17 @@ import (
 // Kind is what an event means to its reader.
 type Kind int
 
-// The kinds of events, from talkative to grave.
+// The kinds of events, from the least to the most serious.
 const (
 	// Detail is for --verbose only.
 	Detail Kind = iota
-	// Progress says that a step begins or what a run has decided.
+	// Progress says that a step begins, or what a run has decided.
 	Progress
 	// Done says that a step has changed something.
 	Done
-	// Warning is something that the reader should know of.
+	// Warning is something that the reader should know.
 	Warning
-	// Failure is a step or a run that did not do what was asked.
+	// Failure says that a step or a run did not do what was asked.
 	Failure
 )
 
@@ -46,30 +46,30 @@ type Event struct {
 	Step string
 	// Text says what happened. It names its subject itself.
 	Text string
-	// Err is why a Failure failed; its exit status and hint come with it.
+	// Err is the cause of a Failure, with its exit status and hint.
 	Err error
 	// Elapsed is how long the step took, where that is of interest.
 	Elapsed time.Duration
-	// Log is the file that the programs of a step write to, in the Progress
-	// that begins it: what a live display shows of it.
+	// Log is the file that the programs of a step write to. The Progress event
+	// that begins the step has it, for live displays.
 	Log string
 }
 
-// Sink receives events. Calls come one at a time.
+// Sink receives events, one at a time.
 type Sink interface{ Event(Event) }
 
-// Reporter hands events to its sinks and results to standard output. It may
-// be used by several goroutines at once.
+// Reporter passes events to its sinks and results to standard output. Several
+// goroutines may use it at once.
 type Reporter struct {
 	mu    sync.Mutex
 	out   io.Writer
 	sinks []Sink
-	// colours says that results go to a terminal that shows them.
+	// colours says that results go to a terminal that shows colours.
 	colours bool
 }
 
-// New returns a reporter whose results go to out and events to sinks. Unless out
-// makes objects of results it gets them by [Clean].
+// New returns a reporter that writes results to out and passes events to sinks.
+// Results pass through [Clean], unless out turns them into JSON objects.
 func New(out io.Writer, sinks ...Sink) *Reporter {
 	if _, ok := out.(*JSONLines); !ok {
 		out = Clean(out)
@@ -77,7 +77,7 @@ func New(out io.Writer, sinks ...Sink) *Reporter {
 	return &Reporter{out: out, sinks: sinks}
 }
 
-// Verbose has the sinks pass on details, from now on.
+// Verbose makes the sinks pass on details from now on.
 func (r *Reporter) Verbose() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -95,7 +95,7 @@ func (r *Reporter) Verbose() {
 	}
 }
 
-// Close lets the sinks put the terminal in order.
+// Close makes the sinks restore the terminal.
 func (r *Reporter) Close() {
 	for _, s := range r.sinks {
 		if c, ok := s.(io.Closer); ok {
@@ -117,7 +117,7 @@ func (r *Reporter) emit(e Event, to func(Sink) bool) {
 	}
 }
 
-// Alive tells the service manager that a step that takes long goes on.
+// Alive tells the service manager that a long step is still running.
 func (r *Reporter) Alive() {
 	for _, s := range r.sinks {
 		switch s := s.(type) {
@@ -129,7 +129,7 @@ func (r *Reporter) Alive() {
 	}
 }
 
-// Tally tells somebody who watches how many of the long steps are over.
+// Tally tells live displays how many of the long steps are over.
 func (r *Reporter) Tally(over, of int) {
 	for _, s := range r.sinks {
 		if l, ok := s.(*Live); ok {
@@ -145,7 +145,7 @@ func (r *Reporter) print(out io.Writer, line string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range r.sinks {
-		if l, ok := s.(*Live); ok { // on the same screen
+		if l, ok := s.(*Live); ok { // both write to the same screen
 			l.hide()
 			defer l.show()
 		}
@@ -153,7 +153,7 @@ func (r *Reporter) print(out io.Writer, line string) {
 	fmt.Fprintln(out, line)
 }
 
-// JSON writes v, indented, as the one result of a command.
+// JSON writes v, indented, as the only result of a command.
 func (r *Reporter) JSON(v any) error {
 	data, err := json.MarshalIndent(v, "", "  ")
 	if err == nil {
@@ -185,15 +185,15 @@ func (r *Reporter) Error(err error) {
 // Lines is the sink for people: one line an event.
 type Lines struct {
 	W io.Writer
-	// Quiet leaves only warnings and failures; Verbose adds details.
+	// Quiet shows only warnings and failures; Verbose adds details.
 	Quiet, Verbose bool
 	// Prefix begins every line; empty is "dkms".
 	Prefix string
 
-	last string // what was written last
+	last string // the line that was written last
 }
 
-// Event writes e, where the reader wants its kind.
+// Event writes e if the reader wants events of its kind.
 func (l *Lines) Event(e Event) {
 	if e.Kind == Detail && !l.Verbose || l.Quiet && e.Kind < Warning {
 		return
@@ -228,8 +228,8 @@ func (l *Lines) prefix() string {
 	return l.Prefix
 }
 
-// write writes the text of an event. What keeps one module after another from
-// being built is said once.
+// write writes the text of an event. A warning or failure that repeats the line
+// before is written once, because one cause may stop several modules in a row.
 func (l *Lines) write(k Kind, text string) {
 	if k >= Warning && text == l.last {
 		return

@@ -12,16 +12,16 @@ import (
 	"dkms/pkg/exit"
 )
 
-// messageID marks the journal entries of this program that tell of a module,
-// for journalctl MESSAGE_ID=... (journald, systemd.journal-fields(7)).
+// messageID marks this program's journal entries about a module, for journalctl
+// MESSAGE_ID=... (journald, systemd.journal-fields(7)).
 const messageID = "5d1b8ab9d9d94a3c8d4f6c3f0b7a2e61"
 
-// Journal is the sink for the systemd journal: the same lines with fields
-// that can be searched for.
+// Journal is the sink for the systemd journal: the same lines, with fields for
+// searches.
 type Journal struct {
 	Verbose bool
-	// Otherwise has what the journal does not take: in a chroot its socket is
-	// out of reach, while standard error still leads there.
+	// Otherwise gets what cannot be sent to the journal: in a chroot its socket
+	// is out of reach, while standard error still leads there.
 	Otherwise Lines
 }
 
@@ -73,19 +73,20 @@ func (j *Journal) Event(e Event) {
 	}
 }
 
-// Notify is the sink for the service manager: STATUS= lines that systemctl
-// status shows, and more time for the start of the unit while there is progress
-// (sd_notify(3)). Sending may fail; nothing depends on it.
+// Notify is the sink for the service manager (sd_notify(3)). It sends STATUS=
+// lines, which systemctl status shows, and extends the time limit of the unit's
+// start while there is progress. Nothing depends on the sending, so it may
+// fail.
 type Notify struct{}
 
-// Alive asks for more time: something that takes long goes on.
+// Alive extends the time limit because a long step is still running.
 func (n *Notify) Alive() { daemon.SdNotify(false, moreTime) }
 
-// moreTime is how long the service manager is asked to wait for the next sign
-// of life, in microseconds: builds give one every minute.
+// moreTime is how long the service manager waits for the next sign of life, in
+// microseconds. Builds give a sign of life every minute.
 const moreTime = "EXTEND_TIMEOUT_USEC=2100000000"
 
-// Event sends what is being done.
+// Event sends the step in progress.
 func (n *Notify) Event(e Event) {
 	if e.Kind == Detail {
 		return

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Terminal reports whether f is a terminal that can overwrite a line.
+// Terminal reports whether f is a terminal on which a line can be overwritten.
 func Terminal(env map[string]string, f *os.File) bool {
 	if f == nil || env["TERM"] == "" || env["TERM"] == "dumb" {
 		return false
@@ -19,7 +19,7 @@ func Terminal(env map[string]string, f *os.File) bool {
 	return err == nil
 }
 
-// Size is how wide and high the terminal f is.
+// Size returns the size of the terminal f.
 func Size(f *os.File) (columns, rows int) {
 	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	if err != nil || size.Col == 0 || size.Row == 0 {
@@ -30,7 +30,7 @@ func Size(f *os.File) (columns, rows int) {
 
 const defaultColumns, defaultRows = 80, 24
 
-// cut is what of s fits into so many columns.
+// cut returns the beginning of s that fits into the given number of columns.
 func cut(s string, columns int) string {
 	for i, r := range s {
 		if columns -= columnsOf(r); columns < 0 {
@@ -40,8 +40,9 @@ func cut(s string, columns int) string {
 	return s
 }
 
-// columnsOf is how many columns a character takes, two where that depends on the
-// terminal: from the Hangul letters on there are scripts with wide ones.
+// columnsOf returns how many columns a character takes. It returns two where
+// the width depends on the terminal: wide scripts begin with the Hangul
+// letters.
 func columnsOf(r rune) int {
 	if r >= 0x1100 && unicode.IsOneOf([]*unicode.RangeTable{unicode.L, unicode.So}, r) || r >= 0x1f000 {
 		return 2
@@ -49,11 +50,11 @@ func columnsOf(r rune) int {
 	return 1
 }
 
-// maxTail is how much of the end of a log is looked at for its last line.
+// maxTail is how much of the end of a log is searched for its last line.
 const maxTail = 4096
 
-// lastLine is the last line with text of a log, if it was written to after
-// since: the name of a log is used again.
+// lastLine returns the last line with text of a log that was written to after
+// since. An older log belongs to an earlier build: log names are reused.
 func lastLine(path string, since time.Time) string {
 	if path == "" {
 		return ""
