@@ -281,14 +281,14 @@ func (c *Cmd) start(cmd *exec.Cmd) (ended func(), err error) {
 	})
 	err = <-started
 	if err == nil && c.Idle {
-		// Otherwise only its own session would notice, see sched(7).
+		// Otherwise cmd would yield only to its own session, see sched(7).
 		os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", cmd.Process.Pid), []byte("19"), 0)
 	}
 	return func() { close(done) }, err
 }
 
-// onThread runs do on a new thread that ends with do. That thread is never the first
-// thread, whose mounts and root other processes see in /proc.
+// onThread runs do on a new thread that ends with do. That thread is never the
+// first thread, whose mounts and root other processes see in /proc.
 func onThread(do func()) {
 	go func() {
 		runtime.LockOSThread() // never unlocked, so that the thread ends
