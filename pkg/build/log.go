@@ -64,7 +64,7 @@ func (l *buildLog) step(what, command string, do func(io.Writer) error) error {
 	return err
 }
 
-// Bounds of what is read of a log.
+// These constants bound how much of a log is read.
 const (
 	// MaxLog is how many bytes of a log are kept or shown: of a longer log, the
 	// beginning and the end.

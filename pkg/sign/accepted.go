@@ -11,8 +11,8 @@ import (
 )
 
 // Certificates reads all certificates of a file, PEM or DER, or of the files of
-// a directory that are not hidden. One that cannot be read is an error: whoever
-// put it there counts on it.
+// a directory that are not hidden. An unreadable certificate is an error,
+// because whoever installed it relies on it.
 func Certificates(path string) ([]*x509.Certificate, error) {
 	entries, err := os.ReadDir(path)
 	if err != nil {
@@ -36,7 +36,7 @@ func Certificates(path string) ([]*x509.Certificate, error) {
 }
 
 // VerifyAny checks that pkcs7 is a signature of payload by the key of one of
-// certs, and returns that one.
+// certs, and returns that certificate.
 func VerifyAny(pkcs7, payload []byte, certs []*x509.Certificate) (*x509.Certificate, error) {
 	var last error
 	for _, c := range certs {

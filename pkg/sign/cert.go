@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// ReadCertificate reads the first certificate of a PEM file, or the one that
-// a DER file is. Of one that the standard library cannot read (an unusual
-// curve, a negative serial number), only the names, the serial number and the
-// dates are set.
+// ReadCertificate reads the first certificate of a PEM file, or the certificate
+// in a DER file. If the standard library cannot read the certificate (an
+// unusual curve, a negative serial number), only the names, the serial number
+// and the dates are set.
 func ReadCertificate(path string) (*x509.Certificate, error) {
 	certs, err := readCertificates(path)
 	if err != nil {
@@ -95,8 +95,9 @@ func parseCertificate(der []byte) (*x509.Certificate, error) {
 	return cert, nil
 }
 
-// foreignCertificate reads what a signature refers to out of a certificate
-// that the standard library refuses; nil where it is none.
+// foreignCertificate reads the fields that a signature refers to from a
+// certificate that the standard library refuses; it returns nil if der is not a
+// certificate.
 func foreignCertificate(der []byte) *x509.Certificate {
 	var outer struct {
 		TBS       asn1.RawValue
@@ -116,8 +117,8 @@ func foreignCertificate(der []byte) *x509.Certificate {
 	if err != nil || len(rest) != 0 {
 		return nil
 	}
-	// What follows the key, the extensions, is of no interest; a structure
-	// may be longer than its Go counterpart.
+	// The extensions, after the key, do not matter; a structure may be longer
+	// than its Go counterpart.
 	if _, err := asn1.Unmarshal(outer.TBS.FullBytes, &tbs); err != nil {
 		return nil
 	}
@@ -144,8 +145,8 @@ func fillName(name *pkix.Name, raw []byte) {
 	}
 }
 
-// Usage names what the key of cert may be used for, as RFC 5280 does; where
-// nothing is named, the use is not limited.
+// Usage names the permitted uses of the key of cert, as in RFC 5280; an empty
+// list means that the use is not limited.
 func Usage(cert *x509.Certificate) []string {
 	list := []string{}
 	for use := x509.KeyUsageDigitalSignature; use <= x509.KeyUsageDecipherOnly; use <<= 1 {
@@ -166,8 +167,8 @@ func Usage(cert *x509.Certificate) []string {
 	return list
 }
 
-// modulesOnly is the usage that keeps shim from taking a key for boot loaders and
-// kernels.
+// modulesOnly is the key usage that makes shim refuse a key for boot loaders
+// and kernels.
 func modulesOnly() asn1.ObjectIdentifier {
 	return asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 2312, 16, 1, 2}
 }

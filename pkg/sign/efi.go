@@ -10,14 +10,14 @@ import (
 	"strconv"
 )
 
-// The vendors of EFI variables.
+// These are the vendors of EFI variables.
 const (
 	guidGlobal   = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 	guidSecurity = "d719b2cb-3d3a-4596-a3bc-dad00e67656f"
 	guidShim     = "605dab50-e046-4300-abb6-3dd810dd8b23"
 )
 
-// The kinds of EFI signatures, in the byte order of the firmware.
+// These are the kinds of EFI signatures, in the byte order of the firmware.
 const (
 	kindX509    = "\xa1\x59\xc0\xa5\xe4\x94\xa7\x4a\x87\xb5\xab\x15\x5c\x2b\xf0\x72"
 	kindTBS256  = "\x92\xa4\xd2\x3b\xc0\x96\x79\x40\xb4\x20\xfc\xf9\x8e\xf1\x03\xed"
@@ -31,8 +31,8 @@ const (
 	mokVariable = "/sys/firmware/efi/mok-variables/"
 )
 
-// variable returns the value of an EFI variable; ok is false where there is
-// none.
+// variable returns the value of an EFI variable; ok is false if it does not
+// exist.
 func (in *inspector) variable(name, vendor string) (value []byte, ok bool) {
 	data := in.read(efivars + name + "-" + vendor)
 	if len(data) < attributes {
@@ -41,7 +41,7 @@ func (in *inspector) variable(name, vendor string) (value []byte, ok bool) {
 	return data[attributes:], true
 }
 
-// flag is a variable of one byte.
+// flag reads a variable of one byte.
 func (in *inspector) flag(name, vendor string) State {
 	value, ok := in.variable(name, vendor)
 	switch {
@@ -54,7 +54,7 @@ func (in *inspector) flag(name, vendor string) State {
 	}
 }
 
-// firmware finds out about Secure Boot, as the kernel does.
+// firmware determines the state of Secure Boot in the same way as the kernel.
 func (in *inspector) firmware(t *Trust) {
 	if !t.EFI {
 		t.SecureBoot = StateOff
@@ -90,8 +90,8 @@ func (in *inspector) varList(name, vendor string) []namedList {
 	return nil
 }
 
-// shimLists are the copies that shim leaves for the kernel: one table, or
-// variables with numbers where one is too small.
+// shimLists are the copies of its lists that shim leaves for the kernel: one
+// table, or numbered variables if one is too small.
 func (in *inspector) shimLists(name string) []namedList {
 	var lists []namedList
 	if data := in.read(mokVariable + name); len(data) > 0 {
@@ -121,8 +121,8 @@ func (in *inspector) listed(lists []namedList) bool {
 	return found
 }
 
-// sameCertificate reports whether an entry is the certificate, or the digest
-// of the part of it that is signed.
+// sameCertificate reports whether an entry is the certificate, or the digest of
+// its signed part.
 func sameCertificate(kind string, data []byte, cert *x509.Certificate) bool {
 	switch kind {
 	case kindX509:

@@ -28,9 +28,10 @@ import (
 )
 
 // Ensure generates the pair if both halves are missing and the pair is the
-// default one or that of framework.conf. One half alone is an error: the
-// other may be enrolled in the firmware, and only its owner can tell. But where
-// the pair was being made when the machine went down, it is finished.
+// default one or that of framework.conf. If only one half exists, Ensure
+// returns an error, because the other half may be enrolled in the firmware, and
+// only its owner can tell. An exception is a generation that a crash
+// interrupted: Ensure finishes it.
 func (p *Pair) Ensure(ctx context.Context, now time.Time) error {
 	done, err := p.Settled()
 	if done || err != nil && !p.half() {
@@ -41,7 +42,7 @@ func (p *Pair) Ensure(ctx context.Context, now time.Time) error {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
-		// Whatever the umask: the certificate is there to be read.
+		// The certificate must be readable whatever the umask is.
 		if err := os.Chmod(dir, 0o755); err != nil {
 			return err
 		}
@@ -49,7 +50,7 @@ func (p *Pair) Ensure(ctx context.Context, now time.Time) error {
 	for _, dir := range []string{dir, filepath.Dir(p.CertPath)} {
 		switch {
 		case system.IsDir(dir):
-		case err != nil: // half of it is elsewhere
+		case err != nil: // one half is in another directory
 			return err
 		default:
 			return exit.Errorf(exit.Usage, "%s: no such directory, so no signing key can be made", dir).
@@ -58,10 +59,10 @@ func (p *Pair) Ensure(ctx context.Context, now time.Time) error {
 	}
 	unlock, lockErr := p.lock(ctx)
 	if lockErr != nil {
-		return cmp.Or(err, lockErr) // half a pair in a directory that cannot be written is still half a pair
+		return cmp.Or(err, lockErr) // in a directory that cannot be written, half a pair is still an error
 	}
 	defer unlock()
-	// Somebody may have been faster.
+	// Another process may have made the pair meanwhile.
 	p.Generated = p.finish()
 	if done, err = p.Settled(); done || err != nil {
 		return err
@@ -73,8 +74,8 @@ func (p *Pair) Ensure(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// Settled reports whether nothing is left to do for the pair, or why nothing
-// can be done.
+// Settled reports whether the pair is complete, or returns why it cannot be
+// completed.
 func (p *Pair) Settled() (bool, error) {
 	key, cert := p.Exists()
 	switch {
@@ -98,8 +99,8 @@ func (p *Pair) Settled() (bool, error) {
 		WithHint("correct the path; only the default key and that of framework.conf are made on demand")
 }
 
-// mayGenerate keeps a wrong path in somebody else's settings from becoming a
-// key that nobody has enrolled.
+// mayGenerate is false for paths from other programs' settings: if such a path
+// is wrong, generation would make a key that nobody has enrolled.
 func (p *Pair) mayGenerate() bool {
 	switch p.Origin {
 	case originEnv, originConfig, originUbuntu:
@@ -108,15 +109,15 @@ func (p *Pair) mayGenerate() bool {
 	return !strings.HasPrefix(p.Origin, "/")
 }
 
-// half reports whether one half alone is there, of a pair that is made here.
+// half reports whether exactly one half exists, of a pair that this program may
+// generate.
 func (p *Pair) half() bool {
 	key, cert := p.Exists()
 	return key != cert && p.mayGenerate() && !isPKCS11(p.KeyPath)
 }
 
-// finish puts the missing half of a pair in place where it still waits under
-// the name that it was written to: [Pair.generate] was interrupted between one
-// half and the other.
+// If [Pair.generate] was interrupted between the two halves, the missing half
+// still has its temporary name. finish gives that half its final name.
 func (p *Pair) finish() bool {
 	if !p.half() {
 		return false
@@ -165,17 +166,17 @@ func occupied(path string) bool {
 	return err == nil && !st.Mode().IsRegular()
 }
 
-// lockName is beside the key while a pair is made.
+// lockName is a lock file beside the key while a pair is generated.
 const lockName = ".signing-key.lock"
 
-// lock keeps two processes from making the two halves of different pairs. The
-// wait ends with ctx.
+// lock prevents two processes from each writing one half of different pairs.
+// The wait ends with ctx.
 func (p *Pair) lock(ctx context.Context) (unlock func(), err error) {
 	self := fmt.Sprintf("the making of a signing key (process %d)", os.Getpid())
 	return system.LockBriefly(ctx, filepath.Join(filepath.Dir(p.KeyPath), lockName), self)
 }
 
-// generate makes the pair and puts both halves in place.
+// generate makes the pair and gives both halves their names.
 func (p *Pair) generate(now time.Time) error {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -203,9 +204,9 @@ type newFile struct {
 	mode fs.FileMode
 }
 
-// placeNew puts all files in place or none, and none over an existing one:
-// everything is written and synced before the first name appears, and a link,
-// unlike a rename, fails where there is something.
+// placeNew gives either all files their names or none, and never replaces an
+// existing file. It writes and syncs all files before the first name appears.
+// It uses links because a link, unlike a rename, fails if the name exists.
 func placeNew(files []newFile) (err error) {
 	var placed []string
 	defer func() {
@@ -236,8 +237,8 @@ func placeNew(files []newFile) (err error) {
 	return nil
 }
 
-// link gives the staged file its name. File systems without links can rename
-// without replacing.
+// link gives the staged file its name. On a file system without links, it
+// renames the file without replacing.
 func link(staged, path string) error {
 	err := os.Link(staged, path)
 	if err == nil || errors.Is(err, fs.ErrExist) {
@@ -249,20 +250,21 @@ func link(staged, path string) error {
 	return err
 }
 
-// validity is how long a certificate lasts: the kernel ignores the date, and
+// validity is how long a certificate is valid: the kernel ignores the date, and
 // nobody should have to enrol a key twice.
 const validity = 36500 // days
 
-// newCertificate signs a certificate with its own key. A CA that may sign
-// certificates and nothing else is what a kernel with the CA restriction lets
-// into its .machine keyring (CONFIG_INTEGRITY_CA_MACHINE_KEYRING_MAX). Kernels
-// with CONFIG_CHECK_CODESIGN_EKU want a key for code; shim would take that one
-// for boot loaders and kernels as well, if its certificate did not say that it is
-// for modules only.
+// newCertificate signs a certificate with its own key. The certificate is a CA
+// that may sign certificates and nothing else: only such a certificate gets
+// into the .machine keyring of a kernel with the CA restriction
+// (CONFIG_INTEGRITY_CA_MACHINE_KEYRING_MAX). It has the code signing usage that
+// kernels with CONFIG_CHECK_CODESIGN_EKU require. Because of that usage, shim
+// would also accept the key for boot loaders and kernels, so the certificate
+// says that it is for modules only.
 func newCertificate(key *rsa.PrivateKey, now time.Time) ([]byte, error) {
 	serial := make([]byte, 20)
 	rand.Read(serial)
-	serial[0] = serial[0]&0x7f | 0x40 // positive, and all of 20 bytes
+	serial[0] = serial[0]&0x7f | 0x40 // positive, and exactly 20 bytes
 	id := sha1.Sum(x509.MarshalPKCS1PublicKey(&key.PublicKey))
 	from := notBefore(now)
 	template := &x509.Certificate{
@@ -281,8 +283,8 @@ func newCertificate(key *rsa.PrivateKey, now time.Time) ([]byte, error) {
 	return x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 }
 
-// notBefore brings the clock of a machine that lost it into what the kernel
-// and DER can read: from 1970 to 9999.
+// notBefore moves the time of a machine with a wrong clock into the range that
+// the kernel and DER can read: from 1970 to 9999.
 func notBefore(now time.Time) time.Time {
 	now = now.UTC().Truncate(time.Second)
 	if first := time.Unix(0, 0).UTC(); now.Before(first) {

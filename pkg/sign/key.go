@@ -15,37 +15,37 @@ import (
 	"dkms/pkg/system"
 )
 
-// foreignError marks what only OpenSSL can handle: a kind of key, a cipher, a
+// foreignError marks what only OpenSSL can process: a kind of key, a cipher, a
 // hash.
 type foreignError struct{ what string }
 
 func (e *foreignError) Error() string { return "signature: " + e.what + " is not supported in process" }
 
-// errPassphrase says that the passphrase does not open the key.
+// errPassphrase says that the passphrase does not decrypt the key.
 var errPassphrase = errors.New("wrong passphrase")
 
-// errTooLarge says that there is too much of a key for it to be one.
+// errTooLarge says that the data is too large to be a private key.
 var errTooLarge = fmt.Errorf("larger than any private key: more than %d bytes", maxKey)
 
 // maxFile bounds every file of keys, certificates and settings.
 const maxFile = 1 << 20
 
-// maxKey bounds a private key in DER, and maxModulus a public one of RSA in
-// bits: what OpenSSL goes by, and so the kernel's tools, is 16384 bits. The
-// arithmetic takes minutes for a key as large as a file may be.
+// maxKey bounds a private key in DER, and maxModulus a public RSA key in bits:
+// the limit of OpenSSL, and so of the kernel's tools, is 16384 bits. For a key
+// as large as a file may be, the arithmetic takes minutes.
 const (
 	maxKey     = 16 << 10
 	maxModulus = 16384
 )
 
-// readSmall reads a regular file of at most [maxFile] bytes. One that is none is
-// an error, and nothing to wait for.
+// readSmall reads a regular file of at most [maxFile] bytes. Any other file is
+// an error, and readSmall does not block on it.
 func readSmall(path string) ([]byte, error) { return system.ReadRegular(path, maxFile) }
 
 // isPKCS11 reports whether key names an object on a token instead of a file.
 func isPKCS11(key string) bool { return strings.HasPrefix(key, "pkcs11:") }
 
-// readKey reads the private key at path, with pin where it is encrypted.
+// readKey reads the private key at path, and decrypts it with pin if necessary.
 func readKey(path, pin string) (crypto.Signer, error) {
 	data, err := readSmall(path)
 	if err != nil {
@@ -65,8 +65,8 @@ func readKey(path, pin string) (crypto.Signer, error) {
 	return key, nil
 }
 
-// parseKey returns the first private key of a PEM file, or the key that a DER
-// file is.
+// parseKey returns the first private key of a PEM file, or the key in a DER
+// file.
 func parseKey(data []byte, pin string) (crypto.Signer, error) {
 	for rest := data; ; {
 		var block *pem.Block
@@ -114,7 +114,7 @@ func parseKeyBlock(block *pem.Block, pin string) (crypto.Signer, error) {
 		return nil, &foreignError{"a key of the kind " + block.Type}
 	}
 	if err != nil && legacy {
-		return nil, errPassphrase // one wrong one in 256 has good padding
+		return nil, errPassphrase // one wrong passphrase in 256 gives valid padding
 	}
 	return asSigner(key, err)
 }
@@ -182,8 +182,8 @@ func parsePKCS8(der []byte) (crypto.Signer, error) {
 	return nil, &foreignError{"a key of the kind " + info.Algorithm.Algorithm.String()}
 }
 
-// isSEC1 reports whether der is an elliptic curve key in its own form
-// (RFC 5915), on whatever curve.
+// isSEC1 reports whether der is an elliptic curve key in its own format (RFC
+// 5915), on any curve.
 func isSEC1(der []byte) bool {
 	var key struct {
 		Version int

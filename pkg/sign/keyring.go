@@ -22,7 +22,7 @@ type procKey struct {
 	dead        bool // revoked, expired, invalidated or negative
 }
 
-// parseKeys reads /proc/keys (proc(5)); lines of another form are left out.
+// parseKeys parses /proc/keys (proc(5)); it leaves out lines of another form.
 func parseKeys(text string) []procKey {
 	var keys []procKey
 	for line := range strings.Lines(text) {
@@ -45,7 +45,7 @@ func parseKeys(text string) []procKey {
 	return keys
 }
 
-// of reports whether the key is that of cert. The kernel describes it as
+// of reports whether the key is that of cert. The kernel describes the key as
 // "SUBJECT: ID: X509.rsa TAIL []", where ID is the subject key id or else the
 // serial number.
 func (k *procKey) of(cert *x509.Certificate) bool {
@@ -74,13 +74,13 @@ func (in *inspector) keys(t *Trust) {
 			rings[name] = k
 		}
 	}
-	// Others than root, and containers, see only keys of their own.
+	// Users other than root, and containers, see only their own keys.
 	if _, t.KeysKnown = rings[ringBuiltin]; t.KeysKnown && len(ours) > 0 {
 		t.Keyrings = in.ringsOf(ours, rings, t)
 	}
 }
 
-// ringsOf tells which keyrings hold one of the keys.
+// ringsOf lists the keyrings that hold one of the keys.
 func (in *inspector) ringsOf(keys []int, rings map[string]procKey, t *Trust) []string {
 	var found []string
 	for _, name := range []string{ringBuiltin, ringSecondary, ringMachine, ringPlatform} {
@@ -92,7 +92,7 @@ func (in *inspector) ringsOf(keys []int, rings map[string]procKey, t *Trust) []s
 			return []string{in.guessRing(rings, t)}
 		}
 		members, err := in.members(ring.id)
-		if err != nil { // a container's seccomp filter, or not root
+		if err != nil { // a seccomp filter of a container refuses, or the user is not root
 			return []string{in.guessRing(rings, t)}
 		}
 		if slices.ContainsFunc(keys, func(id int) bool { return slices.Contains(members, id) }) {
@@ -102,8 +102,8 @@ func (in *inspector) ringsOf(keys []int, rings map[string]procKey, t *Trust) []s
 	return found
 }
 
-// guessRing infers the keyring of a loaded key from where the certificate is
-// listed, since /proc/keys does not say what a keyring holds.
+// guessRing infers the keyring of a loaded key from the lists with the
+// certificate, since /proc/keys does not list the keys of a keyring.
 func (in *inspector) guessRing(rings map[string]procKey, t *Trust) string {
 	filled := func(name string) bool {
 		k, ok := rings[name]
@@ -120,9 +120,9 @@ func (in *inspector) guessRing(rings map[string]procKey, t *Trust) string {
 	return ringSecondary
 }
 
-// machineLoads reports whether the kernel puts machine owner keys where they
-// count: it has the keyring, shim was told that they are to be trusted, and
-// the certificate is fit for it.
+// machineLoads reports whether the kernel puts machine owner keys into a
+// keyring that counts: the kernel has the .machine keyring, shim was told to
+// trust these keys, and the keyring accepts the certificate.
 func (in *inspector) machineLoads() bool {
 	if in.config("CONFIG_INTEGRITY_MACHINE_KEYRING") != "y" || !in.machineTakes() {
 		return false
@@ -131,9 +131,9 @@ func (in *inspector) machineLoads() bool {
 	return ok || system.IsFile(in.root.Path(mokVariable+"MokListTrustedRT"))
 }
 
-// machineTakes reports whether the .machine keyring lets the certificate in:
-// kernels may want a CA that can sign certificates and, of the stricter kind,
-// nothing else.
+// machineTakes reports whether the .machine keyring accepts the certificate:
+// kernels may require a CA that can sign certificates and, of the stricter
+// kind, nothing else.
 func (in *inspector) machineTakes() bool {
 	if in.config("CONFIG_INTEGRITY_CA_MACHINE_KEYRING") != "y" {
 		return true
@@ -143,13 +143,13 @@ func (in *inspector) machineTakes() bool {
 		(in.config("CONFIG_INTEGRITY_CA_MACHINE_KEYRING_MAX") != "y" || usage&x509.KeyUsageDigitalSignature == 0)
 }
 
-// ringMembers asks the running kernel what a keyring holds.
+// ringMembers asks the running kernel for the keys of a keyring.
 func ringMembers(ring int) ([]int, error) {
 	size, err := unix.KeyctlBuffer(unix.KEYCTL_READ, ring, nil, 0)
 	if err != nil {
 		return nil, fmt.Errorf("keyring %08x: %w", ring, err)
 	}
-	// A few more may arrive in between.
+	// A few more keys may be added in between.
 	buf := make([]byte, size+64)
 	if size, err = unix.KeyctlBuffer(unix.KEYCTL_READ, ring, buf, 0); err != nil {
 		return nil, fmt.Errorf("keyring %08x: %w", ring, err)

@@ -6,13 +6,14 @@ import (
 	"strings"
 )
 
-// lexer splits settings into words as Portage does: by the rules of Python's
-// shlex in POSIX mode, with Portage's set of word characters. Every other
+// lexer splits settings into words as Portage does: with the rules of Python's
+// shlex in POSIX mode, and Portage's set of word characters. Every other
 // character, such as = and &, is a word by itself.
 type lexer struct {
-	// stack holds the file being read on top of those that source it.
+	// stack holds the current file on top of the files that source it.
 	stack []*input
-	// include loads a file for a source statement; nil switches those off.
+	// include loads the file of a source statement; nil disables such
+	// statements.
 	include func(name, from string) (path, text string, err error)
 }
 
@@ -21,7 +22,7 @@ type input struct {
 	text []rune
 	pos  int
 	line int
-	last int // the line that the last word began on
+	last int // the first line of the last word
 }
 
 func newLexer(text, path string, include func(name, from string) (string, string, error)) *lexer {
@@ -36,13 +37,13 @@ func (l *lexer) push(path, text string) {
 
 func (l *lexer) top() *input { return l.stack[len(l.stack)-1] }
 
-// where is the place of the last word, for messages.
+// where is the position of the last word, for messages.
 func (l *lexer) where() string { return fmt.Sprintf("%s:%d", l.top().path, l.top().last) }
 
 // assignment is NAME = VALUE, in three words on any number of lines.
 type assignment struct{ name, value string }
 
-// assignment returns the next one; ok is false at the end.
+// assignment returns the next assignment; ok is false at the end.
 func (l *lexer) assignment() (a assignment, ok bool, err error) {
 	var words [3]string
 	for i := 0; i < len(words); i++ {
@@ -66,7 +67,7 @@ func (l *lexer) assignment() (a assignment, ok bool, err error) {
 	return assignment{words[0], words[2]}, true, nil
 }
 
-// word returns the next word, following source statements, which may stand
+// word returns the next word. It follows source statements, which may appear
 // anywhere; more is false at the end of the outermost file.
 func (l *lexer) word() (word string, more bool, err error) {
 	for {
@@ -134,7 +135,7 @@ func (in *input) skipComment() {
 	}
 }
 
-// word reads one word. An empty one exists only with quotes.
+// word reads one word. Only quotes make an empty word.
 func (in *input) word() (string, bool, error) {
 	var b strings.Builder
 	begun := false
@@ -169,7 +170,7 @@ func (in *input) word() (string, bool, error) {
 			b.WriteRune(r)
 			begun = true
 		case begun:
-			in.pos-- // not a newline, so the line stays
+			in.pos-- // r is not a newline, so the line number stays
 			return b.String(), true, nil
 		default:
 			return string(r), true, nil
@@ -177,8 +178,8 @@ func (in *input) word() (string, bool, error) {
 	}
 }
 
-// quoted reads up to the closing quote. Between double quotes a backslash
-// goes away before a backslash or quote, and only there.
+// quoted reads up to the closing quote. Between double quotes, a backslash is
+// removed before a backslash or quote, and kept before other characters.
 func (in *input) quoted(b *strings.Builder, quote rune) error {
 	for {
 		r, ok := in.next()

@@ -14,29 +14,29 @@ import (
 	"dkms/pkg/system"
 )
 
-// Bounds of a make.conf: how deep files may source files and directories hold
-// directories, how many files are read in all, and how long a value may grow
-// by naming others.
+// These constants bound the nesting of sourced files and of directories, the
+// number of files, and the length of a value with its variables expanded.
 const (
 	maxDepth = 10
 	maxFiles = 1000
 	maxValue = 64 << 10
 )
 
-// makeConf is the outcome of reading Portage's settings.
+// makeConf is the result of reading Portage's settings.
 type makeConf struct {
 	root system.Root
 	// vars are the variables that later text can refer to.
 	vars map[string]string
 	// set are the variables that the files assign.
 	set map[string]makeVar
-	// files counts what was read, and top is the path that led to it.
+	// files counts the files that were read, and top is the path of the
+	// outermost one.
 	files int
 	top   string
 }
 
-// makeVar is a value with the settings that it is from; err says why it could
-// not be expanded.
+// makeVar is a value with the path of its settings; err says why the value
+// could not be expanded.
 type makeVar struct {
 	value, origin string
 	err           error
@@ -48,8 +48,8 @@ func (c *makeConf) get(name string) (value, origin string, err error) {
 	return v.value, v.origin, v.err
 }
 
-// readMakeConf reads /etc/make.conf and /etc/portage/make.conf; the later one
-// wins. Neither need exist.
+// readMakeConf reads /etc/make.conf and /etc/portage/make.conf; the later file
+// overrides the earlier one. Both may be missing.
 func readMakeConf(root system.Root) (*makeConf, error) {
 	c := &makeConf{root: root, vars: profileEnv(root), set: map[string]makeVar{}}
 	maps.Copy(c.vars, map[string]string{
@@ -64,8 +64,8 @@ func readMakeConf(root system.Root) (*makeConf, error) {
 	return c, nil
 }
 
-// profileEnv reads the variables of env.d, whose values are taken as they
-// are. A file that does not parse counts as far as it does.
+// profileEnv reads the variables of env.d and does not expand their values. If
+// a file has a syntax error, the assignments before the error count.
 func profileEnv(root system.Root) map[string]string {
 	vars := map[string]string{}
 	data, err := readSmall(root.Path("/etc/profile.env"))
@@ -82,7 +82,8 @@ func profileEnv(root system.Root) map[string]string {
 	}
 }
 
-// readPath reads a file, or a directory in the order of its names.
+// readPath reads a file, or all files of a directory in the order of their
+// names.
 func (c *makeConf) readPath(path string, depth int) error {
 	base := filepath.Base(path)
 	st, err := os.Stat(path)
@@ -124,10 +125,10 @@ func (c *makeConf) load(path string) (string, error) {
 		return "", fmt.Errorf("%s: more than %d files of settings", path, maxFiles)
 	}
 	data, err := readSmall(path)
-	return string(data) + "\n", err // so that a backslash may end it
+	return string(data) + "\n", err // a backslash may end the file
 }
 
-// parse takes the assignments of one file and of those it sources.
+// parse reads the assignments of one file and of the files it sources.
 func (c *makeConf) parse(path, text string) error {
 	lex := newLexer(text, path, c.include)
 	for {
@@ -141,8 +142,8 @@ func (c *makeConf) parse(path, text string) error {
 		v := makeVar{origin: c.top}
 		v.value, v.err = expandValue(a.value, c.vars)
 		if v.err != nil {
-			// Portage takes such a value as empty; whoever needs it should
-			// hear of it.
+			// Portage treats such a value as empty; whoever needs the value
+			// should get the error.
 			v.err = fmt.Errorf("%s: %s: %w", lex.where(), a.name, v.err)
 		}
 		c.set[a.name] = v
@@ -150,7 +151,7 @@ func (c *makeConf) parse(path, text string) error {
 	}
 }
 
-// include loads what a source statement names.
+// include loads the file of a source statement.
 func (c *makeConf) include(name, from string) (path, text string, err error) {
 	path, err = expandValue(name, c.vars)
 	switch {
@@ -170,7 +171,7 @@ func (c *makeConf) include(name, from string) (path, text string, err error) {
 	return path, text, err
 }
 
-// validName reports whether Portage takes name as a variable's.
+// validName reports whether Portage accepts name as the name of a variable.
 func validName(name string) bool {
 	for i, r := range name {
 		if r != '_' && !unicode.IsLetter(r) && (i == 0 || !unicode.IsDigit(r)) {
@@ -180,10 +181,10 @@ func validName(name string) bool {
 	return true
 }
 
-// expandValue does what Portage does to a value after quotes are gone: it
-// replaces variables, drops some backslashes and makes newlines blanks. An
-// apostrophe still in the value switches that off until the next one, unless
-// it is between double quotes.
+// expandValue processes a value after the removal of quotes, as Portage does:
+// it replaces variables, removes some backslashes and turns newlines into
+// blanks. An apostrophe that is still in the value disables this until the next
+// apostrophe, unless it is between double quotes.
 func expandValue(s string, vars map[string]string) (string, error) {
 	var b strings.Builder
 	single, double := false, false
@@ -219,9 +220,9 @@ func expandValue(s string, vars map[string]string) (string, error) {
 	return b.String(), nil
 }
 
-// unescape writes what the backslash at the head of s and its partner stand
-// for, and returns how much of s that was. After a double backslash, a quote
-// or dollar sign counts as plain text.
+// unescape writes the meaning of the backslash at the start of s and the
+// character after it, and returns the length of both. After a double backslash,
+// a quote or dollar sign counts as plain text.
 func unescape(b *strings.Builder, s string) int {
 	if len(s) == 1 {
 		b.WriteByte('\\')
@@ -243,8 +244,8 @@ func unescape(b *strings.Builder, s string) int {
 	return 2
 }
 
-// variable returns the name in the $NAME or ${NAME} at the head of s, and its
-// length with everything around it.
+// variable returns the name in the $NAME or ${NAME} at the start of s, and the
+// length of the whole reference.
 func variable(s string) (name string, size int, err error) {
 	start := 1
 	if s[1] == '{' {

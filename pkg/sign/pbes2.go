@@ -33,12 +33,12 @@ type pbkdf2Params struct {
 	PRF    pkix.AlgorithmIdentifier `asn1:"optional"`
 }
 
-// maxRounds is far more than what OpenSSL takes by itself, 2048, and about a
-// second's work. More than that is done by OpenSSL, which can be stopped.
+// maxRounds is far more than OpenSSL's default of 2048, and takes about a
+// second. Keys with more rounds are left to OpenSSL, which can be interrupted.
 const maxRounds = 1_000_000
 
-// open decrypts the key. What is not PBES2 with PBKDF2 and a known CBC cipher
-// is left to OpenSSL.
+// open decrypts the key. Any scheme but PBES2 with PBKDF2 and a known CBC
+// cipher is left to OpenSSL.
 func (k *encryptedKey) open(pin string) ([]byte, error) {
 	if pin == "" {
 		return nil, fmt.Errorf("the key is encrypted: %w", errPassphrase)
@@ -86,7 +86,8 @@ func derive(kdf pkix.AlgorithmIdentifier, pin string, size int) ([]byte, error) 
 	return pbkdf2.Key(prf, pin, p.Salt, p.Rounds, size)
 }
 
-// prfByOID knows hmacWithSHA1, which is the default, to hmacWithSHA512.
+// prfByOID returns the hash of hmacWithSHA1, which is the default, to
+// hmacWithSHA512.
 func prfByOID(oid asn1.ObjectIdentifier) func() hash.Hash {
 	if len(oid) == 0 {
 		return sha1.New
@@ -114,7 +115,7 @@ type cbcCipher struct {
 	block   func(key []byte) (cipher.Block, error)
 }
 
-// cipherByOID knows AES and triple DES in CBC mode.
+// cipherByOID returns AES or triple DES in CBC mode.
 func cipherByOID(oid asn1.ObjectIdentifier) *cbcCipher {
 	aesCBC := func(n int) asn1.ObjectIdentifier { return asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, n} }
 	switch {

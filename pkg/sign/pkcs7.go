@@ -18,7 +18,7 @@ import (
 	"strings"
 )
 
-// digest is a hash with the identifiers that PKCS#7 has for it.
+// digest is a hash with its identifiers in PKCS#7.
 type digest struct {
 	name  string
 	hash  crypto.Hash
@@ -32,7 +32,7 @@ func (d *digest) sum(payload []byte) []byte {
 	return h.Sum(nil)
 }
 
-// digests lists what CONFIG_MODULE_SIG_HASH can say (kernel/module/Kconfig).
+// digests lists the values of CONFIG_MODULE_SIG_HASH (kernel/module/Kconfig).
 func digests() []digest {
 	nist := func(n int) asn1.ObjectIdentifier { return asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, n} }
 	sha2 := func(n int) asn1.ObjectIdentifier { return asn1.ObjectIdentifier{1, 2, 840, 10045, 4, 3, n} }
@@ -71,8 +71,8 @@ func oidData() asn1.ObjectIdentifier       { return asn1.ObjectIdentifier{1, 2, 
 func oidSignedData() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2} }
 func oidRSA() asn1.ObjectIdentifier        { return asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1} }
 
-// The structures are those of RFC 5652, without what a module's signature
-// must not have.
+// The structures are those of RFC 5652, without the fields that a module's
+// signature must not have.
 type contentInfo struct {
 	Type    asn1.ObjectIdentifier
 	Content signedData `asn1:"explicit,tag:0"`
@@ -132,15 +132,15 @@ func encode(cert *x509.Certificate, d *digest, sig []byte) ([]byte, error) {
 	return asn1.Marshal(ci)
 }
 
-// Verify checks that pkcs7 is a signature of payload by the key of cert, in
-// the form that the kernel takes.
+// Verify checks that pkcs7 is a signature of payload by the key of cert, in the
+// form that the kernel accepts.
 func Verify(pkcs7, payload []byte, cert *x509.Certificate) error {
 	return VerifyOrdered(pkcs7, payload, cert, "")
 }
 
-// VerifyOrdered is [Verify] for a signature that was made here, with the hash of
-// the given name. SHA-1 is for kernels that are configured to have it, and proves
-// nothing about what comes from elsewhere.
+// VerifyOrdered is [Verify] for a signature that this program has made, with
+// the hash of the given name. It accepts SHA-1 for kernels that are configured
+// for it; a SHA-1 signature from elsewhere would prove nothing.
 func VerifyOrdered(pkcs7, payload []byte, cert *x509.Certificate, ordered string) error {
 	si, err := decode(pkcs7)
 	if err != nil {
@@ -162,7 +162,7 @@ func VerifyOrdered(pkcs7, payload []byte, cert *x509.Certificate, ordered string
 	return checkSignature(cert.PublicKey, d.hash, d.sum(payload), si.Signature)
 }
 
-// decode returns the only signer of a module's signature, refusing what the
+// decode returns the only signer of a module's signature. It refuses what the
 // kernel refuses (crypto/asymmetric_keys/pkcs7_parser.c).
 func decode(pkcs7 []byte) (*signerInfo, error) {
 	var ci contentInfo
@@ -191,9 +191,9 @@ func decode(pkcs7 []byte) (*signerInfo, error) {
 	return si, nil
 }
 
-// isMLDSA reports whether the signature is by one of the three sets of
-// parameters of ML-DSA (RFC 9882). OpenSSL 3 makes such signatures only with
-// signed attributes, and for these the kernel takes them.
+// isMLDSA reports whether the signature uses one of the three parameter sets of
+// ML-DSA (RFC 9882). OpenSSL 3 makes such signatures only with signed
+// attributes, and for these signatures, the kernel accepts signed attributes.
 func (si *signerInfo) isMLDSA() bool {
 	family, last := asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 3}, len(si.Algorithm.Algorithm)-1
 	if last != len(family) || !si.Algorithm.Algorithm[:last].Equal(family) {
@@ -203,7 +203,7 @@ func (si *signerInfo) isMLDSA() bool {
 	return set >= 17 && set <= 19
 }
 
-// by checks that the signer says to be the subject of cert.
+// by checks that the signature names the subject of cert as its signer.
 func (si *signerInfo) by(cert *x509.Certificate) error {
 	if si.Version == 3 {
 		id := si.Signer

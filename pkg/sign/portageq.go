@@ -8,10 +8,10 @@ import (
 	"dkms/pkg/system"
 )
 
-// Portageq returns what asks Portage itself for a setting: it knows profiles,
-// too. It returns nil, and make.conf is read by this program, where there is
-// no portageq and below a Root that is not the running system's: the program
-// would answer for the wrong one.
+// Portageq returns a function that asks Portage itself for a setting, because
+// Portage knows profiles, too. It returns nil if there is no portageq, or if
+// root is not the running system, whose settings portageq would return. In
+// these cases, this program reads make.conf.
 func Portageq(ctx context.Context, run *system.Runner, root system.Root) func(name string) (value string, ok bool) {
 	if root.Dir != "" || !run.Has("portageq") {
 		return nil
@@ -24,15 +24,16 @@ func portageq(ctx context.Context, run *system.Runner, program string) func(name
 		var out, said bytes.Buffer
 		err := run.Run(ctx, system.Cmd{Argv: []string{program, "envvar", name}, Stdout: &out, Stderr: &said})
 		value := strings.TrimRight(out.String(), "\n")
-		// A variable that is not set is an empty line, and with some versions a
-		// failure without a word. A program that failed otherwise knows nothing.
+		// For an unset variable, portageq prints an empty line or, in some
+		// versions, fails without a message. If it fails otherwise, the value
+		// is unknown.
 		ok := err == nil || out.Len() > 0 && value == "" && said.Len() == 0
 		return value, ok && !strings.Contains(value, "\n")
 	}
 }
 
-// setting returns a variable of Portage, and the path of the settings that it
-// is from.
+// setting returns a variable of Portage, and the path of the settings with its
+// value.
 func (s *Sources) setting(name string) (value, origin string, err error) {
 	if s.Portage != nil {
 		if value, ok := s.Portage(name); ok {

@@ -1,10 +1,10 @@
-// Package sign knows how kernel modules are signed: where the key and its
-// certificate come from, how the PKCS#7 signature is made and checked, and
-// whether this machine trusts it.
+// Package sign signs kernel modules: it finds the key and its certificate,
+// makes and checks the PKCS#7 signature, and determines whether this machine
+// trusts it.
 //
-// It guarantees that a signature was verified before it is handed out, that
-// a key which does not belong to its certificate is refused before anything
-// is signed, and that no existing key or certificate is ever overwritten.
+// It guarantees that a signature is verified before it is returned, that a key
+// that does not belong to its certificate is refused before anything is signed,
+// and that no existing key or certificate is ever overwritten.
 package sign
 
 import (
@@ -22,9 +22,9 @@ import (
 	"dkms/pkg/system"
 )
 
-// Options say how a [Signer] works.
+// Options are the settings of a [Signer].
 type Options struct {
-	// Run starts the sign-file program, where one is needed.
+	// Run starts the sign-file program, if one is needed.
 	Run *system.Runner
 	// Hash is the digest's name as in CONFIG_MODULE_SIG_HASH.
 	Hash string
@@ -34,34 +34,35 @@ type Options struct {
 	// SignFile is the path of the kernel's sign-file program or of one that
 	// takes the same arguments; it may be empty.
 	SignFile string
-	// UseSignFile has every signature made by SignFile, for an administrator
-	// who configured a program of his own.
+	// UseSignFile makes SignFile create every signature, for an administrator
+	// who configured a program of their own.
 	UseSignFile bool
-	// Env is the caller's environment, of which the sign-file program gets
-	// what OpenSSL and PKCS#11 modules are configured with.
+	// Env is the caller's environment. The sign-file program gets those of its
+	// variables that configure OpenSSL and PKCS#11 modules.
 	Env map[string]string
-	// Temp is where what [Signer.Sign] is given waits for the sign-file program;
-	// empty is /tmp.
+	// Temp is the directory for the input of [Signer.Sign] to the sign-file
+	// program; empty is /tmp.
 	Temp string
-	// Limit is how long that program has for a module; 0 is two minutes.
+	// Limit is the time limit of that program for a module; 0 is two minutes.
 	Limit time.Duration
 }
 
-// Signer signs modules with one pair. It may be used by several goroutines at
+// Signer signs modules with one pair. Several goroutines may use a Signer at
 // once.
 type Signer struct {
 	pair Pair
 	cert *x509.Certificate
-	// key is nil where the sign-file program makes the signature.
+	// key is nil if the sign-file program makes the signatures.
 	key  crypto.Signer
 	hash *digest
 	tool *signFile
-	// temp is where what is no module waits for the sign-file program.
+	// temp is the directory for input to the sign-file program that is not a
+	// module.
 	temp string
 }
 
-// Open reads the pair and checks that its halves belong together. Keys that
-// only OpenSSL knows, and those on tokens, need the sign-file program.
+// Open reads the pair and checks that the halves belong together. Keys that
+// only OpenSSL supports, and keys on tokens, need the sign-file program.
 func Open(p Pair, o Options) (*Signer, error) {
 	certs, err := readCertificates(p.CertPath)
 	if err != nil {
@@ -79,8 +80,8 @@ func Open(p Pair, o Options) (*Signer, error) {
 	return s, nil
 }
 
-// open prepares s for signing in process. Where that cannot be, why says what
-// the sign-file program is needed for.
+// open prepares s for signing in this process. If that is impossible, why says
+// what the sign-file program is needed for.
 func (s *Signer) open(certs []*x509.Certificate, o Options) (why string, err error) {
 	s.hash = digestByName(o.Hash)
 	switch {
@@ -131,12 +132,12 @@ func (s *Signer) match(key crypto.Signer, certs []*x509.Certificate) (why string
 		WithHint("put the matching certificate there, or move both files away to have a new pair made")
 }
 
-// probeName is the name of what a program is tried with.
+// probeName is the file name for a test signature.
 const probeName = "module"
 
 // Probe finds out whether modules can be signed, before anything is built. A
-// program that the administrator configured is not tried: it is called once for
-// each module, and for nothing else.
+// program that the administrator configured is not tested: it is called once
+// for each module, and for nothing else.
 func (s *Signer) Probe(ctx context.Context) error {
 	if s.tool == nil || s.tool.o.UseSignFile {
 		return nil
@@ -145,14 +146,15 @@ func (s *Signer) Probe(ctx context.Context) error {
 	return err
 }
 
-// Sign is [Signer.SignModule] for what is no module, or none with a name.
+// Sign is [Signer.SignModule] for data that is not a module, or has no name.
 func (s *Signer) Sign(ctx context.Context, payload []byte) ([]byte, error) {
 	return s.SignModule(ctx, s.temp, probeName, payload)
 }
 
 // SignModule returns the PKCS#7 signature of payload, the bytes of the module
-// name without an older signature. It has been verified with the certificate. A
-// program that makes it finds the module under its own name below dir.
+// name without an older signature. The signature has been verified with the
+// certificate. A program that makes the signature finds the module under its
+// own name below dir.
 func (s *Signer) SignModule(ctx context.Context, dir, name string, payload []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
@@ -160,8 +162,8 @@ func (s *Signer) SignModule(ctx context.Context, dir, name string, payload []byt
 	if s.tool != nil {
 		return s.tool.sign(ctx, dir, name, payload, s.cert)
 	}
-	// Without a source of randomness the same payload always gets the same
-	// signature: RSA PKCS #1 v1.5 has none, ECDSA does as RFC 6979 says.
+	// Without a source of randomness, the same payload always gets the same
+	// signature: RSA PKCS #1 v1.5 uses none, and ECDSA works as in RFC 6979.
 	sum := s.hash.sum(payload)
 	sig, err := s.key.Sign(nil, sum, s.hash.hash)
 	if err != nil {
@@ -176,11 +178,11 @@ func (s *Signer) SignModule(ctx context.Context, dir, name string, payload []byt
 // Certificate is the certificate that the signatures refer to.
 func (s *Signer) Certificate() *x509.Certificate { return s.cert }
 
-// Pair is where the key and the certificate lie.
+// Pair returns the paths of the key and the certificate.
 func (s *Signer) Pair() Pair { return s.pair }
 
 // Name is the common name of the certificate's subject.
 func (s *Signer) Name() string { return s.cert.Subject.CommonName }
 
-// InProcess reports whether signatures are made without another program.
+// InProcess reports whether this process makes the signatures itself.
 func (s *Signer) InProcess() bool { return s.tool == nil }

@@ -32,8 +32,8 @@ type signFile struct {
 	o    Options
 }
 
-// toolEnv are the caller's variables that OpenSSL and the libraries of tokens
-// are configured with.
+// toolEnv are the caller's variables that configure OpenSSL and the libraries
+// of tokens.
 func toolEnv() []string {
 	return []string{
 		"OPENSSL_CONF", "OPENSSL_ENGINES", "OPENSSL_MODULES",
@@ -41,8 +41,8 @@ func toolEnv() []string {
 	}
 }
 
-// newSignFile checks that the program can be started. why is what it is
-// needed for.
+// newSignFile checks that the program can be started. why says what the program
+// is needed for.
 func newSignFile(p Pair, o Options, why string) (*signFile, error) {
 	switch {
 	case o.SignFile == "":
@@ -56,8 +56,8 @@ func newSignFile(p Pair, o Options, why string) (*signFile, error) {
 	return &signFile{p, o}, nil
 }
 
-// sign runs the program on a private copy and cuts the signature off, since
-// not every such program knows how to write the signature alone.
+// sign runs the program on a private copy of the module and cuts off the
+// signature, since not every such program can write the signature alone.
 func (t *signFile) sign(ctx context.Context, dir, name string, payload []byte, cert *x509.Certificate) ([]byte, error) {
 	dir, err := os.MkdirTemp(dir, ".sign-*")
 	if err != nil {
@@ -85,11 +85,11 @@ func (t *signFile) sign(ctx context.Context, dir, name string, payload []byte, c
 	return pkcs7, nil
 }
 
-// errLimit says that the program was ended.
+// errLimit says that the program was ended at its time limit.
 var errLimit = errors.New("it did not end, and was ended")
 
-// run lets the program sign file. It gets a session of its own: there is no
-// terminal then that it could wait at for a PIN.
+// run runs the program to sign file. The program gets its own session, so that
+// it has no terminal at which it could wait for a PIN.
 func (t *signFile) run(ctx context.Context, file string) error {
 	limit := t.o.Limit
 	if limit == 0 {
@@ -135,10 +135,10 @@ func (t *signFile) run(ctx context.Context, file string) error {
 const tokenHint = "KBUILD_SIGN_PIN must be the PIN of the token, or the key's URI name a file with it: ?pin-source=file:/PATH;" +
 	" OpenSSL needs its pkcs11 provider or engine"
 
-// key is the key as the program is told of it, and a file that it inherits as
-// descriptor 3. Programs that know tokens by a provider of OpenSSL do not look
-// at KBUILD_SIGN_PIN, so that the URI tells where the PIN is, too. A program of
-// the administrator's own gets the URI as it was configured.
+// key is the argument for the key, and a file that the program inherits as
+// descriptor 3. Programs that access tokens through a provider of OpenSSL do
+// not read KBUILD_SIGN_PIN, so the URI also says where the PIN is. A program
+// that the administrator configured gets the URI unchanged.
 func (t *signFile) key() (key string, pin *os.File, err error) {
 	key = t.pair.KeyPath
 	if !isPKCS11(key) || t.o.PIN == "" || t.o.UseSignFile || strings.Contains(key, "pin-value=") || strings.Contains(key, "pin-source=") {
@@ -173,7 +173,7 @@ func (t *signFile) env() map[string]string {
 	return env
 }
 
-// cut returns the signature that was appended to payload.
+// cut returns the signature at the end of signed, after payload.
 func cut(signed, payload []byte) ([]byte, error) {
 	rest, ok := bytes.CutPrefix(signed, payload)
 	if !ok {
@@ -193,8 +193,8 @@ func cut(signed, payload []byte) ([]byte, error) {
 	return rest[:at], nil
 }
 
-// verify checks a signature; one that the standard library cannot judge goes
-// to openssl.
+// verify checks a signature; openssl checks signatures that the standard
+// library cannot.
 func (t *signFile) verify(ctx context.Context, dir string, pkcs7, payload []byte, cert *x509.Certificate) error {
 	err := VerifyOrdered(pkcs7, payload, cert, t.o.Hash)
 	if _, foreign := errors.AsType[*foreignError](err); !foreign {
@@ -225,9 +225,10 @@ func (t *signFile) verify(ctx context.Context, dir string, pkcs7, payload []byte
 	return nil
 }
 
-// FindSignFile returns where the sign-file program for the kernel release is:
-// the configured path if there is one, else the distribution's place, else
-// beside the headers. The file need not exist, so that a message can name it.
+// FindSignFile returns the path of the sign-file program for the kernel
+// release: the configured path if there is one, else the distribution's path,
+// else the path in the headers. The file need not exist, so that a message can
+// name it.
 func FindSignFile(root system.Root, distribution, release, headers, configured string) string {
 	if configured != "" {
 		return root.Path(configured)

@@ -8,8 +8,8 @@ import (
 	"dkms/pkg/system"
 )
 
-// Sources says where to look for the signing pair. Paths that are written in
-// settings are below Root; KernelSource is a path as it is.
+// Sources says where to look for the signing pair. Paths in settings are below
+// Root; KernelSource is a complete path.
 type Sources struct {
 	Root system.Root
 	// Key and Cert are mok_signing_key and mok_certificate of framework.conf,
@@ -17,8 +17,8 @@ type Sources struct {
 	Key, Cert string
 	// Env is the caller's environment.
 	Env map[string]string
-	// Portage asks Portage for a setting; ok is false where it does not know.
-	// It may be nil: make.conf is read then. See [Portageq].
+	// Portage asks Portage for a setting; ok is false if Portage does not know
+	// the setting. If Portage is nil, make.conf is read. See [Portageq].
 	Portage func(name string) (value string, ok bool)
 	// Distribution is the identity of the system, as in "ubuntu debian".
 	Distribution string
@@ -28,7 +28,7 @@ type Sources struct {
 	ConfigKey string
 }
 
-// The origins of a [Pair] that more than one place refers to.
+// These are the origins of a [Pair] that the code uses in more than one place.
 const (
 	originFramework = "framework.conf"
 	originEnv       = "environment"
@@ -38,7 +38,7 @@ const (
 	originDefault   = "default"
 )
 
-// The default pair; it does not follow dkms_tree.
+// The default pair does not depend on dkms_tree.
 const (
 	defaultKey  = "/var/lib/dkms/mok.key"
 	defaultCert = "/var/lib/dkms/mok.pub"
@@ -46,7 +46,7 @@ const (
 	ubuntuCert  = "/var/lib/shim-signed/mok/MOK.der"
 )
 
-// Pair is a key and its certificate and where they came from.
+// Pair is the paths of a key and its certificate, and their origin.
 type Pair struct {
 	// KeyPath is a file or a pkcs11: URI, CertPath is a file; both may be the
 	// same PEM file.
@@ -54,7 +54,7 @@ type Pair struct {
 	// Origin is "framework.conf", "environment", "Portage", the path of a
 	// make.conf, "CONFIG_MODULE_SIG_KEY", "ubuntu" or "default".
 	Origin string
-	// Generated says that Ensure made the pair.
+	// Generated says that Ensure generated the pair.
 	Generated bool
 }
 
@@ -70,7 +70,7 @@ func Find(s Sources) (Pair, error) {
 	}
 	if strings.HasPrefix(s.Distribution, "ubuntu") {
 		p := Pair{KeyPath: s.Root.Path(ubuntuKey), CertPath: s.Root.Path(ubuntuCert), Origin: originUbuntu}
-		// One half alone is not passed over: it may be the enrolled one.
+		// A single half is not skipped: it may be the enrolled half.
 		if key, cert := p.Exists(); key || cert {
 			return p, nil
 		}
@@ -78,7 +78,7 @@ func Find(s Sources) (Pair, error) {
 	return s.fallback()
 }
 
-// configured is the pair of framework.conf, where a key is given.
+// configured is the pair of framework.conf, if that names a key.
 func (s *Sources) configured() (Pair, error) {
 	p := Pair{KeyPath: s.Key, Origin: originFramework}
 	if !isPKCS11(s.Key) {
@@ -100,7 +100,7 @@ func (s *Sources) configured() (Pair, error) {
 	return p, nil
 }
 
-// fallback is the pair of our own; a certificate may be configured elsewhere.
+// fallback is the default pair; framework.conf may name another certificate.
 func (s *Sources) fallback() (Pair, error) {
 	p := Pair{KeyPath: s.Root.Path(defaultKey), CertPath: s.Root.Path(defaultCert), Origin: originDefault}
 	if s.Cert != "" {
@@ -117,8 +117,8 @@ func notAbsolute(option, value string) error {
 		WithHint("correct /etc/dkms/framework.conf")
 }
 
-// gentoo is the pair that Portage builds modules with, if it has one: each
-// half from the environment or else from make.conf, then the kernel's own.
+// gentoo is the pair that Portage builds modules with, if there is one: each
+// half from the environment, else from make.conf, else the kernel's own.
 func (s *Sources) gentoo() (Pair, error) {
 	key, cert, origin := s.Env["MODULES_SIGN_KEY"], s.Env["MODULES_SIGN_CERT"], originEnv
 	if key == "" || cert == "" {
@@ -145,8 +145,8 @@ func (s *Sources) gentoo() (Pair, error) {
 	return s.kernelKey(cert)
 }
 
-// kernelKey is the key that the kernel's own modules are signed with. It is
-// often gone: distributions throw it away after the build.
+// kernelKey is the key that signed the kernel's own modules. The key is often
+// missing: distributions delete it after the build.
 func (s *Sources) kernelKey(cert string) (Pair, error) {
 	if !filepath.IsAbs(s.ConfigKey) && !isPKCS11(s.ConfigKey) && s.KernelSource == "" {
 		return Pair{}, nil
@@ -195,7 +195,7 @@ func (s *Sources) beside(path, origin string) (string, error) {
 	return filepath.Join(s.KernelSource, path), nil
 }
 
-// Exists reports which halves are there. A key on a token counts as there.
+// Exists reports which halves exist. A key on a token counts as existing.
 func (p Pair) Exists() (key, cert bool) {
 	return isPKCS11(p.KeyPath) || system.IsFile(p.KeyPath), system.IsFile(p.CertPath)
 }

@@ -13,10 +13,10 @@ import (
 	"dkms/pkg/system"
 )
 
-// State is what is known of a switch of the firmware.
+// State is the state of a firmware setting.
 type State int
 
-// The states of a switch.
+// These are the states of a firmware setting.
 const (
 	StateUnknown State = iota
 	StateOff
@@ -34,18 +34,17 @@ func (s State) String() string {
 	}
 }
 
-// Trust is what this machine thinks of module signatures and of one
-// certificate.
+// Trust says how this machine treats module signatures, and one certificate.
 type Trust struct {
-	// EFI says that the machine was started by UEFI firmware.
+	// EFI says that UEFI firmware started the machine.
 	EFI bool
-	// SecureBoot is Secure Boot as the kernel sees it: it counts as disabled
-	// where shim was told not to validate.
+	// SecureBoot is Secure Boot as the kernel sees it: Secure Boot counts as
+	// disabled if shim was told not to validate.
 	SecureBoot State
-	// ShimInsecure says that shim was told so.
+	// ShimInsecure says that shim was told not to validate.
 	ShimInsecure bool
-	// Lockdown is "none", "integrity", "confidentiality" or, where the kernel
-	// does not tell, empty.
+	// Lockdown is "none", "integrity", "confidentiality" or, if the kernel does
+	// not say, empty.
 	Lockdown string
 	// SigEnforce says that the kernel refuses modules without a valid
 	// signature, whatever the lockdown.
@@ -57,21 +56,21 @@ type Trust struct {
 	// MOK and DB say that the certificate is in the list of machine owner
 	// keys or in the firmware's list.
 	MOK, DB bool
-	// Pending says that the certificate waits to be enrolled at the next
-	// start; Revoked, that the firmware or shim has disowned it.
+	// Pending says that the certificate waits to be enrolled at the next boot.
+	// Revoked says that the firmware or shim has revoked the certificate.
 	Pending, Revoked bool
-	// PlatformCounts says that the kernel takes module signatures by keys of
+	// PlatformCounts says that the kernel accepts module signatures by keys of
 	// its .platform keyring, which mainline kernels do not.
 	PlatformCounts bool
-	// viaMachine says that a listed machine owner key ends in the .machine
-	// keyring, for when the keyrings cannot be seen.
+	// viaMachine says that a listed machine owner key gets into the .machine
+	// keyring; it is used if the keyrings cannot be listed.
 	viaMachine bool
 	// Expires is the end of the certificate's validity, which the kernel
-	// does not look at.
+	// ignores.
 	Expires time.Time
 }
 
-// The keyrings that can hold keys for modules, the best first.
+// These are the keyrings that can hold keys for modules, the best first.
 const (
 	ringBuiltin   = ".builtin_trusted_keys"
 	ringSecondary = ".secondary_trusted_keys"
@@ -79,9 +78,9 @@ const (
 	ringPlatform  = ".platform"
 )
 
-// Inspect gathers the facts. cert may be nil, and then only the machine is
-// looked at; config gives the value of a CONFIG_ symbol of the kernel and may
-// be nil. The result is never nil; the error names what could not be read.
+// Inspect gathers the facts. If cert is nil, Inspect examines only the machine.
+// config returns the value of a CONFIG_ symbol of the kernel and may be nil.
+// The result is never nil; the error names what could not be read.
 func Inspect(root system.Root, cert *x509.Certificate, config func(symbol string) string) (*Trust, error) {
 	if config == nil {
 		config = func(string) string { return "" }
@@ -93,13 +92,13 @@ func Inspect(root system.Root, cert *x509.Certificate, config func(symbol string
 	return in.inspect()
 }
 
-// inspector is one look at a machine.
+// inspector is one inspection of a machine.
 type inspector struct {
 	root   system.Root
 	config func(string) string
 	cert   *x509.Certificate
-	// members lists the keys of a keyring; nil where the kernel that /proc
-	// belongs to cannot be asked.
+	// members lists the keys of a keyring; it is nil if /proc does not belong
+	// to the running kernel.
 	members func(ring int) ([]int, error)
 	errs    []error
 }
@@ -118,13 +117,13 @@ func (in *inspector) inspect() (*Trust, error) {
 	return t, errors.Join(in.errs...)
 }
 
-// Enforced reports whether a module must be signed by a trusted key on this
-// machine.
+// Enforced reports whether this machine requires modules to be signed by a
+// trusted key.
 func (t *Trust) Enforced() bool {
 	return t.SigEnforce || t.Lockdown == "integrity" || t.Lockdown == "confidentiality"
 }
 
-// Trusted reports whether the running kernel takes modules that the
+// Trusted reports whether the running kernel accepts modules that the
 // certificate's key signed.
 func (t *Trust) Trusted() bool {
 	switch {
@@ -139,8 +138,9 @@ func (t *Trust) Trusted() bool {
 	})
 }
 
-// read returns the content of a pseudo file, empty where there is none. Such
-// files say they have no size, and are not all readable by everybody.
+// read returns the content of a pseudo file, or nothing if the file does not
+// exist. Such files report a size of 0, and not every user can read all of
+// them.
 func (in *inspector) read(path string) []byte {
 	data, err := os.ReadFile(in.root.Path(path))
 	switch {
@@ -161,7 +161,7 @@ func (in *inspector) enforcement(t *Trust) {
 		enforcedBy(string(in.read("/proc/cmdline"))) || in.config("CONFIG_MODULE_SIG_FORCE") == "y"
 }
 
-// bracketed is the chosen one in "none [integrity] confidentiality".
+// bracketed is the selected word in "none [integrity] confidentiality".
 func bracketed(list []byte) string {
 	_, rest, _ := strings.Cut(string(list), "[")
 	word, _, ok := strings.Cut(rest, "]")
@@ -171,7 +171,7 @@ func bracketed(list []byte) string {
 	return word
 }
 
-// guessLockdown is for when securityfs is not there to ask: the kernel may be
+// guessLockdown is used if there is no securityfs to read: a kernel may be
 // built to lock itself down, always or under Secure Boot.
 func (in *inspector) guessLockdown(t *Trust) string {
 	switch {
@@ -184,11 +184,11 @@ func (in *inspector) guessLockdown(t *Trust) string {
 	return ""
 }
 
-// enforcedBy reports whether a kernel command line turns enforcement on; it
-// cannot be turned off there.
+// enforcedBy reports whether a kernel command line enables enforcement; the
+// command line cannot disable it.
 func enforcedBy(cmdline string) bool {
 	for _, word := range strings.Fields(cmdline) {
-		if word == "--" { // what follows is for init
+		if word == "--" { // the words after -- are for init
 			return false
 		}
 		name, value, given := strings.Cut(strings.Trim(word, `"`), "=")
@@ -202,8 +202,9 @@ func enforcedBy(cmdline string) bool {
 	return false
 }
 
-// platformCounts tells the kernels of distributions, which carry a patch for
-// it, from others: the same ones carry the patch that this symbol is of.
+// platformCounts recognizes the kernels of distributions with a patch for this:
+// the same kernels carry the patch that adds
+// CONFIG_LOCK_DOWN_IN_EFI_SECURE_BOOT.
 func (in *inspector) platformCounts() bool {
 	return in.config("CONFIG_INTEGRITY_PLATFORM_KEYRING") == "y" && in.config("CONFIG_LOCK_DOWN_IN_EFI_SECURE_BOOT") == "y"
 }

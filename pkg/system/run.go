@@ -47,8 +47,7 @@ type Cmd struct {
 	// Jail confines the program. If that is impossible, the program is not
 	// started, and the error is a [*JailError].
 	Jail *Jail
-	// Idle gives the program only the processor and disk time that nobody else
-	// wants.
+	// Idle gives the program only the time that nobody else wants.
 	Idle bool
 	// Started, if set, is called with the process ID of the program.
 	Started func(pid int)
@@ -117,8 +116,7 @@ type ExitError struct {
 	Status int
 	// Signal is the signal that ended the program, if one did.
 	Signal syscall.Signal
-	// Stderr is the end of the program's standard error, if that was not
-	// redirected.
+	// Stderr is the end of the standard error, if not redirected.
 	Stderr string
 }
 
@@ -283,16 +281,14 @@ func (c *Cmd) start(cmd *exec.Cmd) (ended func(), err error) {
 	})
 	err = <-started
 	if err == nil && c.Idle {
-		// Otherwise the program would be idle only within its own session, see
-		// sched(7).
+		// Otherwise cmd would yield only to its own session, see sched(7).
 		os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", cmd.Process.Pid), []byte("19"), 0)
 	}
 	return func() { close(done) }, err
 }
 
-// onThread runs do on a new thread that ends with do. The thread is never the
-// first thread of the process, whose mounts and root other processes see in
-// /proc.
+// onThread runs do on a new thread that ends with do. That thread is never the
+// first thread, whose mounts and root other processes see in /proc.
 func onThread(do func()) {
 	go func() {
 		runtime.LockOSThread() // never unlocked, so that the thread ends
