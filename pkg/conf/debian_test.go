@@ -24,7 +24,6 @@ func TestDebianPackages(t *testing.T) {
 	}
 	release := filepath.Base(filepath.Dir(headers[len(headers)-1]))
 	sh := r.shell(moduleNames)
-	defer sh.close()
 	for _, file := range files {
 		target := Target{Release: release, Arch: "x86_64", SourceDir: headers[len(headers)-1], ConfigFile: headers[len(headers)-1] + "/.config"}
 		vars := r.moduleVars(Ref{Name: "module", Version: "1.0", File: file, Target: target})
@@ -32,7 +31,7 @@ func TestDebianPackages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ev, err := sh.evaluate(t.Context(), vars, once(file, string(text)))
+		ev, err := sh.read(t.Context(), setting{vars: vars, show: []string{filepath.Dir(file), headers[len(headers)-1]}}, once(file, string(text)))
 		if err != nil {
 			t.Errorf("%s: %v", file, err)
 			continue
