@@ -87,9 +87,17 @@ func (x *executor) uninstall(ctx context.Context, sub machine.Subject) (changed 
 	return true, nil
 }
 
-// runPostRemove runs POST_REMOVE; a failure is only a warning.
+// runPostRemove runs POST_REMOVE; a failure is only a warning. Builds for several
+// kernels share the other files of a package: the script deletes these files
+// only when kernels_left is empty.
 func runPostRemove(ctx context.Context, m *machine.Machine, sub machine.Subject, hook string) {
-	if err := runScript(ctx, m, sub.ID, "POST_REMOVE", hook, scriptEnv(sub)); err != nil && ctx.Err() == nil {
+	env := scriptEnv(sub)
+	var left []string
+	for _, k := range m.Tree.ActiveTargets(sub.Name) {
+		left = append(left, k.Kernel)
+	}
+	env["kernels_left"] = strings.Join(left, " ")
+	if err := runScript(ctx, m, sub.ID, "POST_REMOVE", hook, env); err != nil && ctx.Err() == nil {
 		m.Report.Warnf("%s: %v; the module is taken out all the same", sub.ID, err)
 	}
 }

@@ -194,9 +194,9 @@ func (g *generator) mishap() string {
 		fmt.Sprintf("echo '/* changed */' >>%s/%s.c", source, p.name),
 		fmt.Sprintf("test ! -e %[1]s || sed -i s/AUTOINSTALL=/X=/ %[1]s", source+"/dkms.conf"),
 		fmt.Sprintf("test ! -e %[1]s || echo 'BUILT_MODULE_NAME[0]=other' >>%[1]s", source+"/dkms.conf"),
-		fmt.Sprintf("echo 'BUILD_EXCLUSIVE_ARCH=\"^ia64\"' >/etc/dkms/%s.conf", p.name),
-		fmt.Sprintf("echo 'DEST_MODULE_NAME[0]=renamed_by_admin' >/etc/dkms/%s-%s.conf", p.name, p.version),
-		fmt.Sprintf("echo 'AUTOINSTALL=yes' >/etc/dkms/%s-%s-%s.conf", p.name, p.version, k),
+		fmt.Sprintf("echo 'BUILD_EXCLUSIVE_ARCH=\"^ia64\"' >>/etc/dkms/%s.conf", p.name),
+		fmt.Sprintf("echo 'DEST_MODULE_NAME[0]=renamed_by_admin' >>/etc/dkms/%s-%s.conf", p.name, p.version),
+		fmt.Sprintf("echo 'AUTOINSTALL=yes' >>/etc/dkms/%s-%s-%s.conf", p.name, p.version, k),
 		"touch /etc/dkms/no-autoinstall",
 		"echo 'symlink_modules=yes' >>/etc/dkms/framework.conf",
 	)
