@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
+	"strings"
 
 	"dkms/pkg/machine"
 	"dkms/pkg/system"
@@ -15,9 +15,13 @@ import (
 // would delete the version that add has just registered. With
 // --rpm_safe_upgrade, add leaves a mark that names the transaction, and remove
 // does nothing if it finds the mark of its own transaction.
+//
+// A mark is an empty file in the dkms tree. The original's marks are in /tmp,
+// but rpm can give each scriptlet a /tmp of its own.
 
-// upgradePrefix is the prefix of the marks, as in the original.
-const upgradePrefix = "dkms_rpm_safe_upgrade_lock."
+// upgradePrefix is the prefix of the marks. The names are hidden, so that the
+// listing of the original ignores them.
+const upgradePrefix = ".upgrade-"
 
 // transaction is the process that runs package scripts: the parent of the
 // shell that is this program's parent.
@@ -35,45 +39,49 @@ func currentTransaction() (transaction, error) {
 	return transaction{pid, start}, err
 }
 
-// markUpgrade writes the mark for add.
+// prefix is the prefix of the marks of a transaction.
+func (t transaction) prefix() string { return fmt.Sprintf("%s%d-%s-", upgradePrefix, t.pid, t.start) }
+
+func (t transaction) mark(m *machine.Machine, id tree.ID) string {
+	return filepath.Join(m.Tree.Dir(), t.prefix()+id.Name+"-"+id.Version)
+}
+
+// markUpgrade writes the mark for add and deletes the marks of transactions
+// that have ended.
 func markUpgrade(m *machine.Machine, id tree.ID) error {
 	t, err := currentTransaction()
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(m.Framework.TmpLocation, fmt.Sprintf("%s%d.*", upgradePrefix, t.pid))
+	names, err := system.Match(m.Tree.Dir(), upgradePrefix, "")
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	_, err = fmt.Fprintf(f, "%s-%s\n%s\n", id.Name, id.Version, t.start)
-	return err
+	for _, name := range names {
+		var pid int
+		if n, _ := fmt.Sscanf(name, upgradePrefix+"%d-", &pid); n == 0 {
+			continue
+		}
+		_, start, err := system.ProcessStat(pid)
+		if err != nil || !strings.HasPrefix(name, transaction{pid, start}.prefix()) {
+			os.Remove(filepath.Join(m.Tree.Dir(), name))
+		}
+	}
+	return os.WriteFile(t.mark(m, id), nil, 0o600)
 }
 
 // upgrading tells whether the running transaction has just added id, and
-// deletes the mark unless this is a dry run. It ignores marks of other users,
-// since anybody can write to that directory.
+// deletes the mark unless this is a dry run.
 func upgrading(m *machine.Machine, id tree.ID, dry bool) bool {
 	t, err := currentTransaction()
-	if err != nil || t.start == "" {
+	if err != nil {
 		return false
 	}
-	marks, _ := filepath.Glob(filepath.Join(m.Framework.TmpLocation, fmt.Sprintf("%s%d.*", upgradePrefix, t.pid)))
-	for _, mark := range marks {
-		st, err := os.Lstat(mark)
-		if err != nil || !st.Mode().IsRegular() {
-			continue
-		}
-		if sys, ok := st.Sys().(*syscall.Stat_t); !ok || int(sys.Uid) != os.Geteuid() {
-			continue
-		}
-		data, err := os.ReadFile(mark)
-		if err == nil && string(data) == fmt.Sprintf("%s-%s\n%s\n", id.Name, id.Version, t.start) {
-			if !dry {
-				os.Remove(mark)
-			}
-			return true
-		}
+	mark := t.mark(m, id)
+	if dry {
+		_, err = os.Lstat(mark)
+	} else {
+		err = os.Remove(mark)
 	}
-	return false
+	return err == nil
 }
