@@ -129,7 +129,7 @@ type jsonOutput struct {
 	JSON bool `kong:"name='json'" help:"Print JSON, see dkms(8)."`
 }
 
-// forced is the option of verbs that --force makes act against a reason not to.
+// forced is the option --force, for verbs that otherwise skip or refuse work.
 type forced struct {
 	Force bool `kong:"" help:"Do it again, or over what stands in the way."`
 }

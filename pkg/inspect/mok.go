@@ -16,8 +16,8 @@ import (
 type MOKStatus struct {
 	Schema int `json:"schema"`
 	// Key and Certificate are paths; Key can also be a pkcs11: URI. KeyExists
-	// and CertificateExists say whether they exist. Origin is the setting that
-	// names them.
+	// and CertificateExists say whether they exist. Origin says what named
+	// them.
 	Key               string `json:"key"`
 	KeyExists         bool   `json:"key_exists"`
 	Certificate       string `json:"certificate"`
