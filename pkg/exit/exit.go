@@ -51,7 +51,7 @@ const (
 	EmptyTarget      Code = 16 // an empty kernel or architecture
 	NoHeaders        Code = 21
 	Excluded         Code = 77  // BUILD_EXCLUSIVE_* leaves nothing to build
-	PreInstallFailed Code = 101 // PRE_INSTALL said no
+	PreInstallFailed Code = 101 // PRE_INSTALL failed
 )
 
 // Error is an error with the exit status of the program.
