@@ -36,7 +36,8 @@ type item struct {
 	title, id string
 	// linux is the path of the image in GRUB's terms.
 	linux string
-	// items are the items of a submenu; nil means an empty submenu.
+	// items are the items of a submenu; an empty submenu has nil, like a
+	// menuentry.
 	items []item
 	// perhaps says that the item depends on a condition.
 	perhaps bool

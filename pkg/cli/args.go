@@ -7,24 +7,24 @@ import (
 	"dkms/pkg/exit"
 )
 
-// spelling is a row of the table of what DKMS 3.4.3 takes: every way to write
-// an option becomes the one that kong parses.
+// spelling is a row of the table of DKMS 3.4.3's options: it maps every way to
+// write an option to the way that kong parses.
 type spelling struct {
-	// name is the canonical spelling, without dashes.
+	// name is the canonical name, without dashes.
 	name string
 	// short is the one-letter spelling; its value is the next word.
 	short string
-	// prefix makes every word that begins with --name one of this option,
-	// with its value behind = or as the next word.
+	// prefix makes every word that begins with --name mean this option. The
+	// value stands behind = or is the next word.
 	prefix bool
-	// value says that the option has one.
+	// value says that the option takes a value.
 	value bool
-	// gone is an option of former times: it is accepted and does nothing.
+	// gone marks an obsolete option: it is accepted and does nothing.
 	gone bool
 }
 
-// spellings are the options of DKMS 3.4.3. They are tried from the top; the
-// order is the original's, since prefixes overlap.
+// spellings are the options of DKMS 3.4.3. The first match counts; the order is
+// the original's, because prefixes overlap.
 var spellings = []spelling{
 	{name: "module", short: "m", prefix: true, value: true},
 	{name: "modversion", short: "v", value: true},
@@ -59,7 +59,7 @@ var spellings = []spelling{
 	{name: "help", short: "h"},
 }
 
-// isOriginal tells the options that DKMS 3.4.3 takes with every action.
+// isOriginal reports whether DKMS 3.4.3 takes the option, with every action.
 func isOriginal(name string) bool {
 	for _, s := range spellings {
 		if s.name == name {
@@ -69,8 +69,8 @@ func isOriginal(name string) bool {
 	return false
 }
 
-// match tells whether word is a way to write s, and the value that word
-// carries.
+// match reports whether word is a spelling of s, and returns the value that
+// word contains.
 func (s spelling) match(word string) (value string, inline, ok bool) {
 	if s.short != "" && word == "-"+s.short {
 		return "", false, true
@@ -100,16 +100,16 @@ func (a argument) String() string {
 	return "--" + a.name
 }
 
-// clean is what the original makes of a value: blanks around it go, and
-// everything behind the first line.
+// clean returns what the original makes of a value: only the first line,
+// without blanks around it.
 func clean(value string) string {
 	value, _, _ = strings.Cut(value, "\n")
 	return strings.Trim(value, " \t")
 }
 
-// normalize parts the words of a command line into options and positional
+// normalize splits the words of a command line into options and positional
 // words. deprecated are the options that were dropped. Spellings outside the
-// table, such as -kRELEASE, are as unknown as they are to the original.
+// table, such as -kRELEASE, are unknown, as in the original.
 func normalize(words []string) (options []argument, positional, deprecated []string, err error) {
 	for i := 0; i < len(words); i++ {
 		word := words[i]
@@ -136,8 +136,8 @@ func normalize(words []string) (options []argument, positional, deprecated []str
 	return options, positional, deprecated, nil
 }
 
-// find looks word up among the options of DKMS 3.4.3 and, behind them, among
-// those that the verbs add.
+// find looks up word among the options of DKMS 3.4.3, and then among those that
+// the verbs add.
 func find(word string) (s *spelling, value string, inline bool) {
 	for i := range spellings {
 		if value, inline, ok := spellings[i].match(word); ok {
@@ -155,8 +155,8 @@ func find(word string) (s *spelling, value string, inline bool) {
 }
 
 // optionsOf lists the options that a verb declares beyond those of DKMS 3.4.3:
-// the fields with a name. It reads their tags, since kong's tables of all
-// verbs would cost every run.
+// the fields with a name. It reads their tags, because building kong's tables
+// for all verbs would slow down every run.
 func optionsOf(v verb) []spelling {
 	var list []spelling
 	for _, field := range reflect.VisibleFields(reflect.TypeOf(v).Elem()) {

@@ -6,7 +6,7 @@ import (
 	"dkms/pkg/run"
 )
 
-// buildVerb builds a module, adding it first where it is not registered.
+// buildVerb builds a module, and first adds one that is not registered.
 type buildVerb struct {
 	sources
 	anyKernels
@@ -24,7 +24,7 @@ func (*buildVerb) about() about {
 	}
 }
 
-// Run builds a module, adding it first where it is not registered.
+// Run builds a module, and first adds one that is not registered.
 func (v *buildVerb) Run(c *call) error {
 	s, err := v.find(c.host)
 	if err != nil {

@@ -13,18 +13,18 @@ import (
 	"dkms/pkg/system"
 )
 
-// call is what a verb gets to run with.
+// call is the context in which a verb runs.
 type call struct {
 	ctx     context.Context
 	process system.Process
 	host    system.Host
 	report  *report.Reporter
 	options everyVerb
-	// verb is the name by which it was called.
+	// verb is the name by which the verb was called.
 	verb string
 }
 
-// root refuses to go on for anybody else.
+// root returns an error unless root runs the program.
 func (c *call) root() error {
 	if c.host.UID == 0 {
 		return nil
@@ -33,7 +33,7 @@ func (c *call) root() error {
 		WithHint("sudo dkms %s", quoted(c.process.Args))
 }
 
-// quoted are words as a shell takes them.
+// quoted returns words as a command line for a shell.
 func quoted(words []string) string {
 	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%"
 	list := make([]string, len(words))
@@ -45,7 +45,8 @@ func quoted(words []string) string {
 	return strings.Join(list, " ")
 }
 
-// settings are the options of every verb, and those that a verb adds.
+// settings returns the machine's settings from the options of every verb and
+// the options that only some verbs have.
 func (c *call) settings(j jobs, symlink bool) (machine.Settings, error) {
 	s := machine.Settings{
 		State: c.options.Dkmstree, Source: c.options.Sourcetree, Install: c.options.Installtree,
@@ -57,7 +58,7 @@ func (c *call) settings(j jobs, symlink bool) (machine.Settings, error) {
 	return s, err
 }
 
-// number is nil where none was given.
+// number returns the number of jobs, or nil where none was given.
 func (j jobs) number() (*int, error) {
 	if j.Jobs == nil || *j.Jobs == "" {
 		return nil, nil
@@ -75,10 +76,10 @@ func (j jobs) number() (*int, error) {
 // work is what a verb does on the machine.
 type work func(*machine.Machine) (exit.Code, error)
 
-// tell runs a verb that compiles and installs nothing.
+// tell runs a verb that neither compiles nor installs.
 func (c *call) tell(do work) error { return c.do(jobs{}, false, do) }
 
-// do runs a verb with what it says of jobs and links.
+// do runs a verb with its options about jobs and links.
 func (c *call) do(j jobs, symlink bool, do work) error {
 	s, err := c.settings(j, symlink)
 	if err != nil {
@@ -87,8 +88,8 @@ func (c *call) do(j jobs, symlink bool, do work) error {
 	return c.with(s, do)
 }
 
-// with runs a verb on this machine. Nobody can interrupt the wait for another
-// run where there is no terminal.
+// with runs a verb on this machine. Without a terminal nobody can interrupt the
+// wait for another run.
 func (c *call) with(s machine.Settings, do work) error {
 	if errFile := c.process.ErrFile(); report.UnderJournal(c.host.Env, errFile) {
 		s.LockWait = machine.Patience
@@ -111,7 +112,7 @@ func (c *call) with(s machine.Settings, do work) error {
 	return status(code)
 }
 
-// reported is the status of a run that has said why itself.
+// reported is the exit status of a run that has already printed its errors.
 type reported exit.Code
 
 func (r reported) Error() string { return fmt.Sprintf("status %d", int(r)) }

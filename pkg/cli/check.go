@@ -6,7 +6,7 @@ import (
 	"dkms/pkg/machine"
 )
 
-// checkVerb tells whether it is safe to boot.
+// checkVerb reports whether it is safe to boot.
 type checkVerb struct {
 	anyKernels
 	dryAnyway
@@ -21,7 +21,7 @@ func (*checkVerb) about() about {
 	}
 }
 
-// Run tells whether it is safe to boot.
+// Run reports whether it is safe to boot.
 func (v *checkVerb) Run(c *call) error {
 	return c.tell(func(m *machine.Machine) (exit.Code, error) {
 		return inspect.Check(c.ctx, m, inspect.Query{Choice: v.choice(), JSON: v.JSON, Quiet: c.options.Quiet})

@@ -1,9 +1,9 @@
-// Package cli is the command line of dkms: it rewrites the words into one
-// verb with its options, and runs that.
+// Package cli is the command line of dkms: it rewrites the words into one verb
+// with its options, and runs that verb.
 //
-// It guarantees that every spelling that DKMS 3.4.3 takes means the same here,
-// and that a word or an option which means nothing to the verb is not
-// overlooked.
+// It guarantees that every spelling that DKMS 3.4.3 accepts means the same
+// here, and that a word or an option without a meaning for the verb is an
+// error.
 package cli
 
 import (
@@ -28,7 +28,7 @@ func Main(p system.Process) int {
 	return int(system.Status(ctx, runWords(ctx, p)))
 }
 
-// runWords does what the words of the command line say.
+// runWords runs the command line.
 func runWords(ctx context.Context, p system.Process) exit.Code {
 	if len(p.Args) == 0 {
 		overview(p.Out)
@@ -60,8 +60,8 @@ func runWords(ctx context.Context, p system.Process) exit.Code {
 	return exit.Status(err)
 }
 
-// read rewrites the words of a command line. The line is never nil, since the
-// reporter is made by its options even if something is wrong with it.
+// read rewrites the words of a command line. The reporter needs the line's
+// options even when the line has an error, so the line is never nil.
 func read(words []string) (l *line, deprecated []string, err error) {
 	options, positional, deprecated, err := normalize(words)
 	if err != nil {
@@ -74,12 +74,12 @@ func read(words []string) (l *line, deprecated []string, err error) {
 	return l, deprecated, err
 }
 
-// wants tells whether the line has an option.
+// wants reports whether the line has an option.
 func (l *line) wants(option string) bool {
 	return slices.ContainsFunc(l.options, func(o argument) bool { return o.name == option })
 }
 
-// carryOut parses the line, and runs its verb.
+// carryOut parses the line and runs its verb.
 func (c *call) carryOut(l *line) error {
 	parser, err := l.tables(&c.options)
 	if err != nil {
@@ -103,13 +103,14 @@ func (c *call) carryOut(l *line) error {
 	return k.Run(c)
 }
 
-// tables makes kong's tables of one verb; those of all would cost every run.
+// tables makes kong's tables for one verb; tables for all verbs would slow down
+// every run.
 func (l *line) tables(options *everyVerb) (*kong.Kong, error) {
 	return kong.New(l.verb, kong.Name("dkms "+l.about.name), kong.Exit(func(int) {}), kong.NoDefaultHelp(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.Embed(options))
 }
 
-// parse gives kong what the verb takes, and refuses the rest.
+// parse passes to kong what the verb takes, and rejects the rest.
 func (l *line) parse(parser *kong.Kong) (*kong.Context, error) {
 	node := parser.Model
 	args, err := l.applicable(func(option string) bool {
@@ -132,8 +133,8 @@ func (l *line) parse(parser *kong.Kong) (*kong.Context, error) {
 	return k, nil
 }
 
-// reporter sends events to the journal under systemd and to standard error
-// everywhere else; with --json, those of some verbs go to standard output too.
+// reporter sends events to the journal under systemd, and to standard error
+// elsewhere. With --json, some verbs also send events to standard output.
 func (c *call) reporter(l *line) *report.Reporter {
 	p := c.process
 	errFile := p.ErrFile()

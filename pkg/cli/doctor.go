@@ -8,7 +8,7 @@ import (
 	"dkms/pkg/run"
 )
 
-// doctorVerb looks for what goes wrong with modules.
+// doctorVerb looks for faults that affect modules.
 type doctorVerb struct {
 	dryRun
 	kernels
@@ -28,7 +28,7 @@ func (*doctorVerb) about() about {
 
 func (v *doctorVerb) needsRoot() bool { return v.Fix && !v.DryRun }
 
-// Run looks for what goes wrong with modules.
+// Run looks for faults that affect modules.
 func (v *doctorVerb) Run(c *call) error {
 	return c.do(v.jobs, false, func(m *machine.Machine) (exit.Code, error) {
 		found, err := inspect.Examine(c.ctx, m, v.choice(), v.Force)
@@ -44,7 +44,7 @@ func (v *doctorVerb) Run(c *call) error {
 	})
 }
 
-// fix does what is safe, and gives what is left.
+// fix makes the safe repairs and returns the remaining findings.
 func (v *doctorVerb) fix(c *call, m *machine.Machine, found []inspect.Finding) ([]inspect.Finding, error) {
 	cures := inspect.Cures(found)
 	if len(cures) == 0 {

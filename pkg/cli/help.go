@@ -18,7 +18,7 @@ func usage(w io.Writer) {
 	fmt.Fprint(w, "\ndkms help VERB has its options and examples; dkms(8) has everything.\n")
 }
 
-// overview lists the verbs that everybody needs, for dkms without a word.
+// overview lists the everyday verbs, for dkms without a word.
 func overview(w io.Writer) {
 	fmt.Fprintf(w, "%s\n", description)
 	list(w, func(a about) bool { return a.everyday })
@@ -33,7 +33,7 @@ func list(w io.Writer, wanted func(about) bool) {
 	}
 }
 
-// helpOn prints what one verb does, its options and its examples.
+// helpOn prints what one verb does, with its options and examples.
 func helpOn(w io.Writer, parser *kong.Kong, l *line, options *everyVerb) error {
 	a := l.about
 	parser.Stdout = w
@@ -62,8 +62,8 @@ func helpOn(w io.Writer, parser *kong.Kong, l *line, options *everyVerb) error {
 }
 
 // explain gives kong the help of an option or a word, from the tag of its field
-// in one of the structures. That is not in kong's own tag, where every run
-// would pay for it: kong takes each text apart, and looks for variables in it.
+// in one of the structures. The help is not in kong's own tag, because kong
+// would parse every text for variables in every run.
 func explain(value *kong.Value, structures ...any) {
 	for _, s := range structures {
 		v := reflect.ValueOf(s).Elem()

@@ -6,7 +6,7 @@ import (
 	"dkms/pkg/run"
 )
 
-// importVerb takes the builds of an image, and installs them.
+// importVerb takes over the builds of an image and installs them.
 type importVerb struct {
 	modules
 	byRoot
@@ -28,7 +28,7 @@ func (*importVerb) about() about {
 	}
 }
 
-// Run takes the builds of an image, and installs them.
+// Run takes over the builds of an image and installs them.
 func (v *importVerb) Run(c *call) error {
 	image, words := v.Archive, v.Words
 	if image == "" && len(words) > 0 {

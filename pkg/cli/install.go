@@ -6,7 +6,7 @@ import (
 	"dkms/pkg/run"
 )
 
-// installVerb installs a module, building it first where needed.
+// installVerb installs a module, and first builds one without a build.
 type installVerb struct {
 	sources
 	anyKernels
@@ -27,7 +27,7 @@ func (*installVerb) about() about {
 
 func (v *installVerb) needsRoot() bool { return !v.DryRun }
 
-// Run installs a module, building it first where needed.
+// Run installs a module, and first builds one without a build.
 func (v *installVerb) Run(c *call) error {
 	s, err := v.find(c.host)
 	if err != nil {

@@ -6,7 +6,8 @@ import (
 	"dkms/pkg/run"
 )
 
-// kernelPostinstVerb installs what is missing for a kernel that has just come.
+// kernelPostinstVerb installs the missing modules for a kernel that has just
+// been installed.
 type kernelPostinstVerb struct {
 	byRoot
 	kernels
@@ -24,7 +25,7 @@ func (*kernelPostinstVerb) about() about {
 	}
 }
 
-// Run installs what is missing for a kernel that has just come.
+// Run installs the missing modules for a kernel that has just been installed.
 func (v *kernelPostinstVerb) Run(c *call) error {
 	return c.do(v.jobs, v.SymlinkModules, func(m *machine.Machine) (exit.Code, error) {
 		return run.Autoinstall(c.ctx, m, v.choice(), v.options(v.DryRun, v.Force, false), true)

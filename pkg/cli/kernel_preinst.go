@@ -6,7 +6,8 @@ import (
 	"dkms/pkg/run"
 )
 
-// kernelPreinstVerb drops what was built for a kernel that is about to be replaced.
+// kernelPreinstVerb deletes the builds for a kernel that is about to be
+// replaced.
 type kernelPreinstVerb struct {
 	byRoot
 	kernels
@@ -21,7 +22,7 @@ func (*kernelPreinstVerb) about() about {
 	}
 }
 
-// Run drops what was built for a kernel that is about to be replaced.
+// Run deletes the builds for a kernel that is about to be replaced.
 func (v *kernelPreinstVerb) Run(c *call) error {
 	return c.tell(func(m *machine.Machine) (exit.Code, error) {
 		return run.KernelPreinst(c.ctx, m, v.choice(), run.Options{DryRun: v.DryRun, NoDepmod: v.NoDepmod})

@@ -6,7 +6,7 @@ import (
 	"dkms/pkg/run"
 )
 
-// kernelPrermVerb drops what was built for a kernel that is about to go.
+// kernelPrermVerb deletes the builds for a kernel that is about to be removed.
 type kernelPrermVerb struct {
 	byRoot
 	kernels
@@ -21,7 +21,7 @@ func (*kernelPrermVerb) about() about {
 	}
 }
 
-// Run drops what was built for a kernel that is about to go.
+// Run deletes the builds for a kernel that is about to be removed.
 func (v *kernelPrermVerb) Run(c *call) error {
 	return c.tell(func(m *machine.Machine) (exit.Code, error) {
 		return run.KernelPrerm(c.ctx, m, v.choice(), run.Options{DryRun: v.DryRun, NoDepmod: v.NoDepmod})

@@ -37,7 +37,7 @@ func (v *ldtarballVerb) Run(c *call) error {
 	})
 }
 
-// file is the archive: the word goes before the option.
+// file returns the archive: a word takes precedence over the option.
 func (v *ldtarballVerb) file() string {
 	if v.File != "" {
 		return v.File

@@ -7,7 +7,7 @@ import (
 	"dkms/pkg/system"
 )
 
-// lintVerb judges the sources of a module, for its author.
+// lintVerb checks the sources of a module, for its author.
 type lintVerb struct {
 	modules
 	kernels
@@ -24,7 +24,7 @@ func (*lintVerb) about() about {
 	}
 }
 
-// Run judges the sources of a module.
+// Run checks the sources of a module.
 func (v *lintVerb) Run(c *call) error {
 	s, err := v.what(c.host)
 	if err != nil {
@@ -35,7 +35,7 @@ func (v *lintVerb) Run(c *call) error {
 	})
 }
 
-// what is the directory or the module to judge.
+// what returns the directory or the module to check.
 func (v *lintVerb) what(h system.Host) (s source, err error) {
 	word := v.Where
 	if word != "" {

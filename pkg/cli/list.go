@@ -6,7 +6,7 @@ import (
 	"dkms/pkg/machine"
 )
 
-// listVerb shows how every module stands for every kernel.
+// listVerb shows the state of every module for every kernel.
 type listVerb struct {
 	named
 	kernels
@@ -21,7 +21,7 @@ func (*listVerb) about() about {
 	}
 }
 
-// Run shows how every module stands for every kernel.
+// Run shows the state of every module for every kernel.
 func (v *listVerb) Run(c *call) error {
 	m, err := v.id()
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"dkms/pkg/run"
 )
 
-// matchVerb installs for one kernel what another has.
+// matchVerb installs for one kernel the modules that another kernel has.
 type matchVerb struct {
 	named
 	byRoot
@@ -25,7 +25,7 @@ func (*matchVerb) about() about {
 	}
 }
 
-// Run installs for one kernel what another has.
+// Run installs for one kernel the modules that another kernel has.
 func (v *matchVerb) Run(c *call) error {
 	m, err := v.id()
 	if err != nil {

@@ -10,13 +10,13 @@ import (
 	"dkms/pkg/system"
 )
 
-// modules are the options that name a module, of verbs that take one.
+// modules are the options that name a module.
 type modules struct {
 	Module     []string `kong:"short='m',sep='none',placeholder='MODULE'" help:"Module, or MODULE/VERSION."`
 	Modversion string   `kong:"short='v',placeholder='VERSION'" help:"Module version."`
 }
 
-// id is a module and, where it was given, its version.
+// id is a module and its version, if one was given.
 type id struct{ name, version string }
 
 func (i *id) set(word string) {
@@ -27,7 +27,7 @@ func (i *id) set(word string) {
 	}
 }
 
-// with is the module that the options name, or the word beside them.
+// with returns the module that the options or word name.
 func (m modules) with(word string) (id, error) {
 	var i id
 	for _, o := range m.Module {
@@ -50,7 +50,7 @@ func oneModule(word, name string) error {
 	return exit.Errorf(exit.Usage, "%s: one module at a time", word).WithHint("%s was already named", name)
 }
 
-// named is the module of verbs that take nothing else.
+// named is the module of verbs that take no other arguments.
 type named struct {
 	modules
 	Named string `kong:"arg,optional,name='module/version'" help:"The module."`
@@ -58,8 +58,8 @@ type named struct {
 
 func (n named) id() (id, error) { return n.with(n.Named) }
 
-// sources are what add, build and install work on: a module, the directory of
-// its sources, or an archive.
+// sources are the arguments of add, build and install: a module, the directory
+// of its sources, or an archive.
 type sources struct {
 	modules
 	archived
@@ -67,22 +67,22 @@ type sources struct {
 	Words []string `kong:"arg,optional,name='module/version | directory | archive'" help:"The module, its sources or an archive of them."`
 }
 
-// source is what was named.
+// source is what the arguments name.
 type source struct {
 	id
-	// dir holds a dkms.conf.
+	// dir is a directory with a dkms.conf.
 	dir string
-	// archive is a file, or - for the standard input.
+	// archive is a file, or - for standard input.
 	archive string
 }
 
-// named is what was named, for a run.
+// named converts s for a run.
 func (s source) named(c *call, confFile string) run.Named {
 	return run.Named{Name: s.name, Version: s.version, Source: s.dir, Archive: s.archive, Input: c.process.In, Conf: confFile}
 }
 
-// find sorts the words as the original does: source directories, archives, the
-// module.
+// find classifies the words as the original does, in this order: a source
+// directory, an archive, the module.
 func (s sources) find(h system.Host) (source, error) {
 	found := source{archive: s.Archive}
 	var err error
@@ -108,7 +108,7 @@ func (s sources) find(h system.Host) (source, error) {
 	return found, nil
 }
 
-// sourceDir is the directory with a dkms.conf that word names, or "".
+// sourceDir returns the directory with a dkms.conf that word names, or "".
 func sourceDir(h system.Host, word string) string {
 	path := h.Abs(word)
 	switch {
@@ -120,8 +120,8 @@ func sourceDir(h system.Host, word string) string {
 	return ""
 }
 
-// isArchive tells words that can only be meant as a file. The original takes
-// any file for an archive, also one that happens to be called like a module.
+// isArchive reports whether word can only mean a file. The original treats any
+// existing file as an archive, even one with the name of a module.
 func isArchive(h system.Host, word string) bool {
 	return word == "-" || looksLikeArchive(word) && system.IsFile(h.Abs(word))
 }
@@ -132,7 +132,8 @@ func looksLikeArchive(word string) bool {
 		slices.Contains([]string{".tar", ".tgz", ".txz", ".tbz2", ".tzst", ".rpm"}, ext)
 }
 
-// lostPath refuses a path that led nowhere, which would be taken for a module.
+// lostPath rejects a path without sources, which would otherwise count as the
+// name of a module.
 func lostPath(h system.Host, code exit.Code, words []string) error {
 	at := slices.IndexFunc(words, isPath)
 	switch {
@@ -144,7 +145,7 @@ func lostPath(h system.Host, code exit.Code, words []string) error {
 	return exit.Errorf(code, "%s: holds no dkms.conf", words[at])
 }
 
-// isPath tells words that cannot be meant as a module.
+// isPath reports whether word cannot mean a module.
 func isPath(word string) bool {
 	first, _, _ := strings.Cut(word, "/")
 	return strings.HasPrefix(word, "/") || first == "." || first == ".."

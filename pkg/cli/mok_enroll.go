@@ -6,7 +6,7 @@ import (
 	"dkms/pkg/run"
 )
 
-// mokEnrollVerb has the certificate trusted, at the next start.
+// mokEnrollVerb requests trust for the certificate from the next boot on.
 type mokEnrollVerb struct {
 	byRoot
 	kernels
@@ -22,7 +22,7 @@ func (*mokEnrollVerb) about() about {
 	}
 }
 
-// Run has the certificate trusted, at the next start.
+// Run requests trust for the certificate from the next boot on.
 func (v *mokEnrollVerb) Run(c *call) error {
 	return c.tell(func(m *machine.Machine) (exit.Code, error) {
 		return exit.OK, run.Enroll(c.ctx, m, v.choice(), run.Enrolment{

@@ -6,7 +6,7 @@ import (
 	"dkms/pkg/machine"
 )
 
-// mokStatusVerb tells of the signing key and who trusts it.
+// mokStatusVerb reports the signing key and who trusts it.
 type mokStatusVerb struct {
 	kernels
 	dryAnyway
@@ -20,7 +20,7 @@ func (*mokStatusVerb) about() about {
 	}
 }
 
-// Run tells of the signing key and who trusts it.
+// Run reports the signing key and who trusts it.
 func (v *mokStatusVerb) Run(c *call) error {
 	return c.tell(func(m *machine.Machine) (exit.Code, error) {
 		return inspect.MOK(c.ctx, m, inspect.Query{Choice: v.choice(), JSON: v.JSON})

@@ -7,7 +7,7 @@ import (
 	"dkms/pkg/tree"
 )
 
-// packagingInstalledVerb is for the scripts of packages only, see packaging.md.
+// packagingInstalledVerb is only for the scripts of packages, see packaging.md.
 type packagingInstalledVerb struct {
 	byRoot
 	Words []string `kong:"arg,optional,name='name version tarball_dir arch upgraded_from | -'" help:"The arguments of common.postinst, or - for paths on the standard input."`
@@ -21,7 +21,8 @@ func (*packagingInstalledVerb) about() about {
 	}
 }
 
-// Run adds and installs what a package or a transaction has brought.
+// Run adds and installs the modules that a package or a transaction has
+// brought.
 func (v *packagingInstalledVerb) Run(c *call) error {
 	return c.tell(func(m *machine.Machine) (exit.Code, error) {
 		if len(v.Words) == 1 && v.Words[0] == "-" {
@@ -33,7 +34,7 @@ func (v *packagingInstalledVerb) Run(c *call) error {
 	})
 }
 
-// word is the word at a place, or "".
+// word returns the word at index i, or "".
 func word(words []string, i int) string {
 	if i >= len(words) {
 		return ""

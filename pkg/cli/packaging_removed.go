@@ -6,7 +6,7 @@ import (
 	"dkms/pkg/run"
 )
 
-// packagingRemovedVerb is for the scripts of packages only, see packaging.md.
+// packagingRemovedVerb is only for the scripts of packages, see packaging.md.
 type packagingRemovedVerb struct {
 	byRoot
 	Input string `kong:"arg,optional,name='-'" help:"Paths come on the standard input."`
@@ -20,7 +20,7 @@ func (*packagingRemovedVerb) about() about {
 	}
 }
 
-// Run takes out what a transaction is about to remove.
+// Run removes the modules that a transaction is about to remove.
 func (v *packagingRemovedVerb) Run(c *call) error {
 	if v.Input != "-" {
 		return exit.Errorf(exit.Usage, "packaging-removed reads paths from the standard input").WithHint("dkms packaging-removed -")

@@ -6,7 +6,7 @@ import (
 	"dkms/pkg/run"
 )
 
-// rehearseVerb tells whether every module would build for a kernel.
+// rehearseVerb reports whether every module would build for a kernel.
 type rehearseVerb struct {
 	dryRun
 	anyKernels
@@ -23,7 +23,7 @@ func (*rehearseVerb) about() about {
 	}
 }
 
-// Run tells whether every module would build for a kernel.
+// Run reports whether every module would build for a kernel.
 func (v *rehearseVerb) Run(c *call) error {
 	s, err := c.settings(v.jobs, false)
 	if err != nil {

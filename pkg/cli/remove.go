@@ -7,7 +7,8 @@ import (
 	"dkms/pkg/tree"
 )
 
-// removeVerb also forgets the module once nothing built is left of it.
+// removeVerb uninstalls and unbuilds a module, and forgets it once no build is
+// left.
 type removeVerb struct {
 	named
 	dryRun
@@ -24,7 +25,7 @@ func (*removeVerb) about() about {
 	}
 }
 
-// Run also forgets the module once nothing built is left of it.
+// Run uninstalls and unbuilds a module, and forgets it once no build is left.
 func (v *removeVerb) Run(c *call) error {
 	m, err := v.id()
 	if err != nil {

@@ -7,7 +7,8 @@ import (
 	"dkms/pkg/tree"
 )
 
-// unbuildVerb also deletes what was built; the module stays added.
+// unbuildVerb uninstalls a module and deletes its builds; the module stays
+// added.
 type unbuildVerb struct {
 	named
 	dryRun
@@ -23,7 +24,7 @@ func (*unbuildVerb) about() about {
 	}
 }
 
-// Run also deletes what was built; the module stays added.
+// Run uninstalls a module and deletes its builds; the module stays added.
 func (v *unbuildVerb) Run(c *call) error {
 	m, err := v.id()
 	if err != nil {

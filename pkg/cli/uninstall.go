@@ -7,7 +7,7 @@ import (
 	"dkms/pkg/tree"
 )
 
-// uninstallVerb takes a module out of kernels; it stays built.
+// uninstallVerb removes a module from kernels; it stays built.
 type uninstallVerb struct {
 	named
 	byRoot
@@ -24,7 +24,7 @@ func (*uninstallVerb) about() about {
 	}
 }
 
-// Run takes a module out of kernels; it stays built.
+// Run removes a module from kernels; it stays built.
 func (v *uninstallVerb) Run(c *call) error {
 	m, err := v.id()
 	if err != nil {

@@ -7,38 +7,37 @@ import (
 	"dkms/pkg/run"
 )
 
-// verb is one thing that dkms can be asked for. Its type declares the options
-// and words for kong; everything about it is in the file of its name.
+// verb is a verb of the command line. Its type declares its options and words
+// for kong; everything about the verb is in the file of its name.
 type verb interface {
 	about() about
 	Run(*call) error
 }
 
-// about is what can be told of a verb without running it.
+// about describes a verb without running it.
 type about struct {
-	// name is the word that calls the verb, or the two words.
+	// name is the word, or the two words, of the verb.
 	name string
-	// help says in a line what the verb does.
+	// help says in one line what the verb does.
 	help string
 	// examples are command lines, without "dkms".
 	examples [2]string
-	// needs says who may run the verb, where that is not everybody.
+	// needs says who may run the verb, unless everybody may.
 	needs string
-	// everyday verbs are those that dkms without a word shows.
+	// everyday marks the verbs that dkms without a word lists.
 	everyday bool
-	// original verbs are actions of DKMS 3.4.3. A word that is a verb only
-	// here is a module beside one of them, as it is there.
+	// original marks the actions of DKMS 3.4.3. Beside an original action, a
+	// word that is a verb only here means a module, as in DKMS 3.4.3.
 	original bool
-	// instead is the verb to name a module to, where this one takes none.
+	// instead is a verb that takes a module, where this verb takes none.
 	instead string
-	// hidden verbs are for programs only, and in no list.
+	// hidden marks verbs for programs, which no list shows.
 	hidden bool
-	// events says that --json prints what happens, as it happens.
+	// events says that --json prints events as they happen.
 	events bool
 }
 
-// verbs lists the verbs in the order of the help. A verb joins dkms by a line
-// here.
+// verbs lists the verbs in the order of the help. Every verb needs a line here.
 func verbs() []verb {
 	return []verb{
 		&addVerb{},
@@ -87,7 +86,7 @@ type everyVerb struct {
 	Directive       []string `kong:"sep='none',placeholder='NAME=VALUE'" help:"Set a directive of every dkms.conf (repeatable)."`
 }
 
-// kernels are the kernels that a verb is about.
+// kernels are the options that select kernels.
 type kernels struct {
 	Kernelver []string `kong:"short='k',sep='none',placeholder='RELEASE'" help:"Kernel release, or RELEASE/ARCH (repeatable)."`
 	Arch      []string `kong:"short='a',sep='none'" help:"Architecture (repeatable)."`
@@ -97,7 +96,7 @@ func (k kernels) choice() machine.Choice {
 	return machine.Choice{Kernels: k.Kernelver, Arches: k.Arch}
 }
 
-// anyKernels are the kernels of a verb that can be about all of them.
+// anyKernels are the options of verbs that can select all kernels.
 type anyKernels struct {
 	kernels
 	AllKernels bool `kong:"name='all-kernels'" help:"Every kernel of this machine."`
@@ -114,13 +113,13 @@ type dryRun struct {
 	DryRun bool `kong:"name='dry-run',short='n'" help:"Show what would be done and why."`
 }
 
-// dryAnyway is the option of verbs that change nothing: a dry run of them is
-// the same.
+// dryAnyway is the option of verbs that change nothing, so that a dry run is
+// the same as a run.
 type dryAnyway struct {
 	DryRun bool `kong:"name='dry-run',short='n',hidden"`
 }
 
-// byRoot is the option of verbs that change what only root may change.
+// byRoot is the option of verbs whose changes only root may make.
 type byRoot struct{ dryRun }
 
 func (r byRoot) needsRoot() bool { return !r.DryRun }
@@ -130,7 +129,7 @@ type jsonOutput struct {
 	JSON bool `kong:"name='json'" help:"Print JSON, see dkms(8)."`
 }
 
-// forced is the option of verbs that can be told to do it all the same.
+// forced is the option --force, for verbs that otherwise skip or refuse work.
 type forced struct {
 	Force bool `kong:"" help:"Do it again, or over what stands in the way."`
 }
@@ -141,7 +140,7 @@ type jobs struct {
 	Env  []string `kong:"name='env',sep='none',placeholder='NAME=VALUE'" help:"A variable for dkms.conf and the build (repeatable)."`
 }
 
-// indexing is the option of verbs that change what is installed.
+// indexing is the option of verbs that change installed modules.
 type indexing struct {
 	NoDepmod bool `kong:"" help:"Leave depmod to the caller."`
 }
@@ -154,7 +153,7 @@ type installing struct {
 	SymlinkModules       bool `kong:"" help:"Install links into the dkms tree."`
 }
 
-// options are those of a run that installs.
+// options returns the options of a run that installs.
 func (i installing) options(dry, force, safe bool) run.Options {
 	return run.Options{
 		DryRun: dry, Force: force, ForceVersion: i.ForceVersionOverride, NoDepmod: i.NoDepmod, Modprobe: i.ModprobeOnInstall, SafeUpgrade: safe,
@@ -171,13 +170,13 @@ type archived struct {
 	Archive string `kong:"placeholder='FILE'" help:"The archive."`
 }
 
-// allKernels is the option of verbs that take away or pack.
+// allKernels is the option of verbs that remove or pack builds.
 type allKernels struct {
 	All bool `kong:"" help:"Every kernel that the module is built for."`
 }
 
-// ignoresAll is for the actions that accept --all in DKMS 3.4.3, where it
-// means nothing.
+// ignoresAll is for the actions for which DKMS 3.4.3 accepts --all without a
+// meaning.
 type ignoresAll struct {
 	All bool `kong:"hidden"`
 }

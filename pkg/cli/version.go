@@ -7,8 +7,8 @@ import (
 	"dkms/pkg/build"
 )
 
-// versionVerb tells whose interface this is, and what the program was made
-// with.
+// versionVerb reports which DKMS interface the program has, and how it was
+// built.
 type versionVerb struct {
 	dryAnyway
 	jsonOutput
@@ -21,7 +21,7 @@ func (*versionVerb) about() about {
 	}
 }
 
-// Run prints the same as --version, or an object.
+// Run prints the same as --version, or a JSON object.
 func (v *versionVerb) Run(c *call) error {
 	if !v.JSON {
 		c.report.Result(build.Release)

@@ -6,7 +6,7 @@ import (
 	"dkms/pkg/machine"
 )
 
-// whyVerb tells why a module is, or is not, installed.
+// whyVerb explains why a module is installed or not.
 type whyVerb struct {
 	named
 	kernels
@@ -21,7 +21,7 @@ func (*whyVerb) about() about {
 	}
 }
 
-// Run tells why a module is, or is not, installed.
+// Run explains why a module is installed or not.
 func (v *whyVerb) Run(c *call) error {
 	m, err := v.id()
 	if err != nil {

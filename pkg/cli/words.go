@@ -7,23 +7,24 @@ import (
 	"dkms/pkg/exit"
 )
 
-// line is a command line that is rewritten from the old spellings: one verb,
-// its options, and the words that are left for it.
+// line is a command line after the rewriting of old spellings: one verb, its
+// options, and the remaining words.
 type line struct {
 	verb    verb
 	about   about
 	options []argument
 	words   []string
-	// named says that the line has a module, or a word that may be one.
+	// named says that the line has a module, or a word that may be a module.
 	named bool
-	// open is the first word of a verb of two, as long as the second may come.
+	// open is the first word of a two-word verb while the second word may still
+	// follow.
 	open string
-	// help says that somebody asked for it.
+	// help says that the line asks for help.
 	help bool
 }
 
-// rewrite finds the verb among the positional words. It may stand anywhere,
-// and a module may be called like a verb.
+// rewrite finds the verb among the positional words. The verb may stand
+// anywhere, and a module may have the name of a verb.
 func rewrite(options []argument, positional []string) (*line, error) {
 	l := &line{options: options}
 	l.named = slices.ContainsFunc(options, func(o argument) bool { return o.name == "module" })
@@ -42,7 +43,7 @@ func rewrite(options []argument, positional []string) (*line, error) {
 	return l, nil
 }
 
-// add takes in one positional word.
+// add processes one positional word.
 func (l *line) add(word string) error {
 	first := l.open
 	l.open = ""
@@ -68,7 +69,8 @@ func (l *line) add(word string) error {
 		return exit.Errorf(exit.TwoActions, "two actions were given: %s and %s", l.about.name, word).
 			WithHint("a module of that name is given as -m %s", word)
 	case v.about().original:
-		// As in the original, which knows no action of the first name.
+		// The original knows no action with the first name, so the name is a
+		// module there.
 		name, _, _ := strings.Cut(l.about.name, " ")
 		l.module(name)
 		l.call(v)
@@ -80,14 +82,14 @@ func (l *line) add(word string) error {
 
 func (l *line) call(v verb) { l.verb, l.about = v, v.about() }
 
-// module names a module that is called like a verb.
+// module names a module that has the name of a verb.
 func (l *line) module(name string) {
 	l.options = append(l.options, argument{"module", name, true})
 	l.named = true
 }
 
-// verbOf is the verb of that name or, for the first of two words, the first
-// verb that begins with it.
+// verbOf returns the verb called name or, where name is the first of two words,
+// the first verb that begins with name.
 func verbOf(name string) verb {
 	for _, v := range verbs() {
 		if own := v.about().name; own == name || strings.HasPrefix(own, name+" ") {
@@ -108,7 +110,7 @@ func secondWords(first string) string {
 	return strings.Join(list, ", or ")
 }
 
-// noAction says that no word is an action.
+// noAction is the error for words of which none is an action.
 func noAction(words []string) error {
 	const list = "dkms --help lists the actions"
 	if len(words) == 0 {
@@ -123,8 +125,8 @@ func noAction(words []string) error {
 	return err
 }
 
-// misspelt tells words that become the same when a letter is dropped from
-// each: one is wrong, missing or too many, or two have changed places.
+// misspelt reports whether a and b become equal when one letter is dropped from
+// each: one letter is wrong, missing or added, or two letters are swapped.
 func misspelt(a, b string) bool {
 	drop := func(s string, i int) string { return s[:i] + s[min(i+1, len(s)):] }
 	for i := range len(a) + 1 {
@@ -137,7 +139,7 @@ func misspelt(a, b string) bool {
 	return false
 }
 
-// contradictions refuses what no verb can do anything with, in the order and
+// contradictions rejects combinations that no verb accepts, in the order and
 // with the statuses of DKMS 3.4.3.
 func (l *line) contradictions() error {
 	n := map[string]int{}
@@ -165,9 +167,9 @@ func (l *line) contradictions() error {
 	return nil
 }
 
-// applicable drops the options of DKMS 3.4.3 that mean nothing to the verb, as
-// that takes each with every action, and refuses ours. takes tells what the
-// verb declares.
+// applicable drops the options of DKMS 3.4.3 that have no meaning for the verb,
+// because DKMS 3.4.3 takes every option with every action. It rejects such
+// options of this program. takes reports whether the verb declares an option.
 func (l *line) applicable(takes func(option string) bool) ([]string, error) {
 	var args []string
 	for _, o := range l.options {
@@ -186,7 +188,7 @@ func (l *line) applicable(takes func(option string) bool) ([]string, error) {
 	return args, nil
 }
 
-// tooMany refuses a word that the verb has no use for.
+// tooMany is the error for a word that the verb cannot use.
 func (l *line) tooMany(word string) error {
 	if l.about.instead != "" {
 		return exit.Errorf(exit.Usage, "%s: %s takes no module", word, l.about.name).WithHint("dkms %s %s", l.about.instead, word)

@@ -1,4 +1,4 @@
-// Package exit is the catalogue of exit statuses that scripts rely on.
+// Package exit defines the exit statuses that scripts rely on.
 //
 // Every error that must end the program with a status other than 1 carries its
 // code and, where there is one, the next step for the reader. The numbers are
@@ -13,8 +13,8 @@ import (
 // Code is a process exit status.
 type Code int
 
-// The exit statuses. Several meanings share a number because the original
-// gave them the same one; the constants keep the meanings apart in code.
+// The exit statuses. Several meanings share a number, as in the original; the
+// constants keep the meanings apart in code.
 const (
 	OK               Code = 0
 	Usage            Code = 1 // arguments missing or contradictory, not root, tree not writable
@@ -51,20 +51,20 @@ const (
 	EmptyTarget      Code = 16 // an empty kernel or architecture
 	NoHeaders        Code = 21
 	Excluded         Code = 77  // BUILD_EXCLUSIVE_* leaves nothing to build
-	PreInstallFailed Code = 101 // PRE_INSTALL said no
+	PreInstallFailed Code = 101 // PRE_INSTALL failed
 )
 
-// Error is an error with the exit status it must end the program with.
+// Error is an error with the exit status of the program.
 type Error struct {
 	Code Code
 	Err  error
-	// Hint says what to do next; it may be empty.
+	// Hint is the next step for the reader; it may be empty.
 	Hint string
 }
 
 func (e *Error) Error() string { return e.Err.Error() }
 
-// Unwrap gives the underlying error to [errors.Is] and [errors.As].
+// Unwrap returns the underlying error for [errors.Is] and [errors.As].
 func (e *Error) Unwrap() error { return e.Err }
 
 // Errorf returns an [*Error] with the code and the formatted text.
@@ -72,14 +72,14 @@ func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Err: fmt.Errorf(format, args...)}
 }
 
-// WithHint returns e with the next step for the reader set.
+// WithHint returns e with the given next step for the reader.
 func (e *Error) WithHint(format string, args ...any) *Error {
 	e.Hint = fmt.Sprintf(format, args...)
 	return e
 }
 
-// Status is the exit status that err stands for: 0 for nil, 1 for an error
-// that carries none.
+// Status returns the exit status for err: 0 for nil, and 1 for an error without
+// a code.
 func Status(err error) Code {
 	if err == nil {
 		return OK
@@ -90,7 +90,7 @@ func Status(err error) Code {
 	return Usage
 }
 
-// Hint is the next step that err carries, if any.
+// Hint returns the next step in err, or "".
 func Hint(err error) string {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Hint

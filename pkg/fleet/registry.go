@@ -19,7 +19,8 @@ var (
 )
 
 // fetch has skopeo copy an image from a registry into the directory "layout" of
-// dir. The path must not contain a colon, which skopeo would interpret.
+// dir. skopeo interprets a colon in a path, so it runs in dir and gets the
+// relative path.
 func fetch(ctx context.Context, m *machine.Machine, ref, dir string, insecure bool) error {
 	if !m.Run.Has("skopeo") {
 		return exit.Errorf(exit.NoSource, "%s: %w: skopeo is not installed", ref, errAway).WithHint("install the package skopeo")

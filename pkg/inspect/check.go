@@ -1,8 +1,8 @@
-// Package inspect is what only tells: how modules stand, what is wrong with a
-// machine, what a log or a source directory shows.
+// Package inspect has the verbs that only report: the state of modules, what is
+// wrong with a machine, the content of a log, the faults of a source directory.
 //
-// It guarantees that nothing changes by asking, since it is given nothing that
-// can write, and that all answers come from the same facts.
+// It guarantees that asking changes nothing, since it gets nothing that can
+// write, and that all answers come from the same facts.
 package inspect
 
 import (
@@ -28,10 +28,10 @@ type Verdict struct {
 	// Headers says that modules can be built for the kernel here.
 	Headers bool `json:"headers"`
 	// Safe says that every module that belongs to the kernel is installed,
-	// whole, and will be loaded.
+	// intact, and will be loaded.
 	Safe    bool            `json:"safe"`
 	Modules []ModuleVerdict `json:"modules"`
-	// SignaturesRequired says that this machine loads signed modules only.
+	// SignaturesRequired says that this machine loads only signed modules.
 	SignaturesRequired bool `json:"signatures_required"`
 }
 
@@ -48,7 +48,7 @@ func (v *Verdict) bad() int {
 
 func (v *Verdict) target() tree.Target { return tree.Target{Kernel: v.Kernel, Arch: v.Arch} }
 
-// ModuleVerdict is how one module stands for a kernel.
+// ModuleVerdict is the state of one module for a kernel.
 type ModuleVerdict struct {
 	Module  string `json:"module"`
 	Version string `json:"version"`
@@ -57,7 +57,8 @@ type ModuleVerdict struct {
 	Reason string        `json:"reason,omitempty"`
 	Hint   string        `json:"hint,omitempty"`
 
-	// short is Reason without the file, where the reason is the same for all.
+	// short is Reason without the file name, so that modules with the same
+	// reason can share a line.
 	short string
 }
 
@@ -76,15 +77,16 @@ func (v ModuleVerdict) id() tree.ID { return tree.ID{Name: v.Module, Version: v.
 // checkSchema is the version of the JSON that check prints.
 const checkSchema = 1
 
-// Check tells, for every kernel of the machine or the named ones, whether it is
-// safe to boot and, unless kernels were named, whether the machine can be
-// restarted. The status is 0 when all kernels are safe, and 11 when one is not.
+// Check reports, for the named kernels or every kernel of the machine, whether
+// it is safe to boot. Unless kernels were named, it also reports whether it is
+// safe to restart the machine. The status is 0 when all kernels are safe, and
+// 11 otherwise.
 func Check(ctx context.Context, m *machine.Machine, q Query) (exit.Code, error) {
 	t, err := newTeller(m, q)
 	if err != nil {
 		return 0, err
 	}
-	q.Choice.Every = false // which is what no -k means already
+	q.Choice.Every = false // without -k, every kernel is meant already
 	targets, err := m.Targets(q.Choice, t.bootable)
 	if err != nil {
 		return 0, err
@@ -115,8 +117,8 @@ func Check(ctx context.Context, m *machine.Machine, q Query) (exit.Code, error) 
 	return code, nil
 }
 
-// bootable are the kernels of the machine: the one that boots next, the running
-// one, and the others from the newest to the oldest.
+// bootable returns the kernels of the machine: the one that boots next, the
+// running one, then the others from the newest to the oldest.
 func (t *teller) bootable() ([]string, error) {
 	found := t.facts.Boot()
 	var first, list []string
@@ -137,9 +139,9 @@ func (t *teller) bootable() ([]string, error) {
 	return list, nil
 }
 
-// kernels are the kernels of the machine, the oldest first, or those with
-// headers where no kernel can be started, as in a container that builds for
-// others.
+// kernels returns the kernels of the machine, oldest first. Where no kernel can
+// be started, as in a container that builds for other machines, it returns the
+// kernels with headers.
 func (t *teller) kernels() ([]string, error) {
 	var list []string
 	for _, k := range t.facts.Boot().Kernels {
@@ -164,7 +166,7 @@ func (t *teller) verdictOn(ctx context.Context, k tree.Target) Verdict {
 	return v
 }
 
-// Answer is a word on whether the machine can be restarted.
+// Answer says whether it is safe to restart the machine.
 type Answer string
 
 // The answers.
@@ -174,17 +176,17 @@ const (
 	NobodyKnows   Answer = "unknown"
 )
 
-// restart is the answer to "can this machine be restarted".
+// restart is the answer to "is it safe to restart this machine".
 type restart struct {
 	Answer
 	boot.Next
-	// verdicts are those on the kernels that may be booted next.
+	// verdicts are the verdicts on the kernels that may boot next.
 	verdicts []*Verdict
 }
 
-// newRestart finds out whether the machine can be restarted. What boots next
-// once and what boots after that must both be safe and, where nobody knows what
-// boots next, all kernels.
+// newRestart determines whether it is safe to restart the machine. The kernel
+// that boots next once and the kernel that boots after that must both be safe.
+// Where the next kernel is unknown, all kernels must be safe.
 func newRestart(next boot.Next, verdicts []Verdict) *restart {
 	r := &restart{Next: next, Answer: NobodyKnows}
 	for i, v := range verdicts {

@@ -7,8 +7,8 @@ import (
 	"dkms/pkg/machine"
 )
 
-// printVerdict prints the block of a kernel: the verdict, what is not ready
-// with its next step, and how many modules there is nothing to do about.
+// printVerdict prints the block of a kernel: the verdict, the modules that are
+// not ready with their next steps, and the number of all other modules.
 func (t *teller) printVerdict(v *Verdict) {
 	t.Report.Result(v.head())
 	for _, g := range t.groups(v) {
@@ -26,7 +26,7 @@ func (t *teller) printVerdict(v *Verdict) {
 	}
 }
 
-// head is the verdict on a kernel. Scripts look for what stands before the
+// head returns the verdict on a kernel. Scripts match the text before the
 // marks.
 func (v *Verdict) head() string {
 	text := v.Kernel + ": safe to boot"
@@ -36,7 +36,7 @@ func (v *Verdict) head() string {
 	return text + v.marks()
 }
 
-// marks is what a kernel is, in parentheses, or "".
+// marks returns the properties of a kernel in parentheses, or "".
 func (v *Verdict) marks() string {
 	var marks []string
 	if v.Next {
@@ -54,19 +54,19 @@ func (v *Verdict) marks() string {
 	return " (" + strings.Join(marks, ", ") + ")"
 }
 
-// told says that a module has a line of its own: it is not ready, or it is by a
-// version that is not the one that was meant.
+// told reports whether a module has a line of its own: either it is not ready,
+// or another version than the intended one is ready.
 func (v ModuleVerdict) told() bool { return v.bad() || v.State == machine.Ready && v.Reason != "" }
 
-// group is modules that stand alike, for the same reason.
+// group is a set of modules with the same state and reason.
 type group struct {
 	ids          []string
 	state        machine.State
 	reason, hint string
 }
 
-// groups are the modules of a kernel that have a line, those that stand alike
-// together.
+// groups returns the modules of a kernel that have a line, grouped by state and
+// reason.
 func (t *teller) groups(v *Verdict) []*group {
 	var list []*group
 	for _, mod := range v.Modules {
@@ -84,7 +84,7 @@ func (t *teller) groups(v *Verdict) []*group {
 	return list
 }
 
-// in is the group of a list that stands as g does.
+// in returns the group of list with the same state and reason as g.
 func (g *group) in(list []*group) *group {
 	for _, o := range list {
 		if o.state == g.state && o.reason == g.reason && o.hint == g.hint {
@@ -94,7 +94,7 @@ func (g *group) in(list []*group) *group {
 	return nil
 }
 
-// maxNamed is how many modules of a group are named.
+// maxNamed is how many modules of a group are listed by name.
 const maxNamed = 3
 
 func (g *group) lines() []string {
@@ -133,7 +133,7 @@ func (v *Verdict) rest() string {
 	return strings.Join(list, ", ")
 }
 
-// line is the answer for people.
+// line returns the answer for people.
 func (r *restart) line() string {
 	switch {
 	case r.Answer == CanRestart && r.Known():
@@ -152,8 +152,8 @@ func (r *restart) line() string {
 	return "unknown whether it is safe to restart: which kernel boots next is unknown: " + r.Why
 }
 
-// confirmed says that a restart is the cure: all that is lacking is somebody who
-// confirms the key.
+// confirmed reports whether a restart is all that is needed: every module that
+// is not ready only waits for somebody to confirm the key.
 func (r *restart) confirmed() bool {
 	for _, v := range r.verdicts {
 		for _, mod := range v.Modules {
@@ -165,7 +165,8 @@ func (r *restart) confirmed() bool {
 	return true
 }
 
-// oneOf is an answer that holds whichever kernel boots next.
+// oneOf returns one for a single kernel. For several it returns several, with a
+// note that any of them may boot next.
 func (r *restart) oneOf(one, several string) string {
 	if len(r.verdicts) == 1 {
 		return one
@@ -183,7 +184,7 @@ func (r *restart) boots() string {
 	return " boots next"
 }
 
-// lacking says how many modules of the kernels to come are not ready.
+// lacking returns how many modules of the next kernels are not ready.
 func (r *restart) lacking() string {
 	var list []string
 	for _, v := range r.verdicts {
@@ -207,7 +208,7 @@ func isAre(n int) string {
 	return "are"
 }
 
-// source says where it is known from what boots next.
+// source returns how the kernel that boots next was determined.
 func (r *restart) source() string {
 	if !r.Known() {
 		return "which kernel boots next is unknown: " + r.Why
@@ -215,11 +216,11 @@ func (r *restart) source() string {
 	return r.Release + " boots next: " + r.Why
 }
 
-// nextBoot is the kernel that boots next as JSON.
+// nextBoot is the kernel that boots next, as JSON.
 type nextBoot struct {
-	// Kernel is empty where it is not known.
+	// Kernel is empty where the kernel is not known.
 	Kernel string `json:"kernel"`
-	// Once says that it is booted once only, and Then what boots after that.
+	// Once says that Kernel boots only once; Then is the kernel after that.
 	Once   bool   `json:"once"`
 	Then   string `json:"then"`
 	Loader string `json:"loader"`

@@ -15,15 +15,15 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Finding is something that is not as it should be. The JSON names are an
-// interface; see dkms(8).
+// Finding is one fault of the machine. The JSON names are an interface; see
+// dkms(8).
 type Finding struct {
-	// Check is what was looked at, in a word.
+	// Check is the name of the check that found it.
 	Check string `json:"check"`
-	// Text says what was found, Cure what to do about it.
+	// Text says what was found, Cure how to repair it.
 	Text string `json:"text"`
 	Cure string `json:"cure"`
-	// Fixable says that --fix does it.
+	// Fixable says that --fix repairs it.
 	Fixable bool `json:"fixable"`
 
 	fix *machine.Cure
@@ -32,12 +32,12 @@ type Finding struct {
 // doctorSchema is the version of the JSON that doctor prints.
 const doctorSchema = 1
 
-// doctor is one look at the machine.
+// doctor is one examination of the machine.
 type doctor struct {
 	*teller
-	// force has --fix install modules again, which may build them.
+	// force makes --fix also reinstall modules, which may build them.
 	force bool
-	// versions is what is registered; targets are the kernels to look at.
+	// versions are the registered versions; targets are the kernels to examine.
 	versions []tree.Version
 	targets  []tree.Target
 	found    []Finding
@@ -48,9 +48,8 @@ func (d *doctor) add(check, cure string, fix *machine.Cure, format string, args 
 	d.found = append(d.found, Finding{Check: check, Text: text, Cure: strings.ReplaceAll(cure, "\n", "; "), Fixable: fix != nil, fix: fix})
 }
 
-// Examine looks for what is wrong, and says what cures it. Where there are
-// findings the machine needs somebody's attention. force has --fix install
-// modules again, too.
+// Examine looks for faults and says how to repair them. Every finding needs an
+// administrator's attention. force makes --fix also reinstall modules.
 func Examine(ctx context.Context, m *machine.Machine, choice machine.Choice, force bool) ([]Finding, error) {
 	t, err := newTeller(m, Query{Choice: choice})
 	if err != nil {
@@ -74,7 +73,7 @@ func Examine(ctx context.Context, m *machine.Machine, choice machine.Choice, for
 	return d.found, nil
 }
 
-// Cures are what --fix does about some findings.
+// Cures returns the repairs that --fix makes for the findings.
 func Cures(found []Finding) []machine.Cure {
 	var list []machine.Cure
 	for _, f := range found {
@@ -85,21 +84,21 @@ func Cures(found []Finding) []machine.Cure {
 	return list
 }
 
-// Gone are the findings that are no more.
+// Gone returns the findings of before that are not in after.
 func Gone(before, after []Finding) []Finding {
 	return slices.DeleteFunc(slices.Clone(before), func(f Finding) bool {
 		return slices.ContainsFunc(after, func(g Finding) bool { return f.Check == g.Check && f.Text == g.Text })
 	})
 }
 
-// Prescription is how findings are told.
+// Prescription says how findings are printed.
 type Prescription struct {
-	// JSON prints them as JSON. Fix and DryRun are the options of the command.
+	// JSON prints the findings as JSON. Fix and DryRun are the options of the
+	// command.
 	JSON, Fix, DryRun bool
 }
 
-// Tell prints what was found. The status is 0 when there is nothing and 11
-// otherwise.
+// Tell prints the findings. The status is 0 without findings and 11 otherwise.
 func (p Prescription) Tell(m *machine.Machine, found []Finding) (exit.Code, error) {
 	code := exit.OK
 	if len(found) > 0 {
@@ -128,8 +127,8 @@ func (p Prescription) Tell(m *machine.Machine, found []Finding) (exit.Code, erro
 	return code, nil
 }
 
-// hasKernel tells a module directory that belongs to a kernel, or to headers,
-// from one that only modules of ours are left in.
+// hasKernel reports whether a module directory belongs to a kernel or to
+// headers. Otherwise only modules of this program are left in the directory.
 func (d *doctor) hasKernel(release string) bool {
 	dir := filepath.Join(d.Host.Root.InstallTree(), release)
 	if !system.IsDir(dir) {
@@ -143,10 +142,10 @@ func (d *doctor) hasKernel(release string) bool {
 	return release == d.Host.Release || system.IsFile(d.Host.Root.Path("/boot/vmlinuz-"+release))
 }
 
-// registered tells whether there is anything to build.
+// registered reports whether any module is registered.
 func (d *doctor) registered() bool { return len(d.versions) > 0 }
 
-// withHeaders are the kernels that modules can be built for.
+// withHeaders returns the kernels for which modules can be built.
 func (d *doctor) withHeaders() []*kernel.Kernel {
 	var list []*kernel.Kernel
 	for _, t := range d.targets {

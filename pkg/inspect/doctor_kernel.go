@@ -16,7 +16,7 @@ import (
 	"dkms/pkg/tree"
 )
 
-// programs looks for what no build can do without.
+// programs looks for missing programs that every build needs.
 func (d *doctor) programs(context.Context) {
 	if !d.registered() {
 		return
@@ -30,7 +30,7 @@ func (d *doctor) programs(context.Context) {
 	}
 }
 
-// needed is a program and the package that commonly has it.
+// needed is a program and the usual name of the package that contains it.
 type needed struct{ program, pkg string }
 
 func missingPrograms(has func(string) bool) (missing []needed) {
@@ -42,7 +42,7 @@ func missingPrograms(has func(string) bool) (missing []needed) {
 	return missing
 }
 
-// headers looks for the headers of every kernel.
+// headers looks for missing headers, for every kernel.
 func (d *doctor) headers(context.Context) {
 	if !d.registered() || d.Framework.PrebuiltSource != "" {
 		return
@@ -54,8 +54,8 @@ func (d *doctor) headers(context.Context) {
 	}
 }
 
-// compilers compares the compiler that there is with the one that the kernel
-// was built with.
+// compilers compares the installed compiler with the compiler that built the
+// kernel.
 func (d *doctor) compilers(ctx context.Context) {
 	if !d.registered() {
 		return
@@ -83,7 +83,7 @@ func (d *doctor) compilers(ctx context.Context) {
 	}
 }
 
-// compilerPackage drops the machine from x86_64-linux-gnu-gcc-12.
+// compilerPackage removes the machine prefix, as from x86_64-linux-gnu-gcc-12.
 func compilerPackage(cc string) string {
 	for _, name := range []string{"gcc", "clang"} {
 		if i := strings.LastIndex(cc, name); i > 0 && cc[i-1] == '-' {
@@ -93,7 +93,8 @@ func compilerPackage(cc string) string {
 	return cc
 }
 
-// builtWith is the major release of the kernel's compiler, 0 if not known.
+// builtWith returns the major version of the kernel's compiler, or 0 if it is
+// not known.
 func builtWith(k *kernel.Kernel) int {
 	symbol := "CONFIG_GCC_VERSION"
 	if k.Config().Is("CONFIG_CC_IS_CLANG") {
@@ -116,8 +117,8 @@ func (d *doctor) compilerRelease(ctx context.Context, cc string) int {
 	return n
 }
 
-// modules looks at what is installed. Installing again may build, so --fix does
-// that with --force only.
+// modules checks the installed modules. Reinstalling may build, so --fix does
+// it only with --force.
 func (d *doctor) modules(ctx context.Context) {
 	required := map[tree.Target]bool{}
 	for _, k := range d.targets {
@@ -139,13 +140,14 @@ func (d *doctor) modules(ctx context.Context) {
 	}
 }
 
-// lookedAt tells whether a kernel is one of those to look at.
+// lookedAt reports whether a kernel is among those to examine.
 func (d *doctor) lookedAt(release string) bool {
 	return slices.ContainsFunc(d.targets, func(t tree.Target) bool { return t.Kernel == release })
 }
 
-// missing carries what check says is not ready and has no line of its own yet:
-// what is installed, what has lost its sources and what has no headers has one.
+// missing adds the modules that check calls not ready. It skips installed
+// modules, modules without sources and kernels without headers, because other
+// checks report those.
 func (d *doctor) missing(ctx context.Context) {
 	reinstall := func(t tree.Target) *machine.Cure {
 		if d.force {
@@ -166,8 +168,9 @@ func (d *doctor) missing(ctx context.Context) {
 	}
 }
 
-// configurations reads every dkms.conf that may be asked for by the newest
-// kernel: what is installed has no need of it until then.
+// configurations reads every dkms.conf for the newest kernel, because that is
+// the next kernel for which modules will be built. Installed modules do not
+// need their dkms.conf before that.
 func (d *doctor) configurations(ctx context.Context) {
 	if len(d.targets) == 0 {
 		return
@@ -188,13 +191,13 @@ func (d *doctor) configurations(ctx context.Context) {
 	}
 }
 
-// told tells whether an error has a line already.
+// told reports whether a finding already contains an error.
 func (d *doctor) told(err error) bool {
 	first, _, _ := strings.Cut(err.Error(), "\n")
 	return slices.ContainsFunc(d.found, func(f Finding) bool { return strings.Contains(f.Text, first) })
 }
 
-// addModule notes what is wrong with an installed module.
+// addModule adds a finding for an installed module that is not in order.
 func (d *doctor) addModule(mod *machine.Module, h machine.Health) {
 	id, arg := mod.ID, d.KernelArg(mod.Target)
 	var reinstall *machine.Cure
@@ -212,7 +215,7 @@ func (d *doctor) addModule(mod *machine.Module, h machine.Health) {
 	}
 }
 
-// indexes looks for modules that modprobe will not find.
+// indexes looks for modules that modprobe cannot find.
 func (d *doctor) indexes(context.Context) {
 	for _, t := range d.targets {
 		if why := d.facts.Index(t); why != "" {
@@ -221,8 +224,8 @@ func (d *doctor) indexes(context.Context) {
 	}
 }
 
-// prebuilts looks for what builds of other machines cannot be had without. A
-// machine that takes those need not be able to make any.
+// prebuilts looks for missing requirements of builds from other machines. A
+// machine that uses such builds need not be able to build anything itself.
 func (d *doctor) prebuilts() {
 	const registry = "docker://"
 	source := d.Framework.PrebuiltSource

@@ -13,8 +13,8 @@ import (
 	"dkms/pkg/system"
 )
 
-// rivals looks for another implementation beside this one: programs that come
-// first in PATH, and kernel hooks that would undo what ours do.
+// rivals looks for another implementation of dkms: programs that come first in
+// PATH, and kernel hooks that would undo the work of this program's hooks.
 func (d *doctor) rivals(context.Context) {
 	programs := d.distinct("/usr/local/sbin/dkms", "/usr/local/bin/dkms", "/usr/sbin/dkms", "/usr/bin/dkms", "/sbin/dkms", "/bin/dkms")
 	for _, path := range programs {
@@ -31,7 +31,7 @@ func (d *doctor) rivals(context.Context) {
 		hooks = append(hooks, found...)
 	}
 	for _, path := range hooks {
-		// kernel-install passes over names without the suffix: Debian 12 has one.
+		// kernel-install ignores names without the suffix; Debian 12 has one.
 		idle := filepath.Base(filepath.Dir(path)) == "install.d" && filepath.Ext(path) != ".install"
 		if !idle && foreignHook(path) {
 			d.add("rivals", d.removal(path), nil, "%s is a hook of another dkms, and may undo what ours do", path)
@@ -39,7 +39,7 @@ func (d *doctor) rivals(context.Context) {
 	}
 }
 
-// removal is how to get rid of a file that may belong to a package.
+// removal returns how to remove a file that may belong to a package.
 func (d *doctor) removal(path string) string {
 	if ask := machine.OwnerCommand(d.Distribution, path); ask != "" {
 		return "remove its package, see " + ask + ", or rm " + path
@@ -47,7 +47,7 @@ func (d *doctor) removal(path string) string {
 	return "rm " + path
 }
 
-// distinct are the files among some paths, each once.
+// distinct returns the different files among some paths, each once.
 func (d *doctor) distinct(paths ...string) []string {
 	var list []string
 	var seen []os.FileInfo
@@ -63,7 +63,7 @@ func (d *doctor) distinct(paths ...string) []string {
 	return list
 }
 
-// beginning is the first part of a file, larger than any hook.
+// beginning returns the first part of a file; it is larger than any hook.
 func beginning(path string) []byte {
 	f, err := os.Open(path)
 	if err != nil {
@@ -76,8 +76,8 @@ func beginning(path string) []byte {
 
 func isScript(path string) bool { return bytes.HasPrefix(beginning(path), []byte("#!")) }
 
-// foreignHook tells a hook that would be run and neither is nor calls our
-// program.
+// foreignHook reports whether a hook would run that neither is this program nor
+// calls it.
 func foreignHook(path string) bool {
 	if !system.IsExecutable(path) {
 		return false
@@ -86,7 +86,7 @@ func foreignHook(path string) bool {
 	return bytes.HasPrefix(text, []byte("#!")) && !bytes.Contains(text, []byte("dkms-hook"))
 }
 
-// service looks whether what is missing is built at boot.
+// service checks that missing modules are built at boot.
 func (d *doctor) service(context.Context) {
 	root := d.Host.Root
 	if system.IsFile(root.Path("/etc/dkms/no-autoinstall")) || d.Host.InChroot() {
@@ -104,8 +104,9 @@ func (d *doctor) service(context.Context) {
 	}
 }
 
-// anyMatch tells whether a path below the root matches one of some patterns, also
-// as a link whose target is only there on the machine that it is meant for.
+// anyMatch reports whether a path below the root matches one of the patterns. A
+// link matches even if its target exists only on the machine that will use the
+// root.
 func anyMatch(root system.Root, patterns ...string) bool {
 	for _, p := range patterns {
 		found, _ := filepath.Glob(root.Path(p))

@@ -20,7 +20,7 @@ import (
 	"dkms/pkg/tree"
 )
 
-// sources looks for versions whose sources are lost.
+// sources looks for versions without sources.
 func (d *doctor) sources(context.Context) {
 	for _, v := range d.versions {
 		if v.State == tree.Broken {
@@ -30,8 +30,8 @@ func (d *doctor) sources(context.Context) {
 	}
 }
 
-// journal looks for what an interrupted run has left. Whoever takes the lock
-// settles that first.
+// journal looks for leftovers of an interrupted run. The next run that takes
+// the lock cleans them up first.
 func (d *doctor) journal(context.Context) {
 	if d.writing() {
 		return
@@ -48,17 +48,17 @@ func (d *doctor) journal(context.Context) {
 	}
 }
 
-// writing tells whether another run is at work, whose files are not left over.
+// writing reports whether another run is at work. Its files are not leftovers.
 func (d *doctor) writing() bool { return d.Tree.Held() }
 
-// leftovers is what is left of a kernel that is gone.
+// leftovers are the files of a removed kernel.
 type leftovers struct {
 	what []string
-	// safe says that deleting it takes away nothing that somebody may want.
+	// safe says that nobody can need the files any more.
 	safe bool
 }
 
-// removedKernels looks for builds and records for kernels that are gone.
+// removedKernels looks for builds and records for removed kernels.
 func (d *doctor) removedKernels(context.Context) {
 	left := map[tree.Target]*leftovers{}
 	at := func(t tree.Target) *leftovers {
@@ -71,7 +71,8 @@ func (d *doctor) removedKernels(context.Context) {
 		for _, b := range v.Builds {
 			r := at(b.Target)
 			r.what = append(r.what, "builds of "+v.ID.String())
-			// What was never installed may have been built for another machine.
+			// A build that was never installed may be meant for another
+			// machine.
 			r.safe = r.safe && (b.Installed || len(d.everInstalled(v.ID, b.Target)) > 0)
 		}
 		for _, t := range d.records(v.ID) {
@@ -104,7 +105,7 @@ func (d *doctor) everInstalled(id tree.ID, t tree.Target) []tree.Installed {
 	return made.Installed
 }
 
-// records are the targets that failures of a version are on record for.
+// records returns the targets for which failures of a version are recorded.
 func (d *doctor) records(id tree.ID) []tree.Target {
 	list := d.Tree.Failures(id)
 	for _, a := range build.Attempts(d.Tree, id) {
@@ -115,13 +116,13 @@ func (d *doctor) records(id tree.ID) []tree.Target {
 	return list
 }
 
-// link says that a version of a package is installed for a target.
+// link marks a version of a package as installed for a target.
 type link struct {
 	name   string
 	target tree.Target
 }
 
-// danglingLinks are the links that call a version installed that is gone, in
+// danglingLinks returns the links that mark a missing version as installed, in
 // the order of the tree.
 func (d *doctor) danglingLinks() []link {
 	var lost []link
@@ -135,8 +136,8 @@ func (d *doctor) danglingLinks() []link {
 	return lost
 }
 
-// temporary looks for files that interrupted runs have left. While another run
-// is at work they are its own.
+// temporary looks for temporary files of interrupted runs. While another run is
+// at work, such files belong to that run.
 func (d *doctor) temporary(context.Context) {
 	if d.writing() {
 		return
@@ -167,14 +168,14 @@ func temporaryBelow(dir string) []string {
 				return fs.SkipDir
 			}
 		case entry.IsDir() && entry.Name() == "build" && strings.Count(strings.TrimPrefix(path, dir), "/") == 3:
-			return fs.SkipDir // where modules are compiled, by whatever makes files there
+			return fs.SkipDir // here modules are compiled, and any program may create such files
 		}
 		return nil
 	})
 	return list
 }
 
-// key looks at who can read the private key.
+// key checks who can read the private key.
 func (d *doctor) key(ctx context.Context) {
 	t := tree.Target{Kernel: d.Host.Release, Arch: d.Host.Machine}
 	options, err := d.Signing(ctx, t.Kernel)
@@ -200,7 +201,7 @@ func (d *doctor) key(ctx context.Context) {
 	}
 }
 
-// enoughSpace is what a build of the larger packages takes, in bytes.
+// enoughSpace is the space that a build of a larger package takes, in bytes.
 const enoughSpace = 200 << 20
 
 // space looks for file systems that the next build may fill.
@@ -209,7 +210,7 @@ func (d *doctor) space(context.Context) {
 	d.tight(enoughSpace, root.StateTree(), root.InstallTree(), d.Framework.TmpLocation, root.Path("/tmp"))
 }
 
-// tight looks for file systems with less than enough space.
+// tight looks for file systems with less free space than enough.
 func (d *doctor) tight(enough uint64, dirs ...string) {
 	seen := map[unix.Fsid]bool{}
 	for _, dir := range dirs {
@@ -224,7 +225,8 @@ func (d *doctor) tight(enough uint64, dirs ...string) {
 	}
 }
 
-// freeSpace is what root can still write at dir, or where dir would be.
+// freeSpace returns how much root can still write at dir, or where dir would
+// be.
 func freeSpace(dir string) (uint64, unix.Fsid, error) {
 	for !system.IsDir(dir) && dir != "/" {
 		dir = filepath.Dir(dir)

@@ -13,11 +13,11 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Source is what lint judges: a directory, or the module that is registered
-// from it; the working directory where it names nothing.
+// Source names what lint checks: a directory, or the module that is registered
+// from one; the working directory where both are empty.
 type Source struct {
 	Dir, Name, Version string
-	// Conf is a dkms.conf in place of the one in the directory.
+	// Conf is a dkms.conf to read instead of the one in the directory.
 	Conf   string
 	Choice machine.Choice
 	// JSON prints the remarks as JSON.
@@ -27,7 +27,7 @@ type Source struct {
 // lintSchema is the version of the JSON that lint prints.
 const lintSchema = 1
 
-// Lint judges a source directory. The status is 8 when there are errors.
+// Lint checks a source directory. The status is 8 when there are errors.
 func Lint(ctx context.Context, m *machine.Machine, s Source) (exit.Code, error) {
 	file, err := s.file(m)
 	if err != nil {
@@ -37,7 +37,7 @@ func Lint(ctx context.Context, m *machine.Machine, s Source) (exit.Code, error) 
 	if err != nil {
 		return 0, err
 	}
-	// The overrides of this machine are not the author's.
+	// The overrides of this machine are not part of the author's package.
 	reader := m.AuthorsReader(filepath.Join(filepath.Dir(file), ".no-overrides"))
 	p := lint.Package{Dir: filepath.Dir(file), File: file, Target: build.ConfTarget(m.Kernel(target), false)}
 	p.Result = reader.Modules(ctx, []conf.Ref{{File: file, Target: p.Target}})[0]
@@ -69,7 +69,7 @@ func Lint(ctx context.Context, m *machine.Machine, s Source) (exit.Code, error) 
 	return exit.OK, nil
 }
 
-// file is the dkms.conf that is meant.
+// file returns the dkms.conf to check.
 func (s Source) file(m *machine.Machine) (string, error) {
 	id := tree.ID{Name: s.Name, Version: s.Version}
 	dir := m.Host.Abs(s.Dir)

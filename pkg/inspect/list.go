@@ -15,13 +15,13 @@ import (
 // listSchema is the version of the JSON that list prints.
 const listSchema = 1
 
-// table is modules down and kernels across.
+// table has a row for each module and a column for each kernel.
 type table struct {
 	verdicts []Verdict
 	rows     []row
 }
 
-// row is how one version stands for each kernel.
+// row holds the states of one version, one for each kernel.
 type row struct {
 	Module  string `json:"module"`
 	Version string `json:"version"`
@@ -29,7 +29,7 @@ type row struct {
 	States []machine.State `json:"states"`
 }
 
-// List shows how modules stand for the kernels of the machine.
+// List shows the state of modules for the kernels of the machine.
 func List(ctx context.Context, m *machine.Machine, q Query) error {
 	t, err := newTeller(m, q)
 	if err != nil {
@@ -56,8 +56,9 @@ func List(ctx context.Context, m *machine.Machine, q Query) error {
 	return nil
 }
 
-// rows are the versions that are asked about: what counts for a kernel has the
-// state that check gives it, and every other version is unwanted there.
+// rows returns the requested versions. The version that counts for a kernel has
+// the state that check reports; every other version is unwanted for that
+// kernel.
 func (t *teller) rows(verdicts []Verdict) []row {
 	var list []row
 	for _, v := range t.facts.Registered() {
@@ -80,7 +81,7 @@ func (v *Verdict) state(id tree.ID) machine.State {
 	return machine.Unwanted
 }
 
-// listedKernel is a column as JSON.
+// listedKernel is a column, as JSON.
 type listedKernel struct {
 	Kernel  string `json:"kernel"`
 	Arch    string `json:"arch"`
@@ -97,7 +98,8 @@ func (t *table) kernels() []listedKernel {
 	return list
 }
 
-// signOf is what a terminal without colours has to tell a state by.
+// signOf returns the sign of a state, which also tells states apart on a
+// terminal without colours.
 func signOf(s machine.State) report.Piece {
 	switch s {
 	case machine.Ready:
@@ -110,8 +112,8 @@ func signOf(s machine.State) report.Piece {
 	return report.Piece{Text: "x " + string(s), Colour: report.Bad}
 }
 
-// print prints the kernels, each with its number, and below them a line for
-// each version.
+// print prints the kernels with their numbers, and below them one line for each
+// version.
 func (t *table) print(to *report.Reporter) {
 	if len(t.rows) == 0 {
 		to.Result("no module is registered")
@@ -141,7 +143,7 @@ func (t *table) print(to *report.Reporter) {
 	to.Pieces(report.Piece{Text: t.legend(), Colour: report.Faint})
 }
 
-// widths are those of the names and of each kernel's column.
+// widths returns the widths of the column of names and of each kernel's column.
 func (t *table) widths() (names int, kernels []int) {
 	kernels = make([]int, len(t.verdicts))
 	for i := range kernels {
@@ -158,7 +160,7 @@ func (t *table) widths() (names int, kernels []int) {
 
 func padded(s string, width int) string { return s + strings.Repeat(" ", width-len(s)) }
 
-// legend explains the signs that were used.
+// legend explains the signs that the table uses.
 func (t *table) legend() string {
 	used := func(wanted func(machine.State) bool) bool {
 		return slices.ContainsFunc(t.rows, func(r row) bool { return slices.ContainsFunc(r.States, wanted) })

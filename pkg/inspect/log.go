@@ -10,9 +10,9 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Log prints the log of the last build of what a question is about: of any of
-// its versions and kernels where that is left open. Without a module it is that
-// of the last build that failed.
+// Log prints the log of the last build that q matches: a build of any version
+// and for any kernel where q leaves them open. Without a module in q it prints
+// the log of the last build that failed.
 func Log(ctx context.Context, m *machine.Machine, q Query) error {
 	t, err := newTeller(m, q)
 	if err != nil {
@@ -50,7 +50,7 @@ func Log(ctx context.Context, m *machine.Machine, q Query) error {
 	return nil
 }
 
-// lastAttempt is the last build of some versions that the question is about.
+// lastAttempt returns the last build of the versions that the query matches.
 func (t *teller) lastAttempt(ids []tree.ID) (last build.Attempt, of tree.ID) {
 	for _, id := range ids {
 		for _, a := range build.Attempts(t.Tree, id) {
@@ -62,7 +62,7 @@ func (t *teller) lastAttempt(ids []tree.ID) (last build.Attempt, of tree.ID) {
 	return last, of
 }
 
-// asks tells whether a question is about a kernel.
+// asks reports whether a query includes a kernel.
 func (q Query) asks(k tree.Target) bool {
 	filters := q.Choice.Filters()
 	for _, f := range filters {
@@ -73,8 +73,8 @@ func (q Query) asks(k tree.Target) bool {
 	return len(filters) == 0
 }
 
-// printLog prints a file. Lines that look like trouble and are none are
-// labelled.
+// printLog prints a log. It labels lines that look like errors but are
+// harmless.
 func printLog(ctx context.Context, m *machine.Machine, path string) error {
 	for line, err := range build.Lines(ctx, path) {
 		if err != nil {

@@ -11,18 +11,19 @@ import (
 	"dkms/pkg/sign"
 )
 
-// MOKStatus is the signing key and what this machine thinks of it. The JSON
-// names are an interface; see dkms(8).
+// MOKStatus is the signing key and its trust on this machine. The JSON names
+// are an interface; see dkms(8).
 type MOKStatus struct {
 	Schema int `json:"schema"`
-	// Key and Certificate are paths, or the key a pkcs11: URI; KeyExists and
-	// CertificateExists say whether they are there. Origin is who named them.
+	// Key and Certificate are paths; Key can also be a pkcs11: URI. KeyExists
+	// and CertificateExists say whether they exist. Origin says what named
+	// them.
 	Key               string `json:"key"`
 	KeyExists         bool   `json:"key_exists"`
 	Certificate       string `json:"certificate"`
 	CertificateExists bool   `json:"certificate_exists"`
 	Origin            string `json:"origin"`
-	// Subject, Expires, CA and Usage are of the certificate.
+	// Subject, Expires, CA and Usage are fields of the certificate.
 	Subject string     `json:"subject,omitempty"`
 	Expires *time.Time `json:"expires,omitempty"`
 	CA      bool       `json:"ca"`
@@ -30,27 +31,27 @@ type MOKStatus struct {
 
 	UEFI       bool   `json:"uefi"`
 	SecureBoot string `json:"secure_boot"`
-	// Lockdown is left out where the kernel does not tell.
+	// Lockdown is omitted where the kernel does not tell.
 	Lockdown           string `json:"lockdown,omitempty"`
 	SigEnforce         bool   `json:"sig_enforce"`
 	SignaturesRequired bool   `json:"signatures_required"`
 
-	// Keyrings and Lists hold the certificate: the kernel's, and MokList and
-	// db of the firmware.
+	// Keyrings are the kernel's keyrings that contain the certificate, Lists
+	// the firmware's lists (MokList and db) that contain it.
 	Keyrings []string `json:"keyrings"`
 	Lists    []string `json:"lists"`
 	Pending  bool     `json:"pending"`
 	Revoked  bool     `json:"revoked"`
-	// Verdict is "trusted", "untrusted" where modules load all the same,
-	// "refused", or "none" where there is nothing to sign with.
+	// Verdict is "trusted", "refused", "untrusted" where modules load even so,
+	// or "none" where there is no key to sign with.
 	Verdict string `json:"verdict"`
 }
 
 // mokSchema is the version of the JSON that mok status prints.
 const mokSchema = 1
 
-// MOK tells of the signing key and of what this machine thinks of it. The status
-// is 1 where modules signed so, or not at all, are refused.
+// MOK reports the signing key and its trust on this machine. The status is 1
+// where modules signed with that key, or unsigned ones, are refused.
 func MOK(ctx context.Context, m *machine.Machine, q Query) (exit.Code, error) {
 	targets, err := m.Targets(q.Choice, m.Running)
 	if err != nil {
@@ -115,7 +116,7 @@ func newMOKStatus(pair sign.Pair, cert *x509.Certificate, t *sign.Trust) MOKStat
 	return s
 }
 
-// printMOK prints it for people.
+// printMOK prints s for people.
 func printMOK(m *machine.Machine, s MOKStatus) {
 	missing := map[bool]string{false: ", missing"}
 	m.Report.Result("Signing key: " + s.Key + " (" + s.Origin + missing[s.KeyExists] + ")")
@@ -151,7 +152,7 @@ func printMOK(m *machine.Machine, s MOKStatus) {
 	}[s.Verdict])
 }
 
-// usage is what the certificate may be used for.
+// usage returns the permitted uses of the certificate.
 func (s *MOKStatus) usage() []string {
 	list := s.Usage
 	if s.CA {
@@ -163,7 +164,7 @@ func (s *MOKStatus) usage() []string {
 	return list
 }
 
-// places are where the certificate is known.
+// places returns where the certificate is enrolled.
 func (s *MOKStatus) places() []string {
 	names := map[string]string{"MokList": "machine owner keys (MokList)", "db": "firmware (db)"}
 	places := append([]string{}, s.Keyrings...)

@@ -14,26 +14,26 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Query is what a question is about: versions, by shell patterns, and kernels.
-// What is empty means all.
+// Query selects versions, by shell patterns, and kernels. An empty field
+// selects all.
 type Query struct {
 	Name, Version string
 	Choice        machine.Choice
 	// JSON prints the answer as JSON.
 	JSON bool
-	// Quiet leaves the answer of check to its status.
+	// Quiet makes check answer with its status only.
 	Quiet bool
 }
 
-// word is what was asked about, for messages.
+// word returns the selected versions as text for messages.
 func (q Query) word() string { return strings.TrimSuffix(q.Name+"/"+q.Version, "/") }
 
-// matches tells whether a question is about a version.
+// matches reports whether a query selects a version.
 func (q Query) matches(id tree.ID) bool {
 	return machine.Matches(q.Name, id.Name) && machine.Matches(q.Version, id.Version)
 }
 
-// teller answers one question about a machine.
+// teller answers one query about a machine.
 type teller struct {
 	*machine.Machine
 	facts *machine.Facts
@@ -82,13 +82,13 @@ func Status(ctx context.Context, m *machine.Machine, q Query) error {
 	return nil
 }
 
-// statusLine is a line of status under construction.
+// statusLine is one line of status.
 type statusLine struct {
 	id    tree.ID
 	state string
 	build *tree.Build
-	// module is what is known of the build; its dkms.conf is read where there is
-	// no manifest.
+	// module holds the facts about the build. Without a manifest they come from
+	// its dkms.conf.
 	module *machine.Module
 	suffix string
 }
@@ -117,8 +117,8 @@ func linesOf(v tree.Version, f tree.Target) []*statusLine {
 	return lines
 }
 
-// complete finds out what is to be said behind the state of builds. Builds of
-// the original have no manifest; their dkms.conf is read, with one bash.
+// complete collects the remarks behind the state of builds. The original's
+// builds have no manifest, so one bash evaluates the dkms.conf of each of them.
 func (t *teller) complete(ctx context.Context, lines []*statusLine) {
 	var unknown []*statusLine
 	var subjects []machine.Subject
@@ -135,7 +135,7 @@ func (t *teller) complete(ctx context.Context, lines []*statusLine) {
 			t.Report.Warnf("%s: %v", l.id, l.module.ManifestErr)
 			fallthrough
 		case l.module.Manifest == nil:
-			if l.module.Built { // and not removed while this was looking
+			if l.module.Built { // another run may have removed the build meanwhile
 				unknown, subjects = append(unknown, l), append(subjects, s)
 			}
 			continue
@@ -219,14 +219,14 @@ func (t *teller) printJSON(lines []*statusLine) error {
 		Kernel  string `json:"kernel,omitempty"`
 		Arch    string `json:"arch,omitempty"`
 		State   string `json:"state"`
-		// Remarks are those behind the state of the plain line.
+		// Remarks are the remarks behind the state in the plain line.
 		Remarks string `json:"remarks,omitempty"`
-		// Outdated says that the headers of the kernel changed since.
+		// Outdated says that the headers of the kernel have changed since.
 		Outdated bool          `json:"outdated,omitempty"`
 		Signer   string        `json:"signer,omitempty"`
 		Failure  *tree.Failure `json:"failure,omitempty"`
-		// Origin is where an imported build came from, Prebuilt what
-		// prebuilt_source said of one that was made here.
+		// Origin is where an imported build came from; Prebuilt is
+		// prebuilt_source's answer for a build that was made here.
 		Origin   *tree.Origin `json:"origin,omitempty"`
 		Prebuilt *tree.Answer `json:"prebuilt,omitempty"`
 	}
@@ -247,8 +247,9 @@ func (t *teller) printJSON(lines []*statusLine) error {
 	return t.Report.JSON(map[string]any{"schema": statusSchema, "modules": entries})
 }
 
-// warnOfIndexes says which indexes do not know the files that status has met,
-// if it is not just that a run that changes modules has not come to them yet.
+// warnOfIndexes warns about indexes that lack the installed files. It does not
+// warn while a run is changing modules, because that run updates the indexes at
+// its end.
 func (t *teller) warnOfIndexes(lines []*statusLine) {
 	var kernels []tree.Target
 	for _, l := range lines {
@@ -264,7 +265,7 @@ func (t *teller) warnOfIndexes(lines []*statusLine) {
 		if err != nil {
 			continue
 		}
-		if why := now.Index(k); why != "" { // and not mended in between
+		if why := now.Index(k); why != "" { // another run may have updated it meanwhile
 			t.Report.Warnf("%s: modprobe does not find every module; dkms autoinstall -k %s mends that", why, k.Kernel)
 		}
 	}

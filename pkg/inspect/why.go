@@ -13,27 +13,26 @@ import (
 	"dkms/pkg/version"
 )
 
-// Explanation says why a module version is, or is not, installed for a kernel.
-// The JSON names are an interface; see dkms(8).
+// Explanation says why a module version is installed for a kernel or not. The
+// JSON names are an interface; see dkms(8).
 type Explanation struct {
 	ModuleVerdict
 	Kernel string `json:"kernel"`
 	Arch   string `json:"arch"`
-	// Status is what dkms status calls it: added, built, installed or broken.
+	// Status is the word of dkms status: added, built, installed or broken.
 	Status string `json:"status"`
-	// Excluded is the BUILD_EXCLUSIVE_* that leaves it out, with its value.
+	// Excluded is the BUILD_EXCLUSIVE_* that excludes it, with its value.
 	Excluded string `json:"excluded,omitempty"`
-	// Configuration are the files that took part: the package's dkms.conf and
+	// Configuration lists the files that were read: the package's dkms.conf and
 	// the administrator's overrides.
 	Configuration []string     `json:"configuration,omitempty"`
 	Depends       []Dependency `json:"depends,omitempty"`
-	// Built, Compiler and Signer are those of the build that is kept.
+	// Built, Compiler and Signer describe the kept build.
 	Built    time.Time `json:"built,omitzero"`
 	Compiler string    `json:"compiler,omitempty"`
 	Signer   string    `json:"signer,omitempty"`
-	// Origin is where the build came from, if it was not made here; Prebuilt
-	// is what prebuilt_source said when it was asked for one, and was of no
-	// use.
+	// Origin is where an imported build came from; Prebuilt is
+	// prebuilt_source's answer where it had no usable build.
 	Origin   *tree.Origin `json:"origin,omitempty"`
 	Prebuilt *tree.Answer `json:"prebuilt,omitempty"`
 	// Installed are the files in the kernel's directory.
@@ -41,7 +40,7 @@ type Explanation struct {
 	Failure   *tree.Failure `json:"failure,omitempty"`
 }
 
-// Dependency is a module that another builds on.
+// Dependency is a module on which another module builds.
 type Dependency struct {
 	Module  string `json:"module"`
 	Version string `json:"version,omitempty"`
@@ -55,7 +54,8 @@ type Dependency struct {
 // whySchema is the version of the JSON that why prints.
 const whySchema = 1
 
-// Why explains, for every kernel or the named ones, how a module stands.
+// Why explains the state of a module, for the named kernels or for every
+// kernel.
 func Why(ctx context.Context, m *machine.Machine, q Query) error {
 	t, err := newTeller(m, q)
 	if err != nil {
@@ -82,7 +82,7 @@ func Why(ctx context.Context, m *machine.Machine, q Query) error {
 	return nil
 }
 
-// named are the registered versions that a question is about.
+// named returns the registered versions that the query selects.
 func (t *teller) named(verb string) ([]tree.ID, error) {
 	if t.Name == "" {
 		return nil, exit.Errorf(exit.Usage, "%s needs a module", verb).WithHint("dkms %s MODULE[/VERSION]; dkms status lists what is registered", verb)
@@ -99,8 +99,8 @@ func (t *teller) named(verb string) ([]tree.ID, error) {
 	return ids, nil
 }
 
-// concerned are the kernels that a question about some versions is about: the
-// named ones, or those of the machine and those that there is a build for.
+// concerned returns the kernels for a query about some versions: the named
+// ones, or else those of the machine and those with a build of the versions.
 func (t *teller) concerned(ids []tree.ID) ([]tree.Target, error) {
 	targets, err := t.Targets(t.Choice, func() ([]string, error) {
 		list, err := t.kernels()
@@ -128,7 +128,7 @@ func (t *teller) concerned(ids []tree.ID) ([]tree.Target, error) {
 	return targets, nil
 }
 
-// explainer knows how every package stands for one kernel.
+// explainer holds the state of every package for one kernel.
 type explainer struct {
 	*teller
 	target   tree.Target
@@ -165,11 +165,11 @@ func (w *explainer) explain(ctx context.Context, ids []tree.ID) []Explanation {
 	return list
 }
 
-// configuration adds what the dkms.conf says.
+// configuration adds the facts of the dkms.conf.
 func (w *explainer) configuration(ctx context.Context, s machine.Subject, x *Explanation) {
 	res := w.facts.Conf(ctx, s)
 	if res.Err != nil {
-		return // the verdict has it, where it matters
+		return // the verdict reports the error where it matters
 	}
 	x.Configuration = res.Conf.Files
 	x.Excluded = w.Excluded(res.Conf, s.Target)
@@ -178,7 +178,8 @@ func (w *explainer) configuration(ctx context.Context, s machine.Subject, x *Exp
 	}
 }
 
-// verdict is what check says of a version, if it is the one that counts.
+// verdict returns check's verdict on a version, if the version is the one that
+// counts.
 func (w *explainer) verdict(id tree.ID) machine.Verdict {
 	if v, ok := w.verdicts[id]; ok {
 		return v
@@ -209,8 +210,9 @@ func (w *explainer) status(id tree.ID) string {
 	return "added"
 }
 
-// depend explains one name of BUILD_DEPENDS and what that builds on in turn.
-// above are the modules that led here: a circle ends where it began.
+// depend explains one name of BUILD_DEPENDS and, recursively, its own
+// dependencies. above are the modules that led to this name; a name that is
+// among them closes a cycle, so the recursion stops there.
 func (w *explainer) depend(ctx context.Context, name string, above []string) Dependency {
 	d := Dependency{Module: name, Status: "unregistered", Reason: "not registered with dkms"}
 	for _, p := range w.facts.Packages() {
@@ -237,7 +239,7 @@ func (w *explainer) depend(ctx context.Context, name string, above []string) Dep
 	return d
 }
 
-// lines is x for people.
+// lines returns x as lines for people.
 func (x *Explanation) lines() []string {
 	head := fmt.Sprintf("%s/%s, %s, %s: %s", x.Module, x.Version, x.Kernel, x.Arch, x.Status)
 	if string(x.State) != x.Status {
@@ -282,7 +284,7 @@ func (x *Explanation) lines() []string {
 	return list
 }
 
-// why is the reason as far as it is not said elsewhere.
+// why returns the part of the reason that no other line contains.
 func (x *Explanation) why() string {
 	why := x.Reason
 	if x.Failure != nil {
@@ -306,7 +308,7 @@ func dependLines(depends []Dependency, indent string) []string {
 	return list
 }
 
-// after is text behind a word, or nothing where there is no text.
+// after returns text behind word, or "" where text is empty.
 func after(word, text string) string {
 	if text == "" {
 		return ""

@@ -100,7 +100,7 @@ func setDict(file []byte, dict int) error {
 	if h[2] != xzLZMA2 || h[3] != 1 {
 		return errBadXZ
 	}
-	h[4] = lzma.EncodeDictCap(int64(dict)) // behind size, flags, filter and size of the filter's properties
+	h[4] = lzma.EncodeDictCap(int64(dict)) // behind size, flags, filter and property size
 	sum := len(h) - 4
 	binary.LittleEndian.PutUint32(h[sum:], crc32.ChecksumIEEE(h[:sum]))
 	return nil

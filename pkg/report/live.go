@@ -11,7 +11,7 @@ import (
 
 // Live is the sink for people at a terminal. The lines of [Lines] stay; below
 // them, one line for each step in progress shows the step and how long it has
-// taken. With Verbose, that line ends with the last line of the step's log. The
+// taken. With Verbose, the last line of the step's log follows that line. The
 // caller must close Live.
 type Live struct {
 	Lines

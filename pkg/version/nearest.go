@@ -2,11 +2,12 @@ package version
 
 import "strings"
 
-// Nearest is the candidate that somebody who typed given most likely means: one
-// that differs only in case or in - and _, or that begins with it, such as
-// 6.12.95+deb12-amd64 for 6.12.95, or that a few letters make of it. Of several
-// that are as near it is the newest and, of those, the shortest. It is "" where
-// none is near.
+// Nearest returns the candidate that a person who typed given most likely
+// means, or "" where none is near. A candidate is near if it differs only in
+// case or in - and _; or if it begins with given, as 6.12.95+deb12-amd64 does
+// with 6.12.95; or if a few changed letters turn given into it. Of several
+// equally near candidates Nearest returns the newest and, of those, the
+// shortest.
 func Nearest(given string, candidates []string) string {
 	best, least := "", 0
 	for _, c := range candidates {
@@ -36,15 +37,15 @@ func likelier(a, b string) bool {
 	return Natural(a, b) > 0
 }
 
-// number is what a release or version has in front of its flavour.
+// number returns the part of a release or version before its flavour.
 func number(s string) string {
 	return s[:len(s)-len(strings.TrimLeft(s, "0123456789."))]
 }
 
 func fold(s string) string { return strings.ToLower(strings.ReplaceAll(s, "_", "-")) }
 
-// begins tells whether what follows a prefix is a part of its own: 6.12 begins
-// 6.12.9 and not 6.121.
+// begins reports whether prefix is a complete part of s: 6.12 begins 6.12.9 but
+// not 6.121.
 func begins(s, prefix string) bool {
 	rest, ok := strings.CutPrefix(s, prefix)
 	if !ok || rest == "" {
@@ -54,8 +55,8 @@ func begins(s, prefix string) bool {
 	return !(isDigit(next) && isDigit(last) || isAlpha(next) && isAlpha(last))
 }
 
-// distance counts the letters to be put in, left out, replaced or swapped with
-// the next one to make b of a, each stretch at most once (optimal string
+// distance counts the letters to insert, delete, replace, or swap with the next
+// one to turn a into b. It changes each stretch at most once (optimal string
 // alignment).
 func distance(a, b string) int {
 	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)

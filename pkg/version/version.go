@@ -10,9 +10,9 @@ import "strings"
 // Compare orders two module versions or kernel releases: negative when a is
 // older than b, zero when they are equal, positive when a is newer.
 //
-// Runs of digits compare as numbers of any length, everything else byte by
-// byte, and blanks do not count. The original pads numbers to three digits
-// and compares in the locale's collation, which puts 3.10.0-1160 before
+// Runs of digits compare as numbers of any length, everything else compares
+// byte by byte, and blanks do not count. The original pads numbers to three
+// digits and uses the locale's collation, which puts 3.10.0-1160 before
 // 3.10.0-957; for numbers below 1000 in the C locale both orders are the same.
 func Compare(a, b string) int {
 	a, b = stripBlanks(a), stripBlanks(b)
@@ -58,7 +58,7 @@ func compareNumbers(a, b string) int {
 }
 
 // Natural orders strings as GNU sort -V does (coreutils, "Version sort
-// ordering"), but for names that begin with a dot, which do not occur here.
+// ordering"), except for names that begin with a dot, which do not occur here.
 func Natural(a, b string) int {
 	if a == b {
 		return 0
@@ -72,8 +72,8 @@ func Natural(a, b string) int {
 	return strings.Compare(a, b)
 }
 
-// trimSuffix cuts what matches (\.[A-Za-z~][A-Za-z0-9~]*)*$, which version
-// sort leaves out of its first comparison.
+// trimSuffix removes what matches (\.[A-Za-z~][A-Za-z0-9~]*)*$, which version
+// sort omits from its first comparison.
 func trimSuffix(s string) string {
 	end := len(s)
 	for i := len(s) - 1; i > 0; i-- {
@@ -91,8 +91,8 @@ func trimSuffix(s string) string {
 	return s[:end]
 }
 
-// natural is the comparison of Debian Policy 5.6.12 on whole strings, as
-// sort -V uses it: non-digits by class, digits by value.
+// natural compares whole strings by Debian Policy 5.6.12, as sort -V uses it:
+// non-digits by class, digits by value.
 func natural(a, b string) int {
 	for a != "" || b != "" {
 		for (a != "" && !isDigit(a[0])) || (b != "" && !isDigit(b[0])) {
