@@ -3,6 +3,7 @@ package machine
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"dkms/pkg/exit"
@@ -14,10 +15,24 @@ import (
 // NotRegistered is the error of a module that is not registered.
 func (m *Machine) NotRegistered(word string) error {
 	err := exit.Errorf(exit.NotAdded, "%s is not registered with dkms", word)
-	if near := m.Nearest(word); near != "" {
+	switch near := m.Nearest(word); {
+	case near == "":
+		return err.WithHint("dkms status lists what is")
+	case m.registered(near):
 		return err.WithHint("%s is, perhaps; dkms status lists what is", near)
+	default:
+		return err.WithHint("the sources of %s are in %s: dkms add %s registers it", near, m.Host.Root.SourceTree(), near)
 	}
-	return err.WithHint("dkms status lists what is")
+}
+
+// registered tells whether MODULE/VERSION, or any version of MODULE, is
+// registered.
+func (m *Machine) registered(word string) bool {
+	name, number, _ := strings.Cut(word, "/")
+	known, _ := m.Tree.Known(name)
+	return slices.ContainsFunc(known, func(v tree.Version) bool {
+		return v.State != tree.Absent && (number == "" || v.ID.Version == number)
+	})
 }
 
 // Nearest is the registered module, or module in the source tree, that is most
