@@ -207,10 +207,8 @@ func (b *Builder) build(ctx context.Context, j Job, ticket *ticket) (manifest *t
 // takeSources records the state of the sources, so that later runs can tell
 // whether the sources have changed.
 func (w *work) takeSources() error {
-	s, err := SourcesOf(w.Inputs.Tree, w.ID, w.target(), nil)
-	if err != nil {
-		return err
-	}
+	s := SourcesOf(w.Inputs.Tree, w.ID, w.target(), nil)
+	var err error
 	if w.localStamp, err = s.Stamp(); err != nil {
 		return err
 	}
@@ -222,13 +220,8 @@ func (w *work) takeSources() error {
 // then count as changed since the build. noteOwnChanges therefore records their
 // state again.
 func (w *work) noteOwnChanges() error {
-	before := w.localStamp
-	s, err := SourcesOf(w.Inputs.Tree, w.ID, w.target(), nil)
-	if err != nil {
-		return err
-	}
-	now, err := s.Stamp()
-	if err != nil || now == before {
+	now, err := SourcesOf(w.Inputs.Tree, w.ID, w.target(), nil).Stamp()
+	if err != nil || now == w.localStamp {
 		return err
 	}
 	w.Report.Detailf("%s: the build has changed its own sources", w.ID)

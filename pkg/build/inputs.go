@@ -35,28 +35,25 @@ type Inputs struct {
 // made from, as [SourcesOf] found them.
 type Sources struct {
 	id tree.ID
-	// dirs are included with all their contents, files one by one.
+	// dirs are included with all their contents, files one by one. A dir that
+	// ends in /. may be a link.
 	dirs, files []string
 }
 
 // SourcesOf finds the sources of a registered version and the files that
 // /etc/dkms adds for a target. etc are the names of the files in /etc/dkms;
 // with nil, SourcesOf reads the directory.
-func SourcesOf(t *tree.Tree, id tree.ID, k tree.Target, etc []string) (*Sources, error) {
-	dir, err := filepath.EvalSymlinks(t.SourceLink(id))
-	if err != nil {
-		return nil, err
-	}
-	s := &Sources{id: id, dirs: []string{dir}}
+func SourcesOf(t *tree.Tree, id tree.ID, k tree.Target, etc []string) *Sources {
+	s := &Sources{id: id, dirs: []string{t.SourceLink(id) + "/."}}
 	if etc != nil && !slices.ContainsFunc(etc, func(name string) bool { return strings.HasPrefix(name, id.Name) }) {
-		return s, nil
+		return s
 	}
 	above := t.Root().Path("/etc/dkms")
 	s.files = conf.OverrideFiles(above, id.Name, id.Version, k.Kernel, k.Arch)
 	if patches := filepath.Join(above, id.Name); system.IsDir(patches) {
 		s.dirs = append(s.dirs, patches)
 	}
-	return s, nil
+	return s
 }
 
 // Digest is a digest of the contents of the sources.
@@ -81,12 +78,7 @@ func (s *Sources) Digest() (string, error) {
 func (s *Sources) Stamp() (uint64, error) {
 	h := fnv.New64a()
 	for _, dir := range s.dirs {
-		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return err
-			}
-			return stampFile(h, path[len(dir):], d.Info)
-		})
+		err := walkFiles(dir, func(_, name string, d fs.DirEntry) error { return stampFile(h, "/"+name, d.Info) })
 		if err != nil {
 			return 0, err
 		}

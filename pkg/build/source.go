@@ -68,23 +68,31 @@ func (b *Inputs) digestConf(h hash.Hash, c *conf.Module, sources string) error {
 // digestTree adds the names, kinds and contents of everything below dir, and
 // whether files are executable.
 func digestTree(h hash.Hash, dir string) error {
-	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(dir, path)
-		if err != nil {
-			return err
-		}
+	return walkFiles(dir, func(path, name string, d fs.DirEntry) error {
 		switch {
 		case d.Type()&fs.ModeSymlink != 0:
 			target, err := os.Readlink(path)
-			fmt.Fprintf(h, "link %q %q\n", rel, target)
+			fmt.Fprintf(h, "link %q %q\n", name, target)
 			return err
 		case d.Type().IsRegular():
-			return digestFile(h, rel, path)
+			return digestFile(h, name, path)
 		}
 		return nil
+	})
+}
+
+// walkFiles calls visit for everything below dir but directories. name is the
+// path below dir.
+func walkFiles(dir string, visit func(path, name string, d fs.DirEntry) error) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		return visit(path, name, d)
 	})
 }
 

@@ -115,6 +115,16 @@ func (p *Package) Versions() []tree.Version {
 	return p.versions
 }
 
+// state is the state of a version in the list of versions.
+func (p *Package) state(id tree.ID) tree.State {
+	for _, v := range p.Versions() {
+		if v.ID == id {
+			return v.State
+		}
+	}
+	return tree.Absent
+}
+
 // Readable returns the errors of an unreadable tree, which must not count as an
 // empty one.
 func (f *Facts) Readable() error {
@@ -186,12 +196,12 @@ func (f *Facts) Module(s Subject) *Module {
 	if p == nil { // the package was not in the tree when the tree was read
 		p = &Package{Name: s.Name, f: f}
 	}
-	return p.modules.get(s, func() *Module { return f.readModule(s) })
+	return p.modules.get(s, func() *Module { return f.readModule(s, p.state(s.ID)) })
 }
 
-func (f *Facts) readModule(s Subject) *Module {
+func (f *Facts) readModule(s Subject, state tree.State) *Module {
 	t := f.m.Tree
-	mod := &Module{Subject: s, f: f, State: t.State(s.ID), Built: t.IsBuilt(s.ID, s.Target)}
+	mod := &Module{Subject: s, f: f, State: state, Built: t.IsBuilt(s.ID, s.Target)}
 	mod.Active = mod.Built && t.Active(s.Name, s.Target) == s.Version
 	mod.build = sync.OnceValue(mod.readBuild)
 	mod.installed = sync.OnceValue(mod.readInstalled)

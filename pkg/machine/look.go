@@ -143,10 +143,7 @@ func (mod *Module) sourcesChanged() bool {
 	if mod.Manifest.Sources == "" || mod.State != tree.Added {
 		return false
 	}
-	s, err := build.SourcesOf(mod.f.m.Tree, mod.ID, mod.Target, mod.f.etc)
-	if err != nil {
-		return false
-	}
+	s := build.SourcesOf(mod.f.m.Tree, mod.ID, mod.Target, mod.f.etc)
 	if stamp, err := s.Stamp(); err == nil && stamp == mod.Manifest.SourcesStamp {
 		return false
 	}
