@@ -3,7 +3,6 @@ package module
 import (
 	"bytes"
 	"debug/elf"
-	"errors"
 	"strings"
 )
 
@@ -19,16 +18,9 @@ type Links struct {
 
 // ReadLinks reads the links of an uncompressed module.
 func ReadLinks(data []byte) (*Links, error) {
-	o, err := openELF(bytes.NewReader(data), int64(len(data)))
+	o, modinfo, err := openModule(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		return nil, err
-	}
-	modinfo, err := o.section(".modinfo")
-	if err != nil {
-		return nil, err
-	}
-	if modinfo == nil {
-		return nil, errors.New("not a kernel module: no .modinfo section")
 	}
 	l := &Links{}
 	for field := range bytes.SplitSeq(modinfo, []byte{0}) {

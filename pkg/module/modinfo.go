@@ -32,17 +32,21 @@ func nameOf(file string) string {
 	return strings.ReplaceAll(name, "-", "_")
 }
 
+// openModule opens an uncompressed module and reads its .modinfo section.
+func openModule(r io.ReaderAt, size int64) (o *object, modinfo []byte, err error) {
+	if o, err = openELF(r, size); err != nil {
+		return nil, nil, err
+	}
+	if modinfo, err = o.section(".modinfo"); err == nil && modinfo == nil {
+		err = errors.New("not a kernel module: no .modinfo section")
+	}
+	return o, modinfo, err
+}
+
 func parse(r io.ReaderAt, size int64) (*Info, error) {
-	o, err := openELF(r, size)
+	o, modinfo, err := openModule(r, size)
 	if err != nil {
 		return nil, err
-	}
-	modinfo, err := o.section(".modinfo")
-	if err != nil {
-		return nil, err
-	}
-	if modinfo == nil {
-		return nil, errors.New("not a kernel module: no .modinfo section")
 	}
 	info := &Info{Machine: o.machine, Class: o.class, Data: o.data, Size: size}
 	info.setFields(modinfo)
