@@ -26,14 +26,9 @@ func (*buildVerb) about() about {
 
 // Run builds a module, and first adds one that is not registered.
 func (v *buildVerb) Run(c *call) error {
-	s, err := v.find(c.host)
+	s, err := v.findByRoot(c, v.DryRun)
 	if err != nil {
 		return err
-	}
-	if s.dir != "" && !v.DryRun {
-		if err := c.root(); err != nil {
-			return err
-		}
 	}
 	return c.do(v.jobs, false, func(m *machine.Machine) (exit.Code, error) {
 		return run.Build(c.ctx, m, s.named(c, v.Conf), v.choice(), run.Options{DryRun: v.DryRun, Force: v.Force, SafeUpgrade: v.RpmSafeUpgrade})

@@ -10,7 +10,7 @@ import (
 type installVerb struct {
 	sources
 	anyKernels
-	dryRun
+	byRoot
 	forced
 	safeUpgrade
 	jobs
@@ -24,8 +24,6 @@ func (*installVerb) about() about {
 		needs:    "root",
 	}
 }
-
-func (v *installVerb) needsRoot() bool { return !v.DryRun }
 
 // Run installs a module, and first builds one without a build.
 func (v *installVerb) Run(c *call) error {

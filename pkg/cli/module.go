@@ -108,6 +108,16 @@ func (s sources) find(h system.Host) (source, error) {
 	return found, nil
 }
 
+// findByRoot is find for the verbs that need root only for a directory, which
+// they copy to the source tree. A dry run copies nothing.
+func (s sources) findByRoot(c *call, dry bool) (source, error) {
+	found, err := s.find(c.host)
+	if err == nil && found.dir != "" && !dry {
+		err = c.root()
+	}
+	return found, err
+}
+
 // sourceDir returns the directory with a dkms.conf that word names, or "".
 func sourceDir(h system.Host, word string) string {
 	path := h.Abs(word)
