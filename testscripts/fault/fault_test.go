@@ -68,36 +68,49 @@ func (g *ground) tryAll(t *testing.T, errno syscall.Errno, total *tally) {
 // killed, wherever in its transaction that was. Each shape of transaction is
 // tried once.
 func TestKillTwice(t *testing.T) {
+	eachTransaction(t, "pairs of points", (*ground).killTwice)
+}
+
+// eachTransaction calls try for each shape of transaction, and adds up how many
+// of what it has tried.
+func eachTransaction(t *testing.T, what string, try func(*ground, *testing.T) int64) {
 	if !tracing {
 		t.Skip("no tracer for this architecture")
 	}
 	var total atomic.Int64
-	t.Cleanup(func() { t.Logf("%d pairs of points tried", total.Load()) })
+	t.Cleanup(func() { t.Logf("%d %s tried", total.Load(), what) })
 	for _, s := range scenarios {
 		if !s.twice {
 			continue
 		}
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			total.Add(s.lay(t).killTwice(t))
+			total.Add(try(s.lay(t), t))
 		})
 	}
 }
 
-func (g *ground) killTwice(t *testing.T) (pairs int64) {
+// killed kills the command at one point after the other, and calls next with
+// what each kill within the transaction has left, which is saved as "killed".
+func (g *ground) killed(next func(where string)) {
 	for at := 1; ; at += stride {
 		g.back("before")
-		first, _ := g.under(injection{Below: g.root, At: at}, g.command...)
-		if first.Hit == "" {
-			t.Logf("%d pairs of points tried", pairs)
-			return pairs
+		r, _ := g.under(injection{Below: g.root, At: at}, g.command...)
+		if r.Hit == "" {
+			return
 		}
 		if !system.IsFile(g.tree(".journal.json")) {
 			continue
 		}
-		g.save("first fault")
+		g.save("killed")
+		next(fmt.Sprintf("point %d, %s", at, r.Hit))
+	}
+}
+
+func (g *ground) killTwice(t *testing.T) (pairs int64) {
+	g.killed(func(where string) {
 		for again := 1; ; again += stride {
-			g.back("first fault")
+			g.back("killed")
 			second, _ := g.under(injection{Below: g.root, At: again}, "add", "none/1")
 			if second.Hit == "" {
 				break
@@ -106,9 +119,11 @@ func (g *ground) killTwice(t *testing.T) (pairs int64) {
 				continue // all changes have been made
 			}
 			pairs++
-			g.secondFault(t, fmt.Sprintf("point %d, %s, then point %d, %s", at, first.Hit, again, second.Hit))
+			g.secondFault(t, fmt.Sprintf("%s, then point %d, %s", where, again, second.Hit))
 		}
-	}
+	})
+	t.Logf("%d pairs of points tried", pairs)
+	return pairs
 }
 
 // secondFault checks what two faults have left, and that the next run makes it

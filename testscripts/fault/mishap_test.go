@@ -1,15 +1,12 @@
 package fault
 
 import (
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
 
 	"dkms/pkg/exit"
-	"dkms/pkg/system"
 )
 
 // mishap is what somebody may do between a crash and the next run.
@@ -57,40 +54,19 @@ func (m *machine) first(dir string, do func(path string) error) {
 // TestMishaps kills a command in its transaction, has something happen, and
 // wants every run after that to do its work: no journal keeps it from that.
 func TestMishaps(t *testing.T) {
-	if !tracing {
-		t.Skip("no tracer for this architecture")
-	}
-	var total atomic.Int64
-	t.Cleanup(func() { t.Logf("%d mishaps after a crash tried", total.Load()) })
-	for _, s := range scenarios {
-		if !s.twice {
-			continue
-		}
-		t.Run(s.name, func(t *testing.T) {
-			t.Parallel()
-			total.Add(s.lay(t).mishaps(t))
-		})
-	}
+	eachTransaction(t, "mishaps after a crash", (*ground).mishaps)
 }
 
 func (g *ground) mishaps(t *testing.T) (tried int64) {
-	for at := 1; ; at += stride {
-		g.back("before")
-		r, _ := g.under(injection{Below: g.root, At: at}, g.command...)
-		if r.Hit == "" {
-			return tried
-		}
-		if !system.IsFile(g.tree(".journal.json")) {
-			continue
-		}
-		g.save("crash")
+	g.killed(func(where string) {
 		for _, m := range mishaps {
-			g.back("crash")
+			g.back("killed")
 			m.do(g.machine)
 			tried++
-			g.carriesOn(t, fmt.Sprintf("point %d, %s, then %s", at, r.Hit, m.name), m)
+			g.carriesOn(t, where+", then "+m.name, m)
 		}
-	}
+	})
+	return tried
 }
 
 // carriesOn wants the next run to get over it, and the command to work where it
