@@ -150,7 +150,7 @@ _dkms() {
 		why) _dkms_reply "$cur" "$common --module -v --kernelver --arch --json" ;;
 		log) _dkms_reply "$cur" "$common --module -v --kernelver --arch" ;;
 		doctor) _dkms_reply "$cur" "$common --kernelver --arch --fix --force --dry-run --json" ;;
-		rehearse) _dkms_reply "$cur" "$common --kernelver --arch --headers --config -j --env --dry-run --json --all-kernels" ;;
+		rehearse) _dkms_reply "$cur" "$common --module -v --kernelver --arch --headers --config -j --env --dry-run --json --all-kernels" ;;
 		lint) _dkms_reply "$cur" "$common --kernelver --arch -c --json" ;;
 		sign) _dkms_reply "$cur" "$common --kernelver --arch --no-depmod --dry-run" ;;
 		mok) _dkms_reply "$cur" "$common --kernelver --password-file --hash-file --dry-run --json" ;;
@@ -164,7 +164,7 @@ _dkms() {
 	case $verb in
 	'') _dkms_reply "$cur" "$verbs" ;;
 	mok) _dkms_reply "$cur" 'status enroll' ;;
-	check | doctor | rehearse | autoinstall | generate_mok | kernel_* | version) ;;
+	check | doctor | autoinstall | generate_mok | kernel_* | version) ;;
 	export) _dkms_reply "$cur" "$(_dkms_modules "$cur")" ;;
 	add | build | install | ldtarball | import)
 		if [[ -z $module ]]; then
@@ -173,7 +173,7 @@ _dkms() {
 			compopt -o filenames 2>/dev/null
 		fi
 		;;
-	lint)
+	lint | rehearse)
 		if [[ -z $module ]]; then
 			_dkms_reply "$cur" "$(_dkms_modules "$cur")"
 			mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -d -- "$cur")

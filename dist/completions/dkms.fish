@@ -72,10 +72,10 @@ complete -c dkms -n 'not __dkms_verb' -a kernel_postinst -d 'install what is mis
 complete -c dkms -n 'not __dkms_verb' -a kernel_prerm -d 'drop builds for a kernel to be removed'
 complete -c dkms -n 'not __dkms_verb' -a version -d 'which dkms this is'
 
-complete -c dkms -n '__dkms_in build install uninstall unbuild remove list status match mktarball export why log lint sign' -a '(__dkms_added)'
+complete -c dkms -n '__dkms_in build install uninstall unbuild remove list status match mktarball export why log lint rehearse sign' -a '(__dkms_added)'
 complete -c dkms -n '__dkms_in mok; and not __dkms_in status enroll' -a 'status enroll'
 complete -c dkms -n '__dkms_in add build install' -a '(__dkms_sources)'
-complete -c dkms -n '__dkms_in add build install ldtarball import lint' -F
+complete -c dkms -n '__dkms_in add build install ldtarball import lint rehearse' -F
 
 complete -c dkms -l verbose -d 'show the commands that are run'
 complete -c dkms -s q -l quiet -d 'show nothing but errors'
@@ -111,7 +111,7 @@ complete -c dkms -n '__dkms_in match' -l templatekernel -x -a '(__dkms_kernels)'
 complete -c dkms -n '__dkms_in status list check why doctor lint rehearse mok autoinstall export import' -l json -d 'print JSON'
 complete -c dkms -n '__dkms_in add build install match autoinstall rehearse doctor kernel_postinst' -l env -x -d 'variable for the build'
 complete -c dkms -n '__dkms_in doctor' -l fix -d 'do what is safe'
-complete -c dkms -n '__dkms_in rehearse' -l headers -x -a '(__fish_complete_directories)' -d 'kernel headers'
+complete -c dkms -n '__dkms_in rehearse' -l headers -r -F -d 'kernel headers or packages of them'
 complete -c dkms -n '__dkms_in mok' -l password-file -r -F -d 'file with the password'
 complete -c dkms -n '__dkms_in mok' -l hash-file -r -F -d 'file with its hash'
 complete -c dkms -n '__dkms_in export' -l format -x -a 'oci tar' -d 'form of the image'

@@ -110,7 +110,12 @@ func decompressor(ctx context.Context, run *system.Runner, in *bufio.Reader) (io
 	}
 	switch detect(head) {
 	case gzipped:
-		return gzip.NewReader(in)
+		z, err := gzip.NewReader(in)
+		if err != nil {
+			return nil, err
+		}
+		z.Multistream(false)
+		return &gunzip{z, in}, nil
 	case xzed:
 		// The library would allocate any dictionary that a stream claims to
 		// need.
@@ -125,6 +130,34 @@ func decompressor(ctx context.Context, run *system.Runner, in *bufio.Reader) (io
 		return io.NopCloser(bzip2.NewReader(in)), nil
 	default:
 		return io.NopCloser(in), nil
+	}
+}
+
+// gunzip reads gzip streams, one behind the other. As gzip itself does, it
+// ignores 0 bytes at the end: libarchive, in rpm2archive, fills its last block.
+type gunzip struct {
+	*gzip.Reader
+	in *bufio.Reader
+}
+
+// Read implements [io.Reader].
+func (g *gunzip) Read(p []byte) (int, error) {
+	n, err := g.Reader.Read(p)
+	if !errors.Is(err, io.EOF) {
+		return n, err
+	}
+	for {
+		switch c, err := g.in.ReadByte(); {
+		case err != nil:
+			return n, err
+		case c == 0:
+			continue
+		}
+		if err := errors.Join(g.in.UnreadByte(), g.Reset(g.in)); err != nil {
+			return n, err
+		}
+		g.Multistream(false)
+		return n, nil
 	}
 }
 

@@ -58,6 +58,9 @@ type unpacker struct {
 	limits
 	// filesOnly makes links an error.
 	filesOnly bool
+	// rooted says that the directory stands for the root of a system, so that
+	// absolute links stay inside.
+	rooted bool
 
 	run    *system.Runner
 	root   *os.Root
@@ -371,6 +374,9 @@ func (u *unpacker) makeRoom(name string) error {
 }
 
 func (u *unpacker) symlink(name, target string) error {
+	if u.rooted && path.IsAbs(target) {
+		target = inside(name, target)
+	}
 	if err := localLink(name, target); err != nil {
 		return refuse(name, "%w", err)
 	}

@@ -60,9 +60,9 @@ func (w *work) jail(more ...string) *system.Jail {
 			j.Show = append(j.Show, dir)
 		}
 	}
-	for _, dir := range []string{w.Kernel.Headers, filepath.Join(w.Kernel.ModuleDir(), "source"), w.Kernel.ModuleDir()} {
+	for _, dir := range []string{w.Kernel.Around, w.Kernel.Headers, filepath.Join(w.Kernel.ModuleDir(), "source"), w.Kernel.ModuleDir()} {
 		switch {
-		case !system.IsDir(dir):
+		case dir == "" || !system.IsDir(dir):
 		case w.lend:
 			j.Lend = append(j.Lend, dir)
 		default:

@@ -291,8 +291,6 @@ func classified(t *testing.T, words ...string) (l *line, s source, dir string, e
 		s, err = v.find(h)
 	case interface{ id() (id, error) }:
 		s.id, err = v.id()
-	case *lintVerb:
-		s, err = v.what(h)
 	case *ldtarballVerb:
 		s.archive = v.file()
 	}

@@ -67,6 +67,28 @@ type sources struct {
 	Words []string `kong:"arg,optional,name='module/version | directory | archive'" help:"The module, its sources or an archive of them."`
 }
 
+// place is the argument of verbs that look at one module: the directory of its
+// sources, or its name.
+type place struct {
+	modules
+	Where string `kong:"arg,optional,name='directory | module/version'" help:"The sources, or a registered module."`
+}
+
+// find tells a directory from a module.
+func (p place) find(h system.Host) (s source, err error) {
+	word := p.Where
+	if word != "" {
+		s.dir = sourceDir(h, word)
+	}
+	if s.dir != "" {
+		word = ""
+	} else if err := lostPath(h, exit.NoConfInDir, []string{word}); err != nil {
+		return s, err
+	}
+	s.id, err = p.with(word)
+	return s, err
+}
+
 // source is what the arguments name.
 type source struct {
 	id

@@ -76,3 +76,22 @@ func ReleaseOf(headers string) string {
 	}
 	return release
 }
+
+// HeadersBelow finds the directories of headers in dir, into which packages of
+// headers were unpacked, by the release of their kernel.
+func HeadersBelow(dir string) map[string]string {
+	found := map[string]string{}
+	for _, place := range []string{"lib/modules/*/build", "usr/lib/modules/*/build", "usr/src/*", "usr/src/kernels/*", "usr/src/*/*/*"} {
+		list, _ := filepath.Glob(filepath.Join(globQuote(dir), place))
+		for _, headers := range list {
+			headers, err := filepath.EvalSymlinks(headers)
+			if err != nil || !system.IsDir(filepath.Join(headers, "include")) {
+				continue
+			}
+			if release := ReleaseOf(headers); release != "" && found[release] == "" {
+				found[release] = headers
+			}
+		}
+	}
+	return found
+}

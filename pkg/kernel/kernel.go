@@ -24,6 +24,8 @@ type Kernel struct {
 	Release, Arch string
 	// Headers is the directory that modules are built against.
 	Headers string
+	// Around is the directory of everything that Headers refer to, or "".
+	Around string
 	// ConfigFile is the configuration file that was found, or the place where
 	// it would be.
 	ConfigFile string
@@ -38,6 +40,9 @@ type Kernel struct {
 type Options struct {
 	// Headers is the directory to build against (--kernelsourcedir).
 	Headers string
+	// Around is the directory of everything that Headers refer to, where it is
+	// not one of the system's.
+	Around string
 	// Config is the configuration file (--config).
 	Config string
 }
@@ -45,7 +50,7 @@ type Options struct {
 // New returns a description of a kernel. Every fact is read at its first use,
 // and only once.
 func New(root system.Root, release, arch string, o Options) *Kernel {
-	k := &Kernel{Release: release, Arch: arch, root: root, Headers: o.Headers}
+	k := &Kernel{Release: release, Arch: arch, root: root, Headers: o.Headers, Around: o.Around}
 	if k.Headers == "" {
 		k.Headers = filepath.Join(k.ModuleDir(), "build")
 	}

@@ -30,6 +30,9 @@ type Settings struct {
 	Jobs *int
 	// Headers and Config are --kernelsourcedir and --config.
 	Headers, Config string
+	// Around is the directory of everything that Headers refer to, where
+	// packages of headers were unpacked aside.
+	Around string
 	// Directives are NAME=VALUE pairs for every dkms.conf.
 	Directives []string
 	// Env are --env NAME=VALUE, for every dkms.conf and build.
@@ -107,8 +110,7 @@ func (m *Machine) treeDir(given, configured string) string {
 // Scratch is this machine with an empty dkms tree in dir: builds there change
 // nothing else.
 func (m *Machine) Scratch(dir string) *Machine {
-	s := &Machine{Host: m.Host, Report: m.Report, Run: m.Run, Framework: m.Framework, Distribution: m.Distribution, Settings: m.Settings}
-	s.kernels = map[tree.Target]*kernel.Kernel{}
+	s := fresh(m)
 	s.Host.Root.State = dir
 	s.Tree = tree.Open(s.Host.Root)
 	reader := *m.reader
@@ -117,12 +119,28 @@ func (m *Machine) Scratch(dir string) *Machine {
 	return s
 }
 
+// WithHeaders is this machine with other headers than the options name, and the
+// directory of everything that they refer to.
+func (m *Machine) WithHeaders(headers, around string) *Machine {
+	s := fresh(m)
+	s.Settings.Headers, s.Settings.Around = headers, around
+	return s
+}
+
+// fresh returns a copy of a machine that has read no kernel yet.
+func fresh(m *Machine) *Machine {
+	return &Machine{
+		Host: m.Host, Report: m.Report, Run: m.Run, Tree: m.Tree, Framework: m.Framework, Distribution: m.Distribution,
+		Settings: m.Settings, reader: m.reader, kernels: map[tree.Target]*kernel.Kernel{},
+	}
+}
+
 // Kernel describes a target; what was read for a target is not read again.
 func (m *Machine) Kernel(t tree.Target) *kernel.Kernel {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.kernels[t] == nil {
-		o := kernel.Options{}
+		o := kernel.Options{Around: m.Settings.Around}
 		if m.Settings.Headers != "" {
 			o.Headers = m.Host.Abs(m.Settings.Headers)
 		}

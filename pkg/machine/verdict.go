@@ -87,12 +87,26 @@ func (f *Facts) dependents(s Subject) []plan.Dependent {
 // PlanAutoinstall plans what is missing for some kernels. force repeats what
 // failed before. The needed configurations are read in one go.
 func (f *Facts) PlanAutoinstall(ctx context.Context, targets []tree.Target, force bool) *plan.Plan {
+	return f.planAll(ctx, targets, force, false)
+}
+
+// PlanOne plans for a kernel the installation of one package, of what it needs
+// and of what needs it, whether or not they have AUTOINSTALL.
+func (f *Facts) PlanOne(ctx context.Context, t tree.Target, name string) *plan.Plan {
+	p := f.planAll(ctx, []tree.Target{t}, true, true)
+	p.Only(func(id tree.ID) bool { return id.Name == name })
+	return p
+}
+
+func (f *Facts) planAll(ctx context.Context, targets []tree.Target, force, wanted bool) *plan.Plan {
 	choices := f.choices(ctx, targets)
 	whole := &plan.Plan{}
 	for _, t := range targets {
 		var candidates []plan.Candidate
 		for _, s := range choices[t] {
-			candidates = append(candidates, f.candidate(ctx, s, force))
+			c := f.candidate(ctx, s, force)
+			c.Wanted = c.Wanted || wanted
+			candidates = append(candidates, c)
 		}
 		whole.Append(plan.ForAutoinstall(candidates, f.m.CheckHeaders(t)))
 	}

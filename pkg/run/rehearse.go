@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"dkms/pkg/exit"
@@ -47,39 +48,44 @@ const (
 // rehearseSchema is the version of the JSON that rehearse prints.
 const rehearseSchema = 1
 
+// Rehearsing is the request of rehearse.
+type Rehearsing struct {
+	// Named is the one module to build, or the directory of its sources; empty
+	// means everything that has AUTOINSTALL.
+	Named
+	Choice machine.Choice
+	// Headers are a directory of headers, or packages of headers that are not
+	// installed.
+	Headers []string
+	// JSON prints the result as JSON.
+	JSON bool
+}
+
 // Rehearse builds what autoinstall would build for kernels that need only
 // headers on this machine, and keeps only the logs of failures. The status is
 // 11 if a build fails, and 21 if there are no headers at all.
-func Rehearse(ctx context.Context, m *machine.Machine, choice machine.Choice, json bool, o Options) (exit.Code, error) {
-	targets, err := m.Targets(choice, func() ([]string, error) { return releaseOfHeaders(m) })
-	if err != nil {
-		return 0, err
-	}
+func Rehearse(ctx context.Context, m *machine.Machine, q Rehearsing, o Options) (exit.Code, error) {
 	dir, err := os.MkdirTemp(m.Framework.TmpLocation, "dkms-rehearse.")
 	if err != nil {
 		return 0, err
 	}
 	defer os.Remove(dir) // fails, as intended, if the directory keeps a log
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return 0, err
+	}
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return 0, err
 	}
-	var list []Rehearsal
-	code, headers := exit.OK, false
-	for _, t := range targets {
-		r, err := rehearse(ctx, m, t, dir, o)
-		if err != nil {
-			return 0, err
-		}
-		list = append(list, r)
-		headers = headers || m.Kernel(t).HasHeaders()
-		if !r.Builds {
-			code = exit.SomeFailed
-		}
+	aside := filepath.Join(dir, "headers")
+	defer os.RemoveAll(aside)
+	if m, err = withHeaders(ctx, m, q.Headers, q.Choice, aside); err != nil {
+		return 0, err
 	}
-	if code != exit.OK && !headers {
-		code = exit.NoHeaders
+	list, code, err := rehearseAll(ctx, m, q, dir, o)
+	if err != nil {
+		return 0, err
 	}
-	if json {
+	if q.JSON {
 		return code, m.Report.JSON(map[string]any{"schema": rehearseSchema, "kernels": list})
 	}
 	for _, r := range list {
@@ -92,10 +98,42 @@ func Rehearse(ctx context.Context, m *machine.Machine, choice machine.Choice, js
 	return code, nil
 }
 
+// rehearseAll rehearses for every chosen kernel.
+func rehearseAll(ctx context.Context, m *machine.Machine, q Rehearsing, dir string, o Options) (list []Rehearsal, code exit.Code, err error) {
+	discover := func() ([]string, error) { return releaseOfHeaders(m) }
+	if (q.Name != "" || q.Source != "") && m.Settings.Headers == "" {
+		discover = m.Discover
+	}
+	targets, err := m.Targets(q.Choice, discover)
+	if err != nil {
+		return nil, 0, err
+	}
+	name, sources, err := candidates(ctx, m, q, o)
+	if err != nil {
+		return nil, 0, err
+	}
+	headers := false
+	for _, t := range targets {
+		r, err := rehearse(ctx, m, t, name, sources, dir, o)
+		if err != nil {
+			return nil, 0, err
+		}
+		list = append(list, r)
+		headers = headers || m.Kernel(t).HasHeaders()
+		if !r.Builds {
+			code = exit.SomeFailed
+		}
+	}
+	if code != exit.OK && !headers {
+		code = exit.NoHeaders
+	}
+	return list, code, nil
+}
+
 // releaseOfHeaders is the release of the kernel that --headers belong to.
 func releaseOfHeaders(m *machine.Machine) ([]string, error) {
 	if m.Settings.Headers == "" {
-		return nil, exit.Errorf(exit.KernelCount, "rehearse needs a kernel").WithHint("dkms rehearse -k RELEASE, or dkms rehearse --headers DIRECTORY")
+		return nil, exit.Errorf(exit.KernelCount, "rehearse needs a kernel").WithHint("dkms rehearse -k RELEASE, or dkms rehearse --headers DIRECTORY|FILE.deb")
 	}
 	dir := m.Host.Abs(m.Settings.Headers)
 	if !system.IsDir(dir) {
@@ -107,22 +145,25 @@ func releaseOfHeaders(m *machine.Machine) ([]string, error) {
 	return nil, exit.Errorf(exit.NoHeaders, "%s does not say which kernel it is of", dir).WithHint("name it: -k RELEASE")
 }
 
-// rehearse runs an autoinstall for one kernel on a scratch machine in dir.
-func rehearse(ctx context.Context, m *machine.Machine, t tree.Target, dir string, o Options) (Rehearsal, error) {
+// rehearse runs an autoinstall of some versions for one kernel on a scratch
+// machine in dir. If name is not empty, it is about that module only.
+func rehearse(ctx context.Context, m *machine.Machine, t tree.Target, name string, sources []brought, dir string, o Options) (Rehearsal, error) {
 	r := Rehearsal{Kernel: t.Kernel, Arch: t.Arch, Builds: true, Modules: []Rehearsed{}}
-	facts, err := m.Facts()
-	if err != nil {
-		return r, err
-	}
-	for _, id := range facts.Broken() {
-		r.add(id, string(machine.BrokenSource), "", m.Broken(id))
+	if name == "" {
+		facts, err := m.Facts()
+		if err != nil {
+			return r, err
+		}
+		for _, id := range facts.Broken() {
+			r.add(id, string(machine.BrokenSource), "", m.Broken(id))
+		}
 	}
 	stage := m.Scratch(filepath.Join(dir, "tree"))
 	w, err := stage.Lock(ctx, "dkms rehearse")
 	if err != nil {
 		return r, err
 	}
-	x, err := rehearseOn(ctx, m, w, facts, t, o)
+	x, err := rehearseOn(ctx, w, sources, t, name)
 	if x != nil {
 		x.keepLog = func(s machine.Subject, err error) error { return keepLog(stage.Tree, dir, s, err) }
 		if !o.DryRun {
@@ -137,19 +178,73 @@ func rehearse(ctx context.Context, m *machine.Machine, t tree.Target, dir string
 	return r, nil
 }
 
-// rehearseOn registers on a scratch machine the versions that count on the real
-// machine, and plans their autoinstall.
-func rehearseOn(ctx context.Context, m *machine.Machine, w *machine.Writer, facts *machine.Facts, t tree.Target, o Options) (*executor, error) {
+// candidates are the versions that count on the real machine, with the
+// directories of their sources: those that are registered and, in the place of
+// the others of its name, the version that is named. name is the module that
+// the request is about, or "".
+func candidates(ctx context.Context, m *machine.Machine, q Rehearsing, o Options) (name string, list []brought, err error) {
+	facts, err := m.Facts()
+	if err != nil {
+		return "", nil, err
+	}
+	only, err := meant(ctx, m, q, o)
+	if err != nil {
+		return "", nil, err
+	}
+	if only.sources != "" {
+		list = append(list, only)
+	}
 	for _, v := range facts.Registered() {
-		if v.State != tree.Added {
-			continue
+		switch {
+		case v.State != tree.Added:
+		case v.ID.Name == only.Name && only.sources != "":
+		case v.ID.Name == only.Name && only.Version != "" && v.ID.Version != only.Version:
+		default:
+			dir, err := filepath.EvalSymlinks(m.Tree.SourceLink(v.ID))
+			if err != nil {
+				return "", nil, err
+			}
+			list = append(list, brought{ID: v.ID, sources: dir})
 		}
-		id := v.ID
-		sources, err := filepath.EvalSymlinks(m.Tree.SourceLink(id))
-		if err == nil {
-			err = w.Tree.Add(id, sources)
+	}
+	if only.Name != "" && !slices.ContainsFunc(list, func(b brought) bool { return b.Name == only.Name }) {
+		return "", nil, m.NotRegistered(q.word())
+	}
+	return only.Name, list, nil
+}
+
+// meant is the version that the request is about; it has sources if it is not
+// registered.
+func meant(ctx context.Context, m *machine.Machine, q Rehearsing, o Options) (brought, error) {
+	id := tree.ID{Name: q.Name, Version: q.Version}
+	dir := q.Source
+	if dir == "" && q.Version != "" {
+		switch m.Tree.State(id) {
+		case tree.Broken:
+			return brought{}, m.Broken(id)
+		case tree.Absent:
+			if dir = m.Tree.Sources(id); !system.IsFile(filepath.Join(dir, "dkms.conf")) {
+				dir = ""
+			}
 		}
-		if err != nil {
+	}
+	if dir == "" {
+		return brought{ID: id}, nil
+	}
+	dir, err := filepath.EvalSymlinks(m.Host.Abs(dir))
+	if err != nil {
+		return brought{}, exit.Errorf(exit.NoConfInDir, "%w", err)
+	}
+	v := &verb{m, nil, "rehearse", q.Choice, o}
+	id, err = v.identify(ctx, dir)
+	return brought{ID: id, sources: dir}, err
+}
+
+// rehearseOn registers versions on a scratch machine, and plans their
+// autoinstall.
+func rehearseOn(ctx context.Context, w *machine.Writer, sources []brought, t tree.Target, name string) (*executor, error) {
+	for _, b := range sources {
+		if err := w.Tree.Add(b.ID, b.sources); err != nil {
 			return nil, err
 		}
 	}
@@ -157,7 +252,12 @@ func rehearseOn(ctx context.Context, m *machine.Machine, w *machine.Writer, fact
 	if err != nil {
 		return nil, err
 	}
-	p := scratch.PlanAutoinstall(ctx, []tree.Target{t}, true)
+	var p *plan.Plan
+	if name != "" {
+		p = scratch.PlanOne(ctx, t, name)
+	} else {
+		p = scratch.PlanAutoinstall(ctx, []tree.Target{t}, true)
+	}
 	x := newExecutor(w, Options{}, p, scratch.KnownConfs())
 	x.scratch = true
 	return x, nil
@@ -238,7 +338,11 @@ func (r *Rehearsal) review(m *machine.Machine) {
 		}
 		m.Report.Result(line)
 	}
-	if bad == 0 {
+	switch {
+	case bad == 0 && !slices.ContainsFunc(r.Modules, func(mod Rehearsed) bool { return mod.State == succeeds }):
+		m.Report.Result(r.Kernel + ": there is nothing to build")
+		return
+	case bad == 0:
 		m.Report.Result(r.Kernel + ": everything builds")
 		return
 	}

@@ -1,0 +1,86 @@
+package archive
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/klauspost/compress/gzip"
+
+	"dkms/pkg/exit"
+)
+
+// deb writes a package as dpkg-deb would, with the given members.
+func deb(t testing.TB, members ...string) string {
+	t.Helper()
+	var b bytes.Buffer
+	b.WriteString(arMagic)
+	for i := 0; i < len(members); i += 2 {
+		fmt.Fprintf(&b, "%-16s%-12d%-6d%-6d%-8o%-10d`\n%s", members[i], 0, 0, 0, 0o100644, len(members[i+1]), members[i+1])
+		if len(members[i+1])%2 > 0 {
+			b.WriteByte('\n')
+		}
+	}
+	return put(t, filepath.Join(t.TempDir(), "x.deb"), b.String(), 0o644)
+}
+
+// An absolute link stays inside, wherever it is; packages share a directory.
+func TestUnpackPackage(t *testing.T) {
+	dir := t.TempDir()
+	one := string(tarball(t, reg("./usr/src/h/Makefile"), link("./lib/modules/k/build", "/usr/src/h"), link("top", "/usr/src/h/"), link("usr/src/h/self", "/")))
+	must(t, UnpackPackage(t.Context(), runner(), deb(t, "debian-binary", "2.0", "control.tar/", "x", "data.tar", one), dir))
+	must(t, UnpackPackage(t.Context(), runner(), deb(t, "data.tar", string(tarball(t, reg("./usr/src/h/second")))), dir))
+	for name, want := range map[string]string{"lib/modules/k/build": "../../../usr/src/h", "top": "usr/src/h", "usr/src/h/self": "../../../"} {
+		if got, err := os.Readlink(filepath.Join(dir, name)); got != want {
+			t.Errorf("%s -> %q, %v; want %q", name, got, err, want)
+		}
+	}
+	for _, name := range []string{"lib/modules/k/build/Makefile", "top/second"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	through := deb(t, "data.tar", string(tarball(t, reg("lib/modules/k/build/new"))))
+	wantCode(t, "a member below a link of another package", UnpackPackage(t.Context(), runner(), through, dir), exit.BadArchive)
+}
+
+func TestDamagedPackages(t *testing.T) {
+	data := string(tarball(t, reg("a")))
+	whole, err := os.ReadFile(deb(t, "data.tar", data))
+	must(t, err)
+	for what, text := range map[string]string{
+		"empty": "", "no archive": "PK\x03\x04", "only a magic": arMagic, "no size": string(whole[:8]) + fmt.Sprintf("%-58s`\n", "data.tar"),
+		"a negative size": string(whole[:8]) + fmt.Sprintf("%-48s%-10d`\n", "data.tar", -60), "cut off": string(whole[:len(whole)-1200]),
+		"no end of a header": string(whole[:66]) + "xx" + string(whole[68:]),
+	} {
+		file := put(t, filepath.Join(t.TempDir(), "x.deb"), text, 0o644)
+		wantCode(t, what, UnpackPackage(t.Context(), runner(), file, t.TempDir()), exit.BadArchive)
+	}
+}
+
+// As gzip does, zeros behind the last stream are ignored, and only zeros.
+func TestPaddedGzip(t *testing.T) {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, err := z.Write(tarball(t, reg("a")))
+	must(t, err)
+	must(t, z.Close())
+	if _, err := unpackBytes(t, append(b.Bytes(), make([]byte, 9000)...)); err != nil {
+		t.Errorf("padded: %v", err)
+	}
+	if _, err := unpackBytes(t, append(b.Bytes(), 0, 1)); err == nil {
+		t.Error("garbage is accepted")
+	}
+}
+
+func FuzzDataOfDeb(f *testing.F) {
+	f.Add([]byte(arMagic))
+	f.Add([]byte(arMagic + fmt.Sprintf("%-48s%-10d`\nabc", "data.tar.xz", 3)))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if r, err := dataOfDeb(bytes.NewReader(data)); (r == nil) == (err == nil) {
+			t.Errorf("dataOfDeb = %v, %v", r, err)
+		}
+	})
+}
