@@ -4,10 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"hash"
-	"hash/fnv"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -71,31 +67,4 @@ func (s *Sources) Digest() (string, error) {
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
-// Stamp tells cheaply whether the sources may have changed: the stamp consists
-// of the names, sizes and times of all files. Stamp reads no file.
-func (s *Sources) Stamp() (uint64, error) {
-	h := fnv.New64a()
-	for _, dir := range s.dirs {
-		err := walkFiles(dir, func(_, name string, d fs.DirEntry) error { return stampFile(h, "/"+name, d.Info) })
-		if err != nil {
-			return 0, err
-		}
-	}
-	for _, file := range s.files {
-		if err := stampFile(h, file, func() (fs.FileInfo, error) { return os.Stat(file) }); err != nil {
-			return 0, err
-		}
-	}
-	return h.Sum64(), nil
-}
-
-func stampFile(h hash.Hash, name string, info func() (fs.FileInfo, error)) error {
-	st, err := info()
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(h, "%s %d %d\n", name, st.Size(), st.ModTime().UnixNano())
-	return nil
 }

@@ -160,20 +160,8 @@ func find(word string) (s *spelling, value string, inline bool) {
 func optionsOf(v verb) []spelling {
 	var list []spelling
 	for _, field := range reflect.VisibleFields(reflect.TypeOf(v).Elem()) {
-		s := spelling{value: field.Type.Kind() != reflect.Bool}
-		positional := false
-		for item := range strings.SplitSeq(field.Tag.Get("kong"), ",") {
-			key, value, _ := strings.Cut(item, "=")
-			value = strings.Trim(value, "'")
-			switch key {
-			case "name":
-				s.name = value
-			case "short":
-				s.short = value
-			case "arg":
-				positional = true
-			}
-		}
+		s := spelling{name: field.Tag.Get("name"), short: field.Tag.Get("short"), value: field.Type.Kind() != reflect.Bool}
+		_, positional := field.Tag.Lookup("arg")
 		if s.name != "" && !positional && !isOriginal(s.name) {
 			list = append(list, s)
 		}

@@ -456,7 +456,7 @@ func TestHelp(t *testing.T) {
 // hidden tells the options that mean nothing to a verb and are not shown.
 func hidden(v verb, option string) bool {
 	for _, f := range reflect.VisibleFields(reflect.TypeOf(v).Elem()) {
-		if tag := f.Tag.Get("kong"); strings.Contains(tag, "hidden") && strings.Contains(tag, "name='"+option+"'") {
+		if _, hides := f.Tag.Lookup("hidden"); hides && f.Tag.Get("name") == option {
 			return true
 		}
 	}

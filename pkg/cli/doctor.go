@@ -15,7 +15,7 @@ type doctorVerb struct {
 	forced
 	jobs
 	jsonOutput
-	Fix bool `kong:"name='fix'" help:"Do what is safe."`
+	Fix bool `name:"fix" help:"Do what is safe."`
 }
 
 func (*doctorVerb) about() about {

@@ -17,9 +17,9 @@ type exportVerb struct {
 	archived
 	forced
 	jsonOutput
-	Format  string   `kong:"name='format',placeholder='FORMAT'" help:"oci, a directory, or tar."`
-	Busybox string   `kong:"name='busybox',placeholder='FILE'" help:"Static busybox for the image, or none."`
-	Names   []string `kong:"arg,optional,name='module/version'" help:"The modules."`
+	Format  string   `name:"format" placeholder:"FORMAT" help:"oci, a directory, or tar."`
+	Busybox string   `name:"busybox" placeholder:"FILE" help:"Static busybox for the image, or none."`
+	Names   []string `arg:"" optional:"" name:"module/version" help:"The modules."`
 }
 
 func (*exportVerb) about() about {

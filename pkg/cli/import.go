@@ -15,9 +15,9 @@ type importVerb struct {
 	forced
 	installing
 	jsonOutput
-	Certificate string   `kong:"name='certificate',placeholder='FILE'" help:"Certificates that builds may be signed with."`
-	Insecure    bool     `kong:"name='insecure'" help:"From a registry without TLS, or with any certificate."`
-	Words       []string `kong:"arg,optional,name='image'" help:"An archive, a directory or docker://REGISTRY/REPOSITORY:TAG; then the module, if not all."`
+	Certificate string   `name:"certificate" placeholder:"FILE" help:"Certificates that builds may be signed with."`
+	Insecure    bool     `name:"insecure" help:"From a registry without TLS, or with any certificate."`
+	Words       []string `arg:"" optional:"" name:"image" help:"An archive, a directory or docker://REGISTRY/REPOSITORY:TAG; then the module, if not all."`
 }
 
 func (*importVerb) about() about {

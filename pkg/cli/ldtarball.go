@@ -15,7 +15,7 @@ type ldtarballVerb struct {
 	forced
 	safeUpgrade
 	ignoresAll
-	File string `kong:"arg,optional,name='archive'" help:"The archive; - is the standard input."`
+	File string `arg:"" optional:"" name:"archive" help:"The archive; - is the standard input."`
 }
 
 func (*ldtarballVerb) about() about {

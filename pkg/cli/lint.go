@@ -12,7 +12,7 @@ type lintVerb struct {
 	kernels
 	dryAnyway
 	jsonOutput
-	Conf string `kong:"short='c',placeholder='FILE'" help:"The dkms.conf to judge."`
+	Conf string `short:"c" placeholder:"FILE" help:"The dkms.conf to judge."`
 }
 
 func (*lintVerb) about() about {

@@ -14,7 +14,7 @@ type matchVerb struct {
 	forced
 	jobs
 	installing
-	Templatekernel string `kong:"placeholder='RELEASE'" help:"Kernel whose modules match installs."`
+	Templatekernel string `placeholder:"RELEASE" help:"Kernel whose modules match installs."`
 }
 
 func (*matchVerb) about() about {

@@ -13,9 +13,9 @@ type mktarballVerb struct {
 	kernels
 	allKernels
 	archived
-	Conf         string `kong:"short='c',placeholder='FILE'" help:"The dkms.conf to read."`
-	BinariesOnly bool   `kong:"" help:"Leave out the sources."`
-	SourceOnly   bool   `kong:"" help:"Leave out the builds."`
+	Conf         string `short:"c" placeholder:"FILE" help:"The dkms.conf to read."`
+	BinariesOnly bool   `help:"Leave out the sources."`
+	SourceOnly   bool   `help:"Leave out the builds."`
 }
 
 func (*mktarballVerb) about() about {

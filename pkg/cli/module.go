@@ -12,8 +12,8 @@ import (
 
 // modules are the options that name a module.
 type modules struct {
-	Module     []string `kong:"short='m',sep='none',placeholder='MODULE'" help:"Module, or MODULE/VERSION."`
-	Modversion string   `kong:"short='v',placeholder='VERSION'" help:"Module version."`
+	Module     []string `short:"m" sep:"none" placeholder:"MODULE" help:"Module, or MODULE/VERSION."`
+	Modversion string   `short:"v" placeholder:"VERSION" help:"Module version."`
 }
 
 // id is a module and its version, if one was given.
@@ -53,7 +53,7 @@ func oneModule(word, name string) error {
 // named is the module of verbs that take no other arguments.
 type named struct {
 	modules
-	Named string `kong:"arg,optional,name='module/version'" help:"The module."`
+	Named string `arg:"" optional:"" name:"module/version" help:"The module."`
 }
 
 func (n named) id() (id, error) { return n.with(n.Named) }
@@ -63,15 +63,15 @@ func (n named) id() (id, error) { return n.with(n.Named) }
 type sources struct {
 	modules
 	archived
-	Conf  string   `kong:"short='c',placeholder='FILE'" help:"The dkms.conf to read."`
-	Words []string `kong:"arg,optional,name='module/version | directory | archive'" help:"The module, its sources or an archive of them."`
+	Conf  string   `short:"c" placeholder:"FILE" help:"The dkms.conf to read."`
+	Words []string `arg:"" optional:"" name:"module/version | directory | archive" help:"The module, its sources or an archive of them."`
 }
 
 // place is the argument of verbs that look at one module: the directory of its
 // sources, or its name.
 type place struct {
 	modules
-	Where string `kong:"arg,optional,name='directory | module/version'" help:"The sources, or a registered module."`
+	Where string `arg:"" optional:"" name:"directory | module/version" help:"The sources, or a registered module."`
 }
 
 // find tells a directory from a module.

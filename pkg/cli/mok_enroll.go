@@ -10,8 +10,8 @@ import (
 type mokEnrollVerb struct {
 	byRoot
 	kernels
-	PasswordFile string `kong:"name='password-file',placeholder='FILE'" help:"File with the password to confirm with."`
-	HashFile     string `kong:"name='hash-file',placeholder='FILE'" help:"File with its hash, as mokutil makes it."`
+	PasswordFile string `name:"password-file" placeholder:"FILE" help:"File with the password to confirm with."`
+	HashFile     string `name:"hash-file" placeholder:"FILE" help:"File with its hash, as mokutil makes it."`
 }
 
 func (*mokEnrollVerb) about() about {

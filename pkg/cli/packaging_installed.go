@@ -10,7 +10,7 @@ import (
 // packagingInstalledVerb is only for the scripts of packages, see packaging.md.
 type packagingInstalledVerb struct {
 	byRoot
-	Words []string `kong:"arg,optional,name='name version tarball_dir arch upgraded_from | -'" help:"The arguments of common.postinst, or - for paths on the standard input."`
+	Words []string `arg:"" optional:"" name:"name version tarball_dir arch upgraded_from | -" help:"The arguments of common.postinst, or - for paths on the standard input."`
 }
 
 func (*packagingInstalledVerb) about() about {

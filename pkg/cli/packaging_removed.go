@@ -9,7 +9,7 @@ import (
 // packagingRemovedVerb is only for the scripts of packages, see packaging.md.
 type packagingRemovedVerb struct {
 	byRoot
-	Input string `kong:"arg,optional,name='-'" help:"Paths come on the standard input."`
+	Input string `arg:"" optional:"" name:"-" help:"Paths come on the standard input."`
 }
 
 func (*packagingRemovedVerb) about() about {

@@ -75,21 +75,21 @@ func verbs() []verb {
 
 // everyVerb are the options that each verb takes.
 type everyVerb struct {
-	Verbose         bool     `kong:"" help:"Say more."`
-	Quiet           bool     `kong:"short='q'" help:"Say nothing but warnings and errors."`
-	Debug           bool     `kong:"" help:"Show every program that is started."`
-	Dkmstree        string   `kong:"placeholder='DIR'" help:"Directory of the dkms tree."`
-	Sourcetree      string   `kong:"placeholder='DIR'" help:"Directory of the module sources."`
-	Installtree     string   `kong:"placeholder='DIR'" help:"Directory of the kernels' modules."`
-	Kernelsourcedir string   `kong:"placeholder='DIR'" help:"Kernel headers directory."`
-	Config          string   `kong:"placeholder='FILE'" help:"Kernel configuration file."`
-	Directive       []string `kong:"sep='none',placeholder='NAME=VALUE'" help:"Set a directive of every dkms.conf (repeatable)."`
+	Verbose         bool     `help:"Say more."`
+	Quiet           bool     `short:"q" help:"Say nothing but warnings and errors."`
+	Debug           bool     `help:"Show every program that is started."`
+	Dkmstree        string   `placeholder:"DIR" help:"Directory of the dkms tree."`
+	Sourcetree      string   `placeholder:"DIR" help:"Directory of the module sources."`
+	Installtree     string   `placeholder:"DIR" help:"Directory of the kernels' modules."`
+	Kernelsourcedir string   `placeholder:"DIR" help:"Kernel headers directory."`
+	Config          string   `placeholder:"FILE" help:"Kernel configuration file."`
+	Directive       []string `sep:"none" placeholder:"NAME=VALUE" help:"Set a directive of every dkms.conf (repeatable)."`
 }
 
 // kernels are the options that select kernels.
 type kernels struct {
-	Kernelver []string `kong:"short='k',sep='none',placeholder='RELEASE'" help:"Kernel release, or RELEASE/ARCH (repeatable)."`
-	Arch      []string `kong:"short='a',sep='none'" help:"Architecture (repeatable)."`
+	Kernelver []string `short:"k" sep:"none" placeholder:"RELEASE" help:"Kernel release, or RELEASE/ARCH (repeatable)."`
+	Arch      []string `short:"a" sep:"none" help:"Architecture (repeatable)."`
 }
 
 func (k kernels) choice() machine.Choice {
@@ -99,7 +99,7 @@ func (k kernels) choice() machine.Choice {
 // anyKernels are the options of verbs that can select all kernels.
 type anyKernels struct {
 	kernels
-	AllKernels bool `kong:"name='all-kernels'" help:"Every kernel of this machine."`
+	AllKernels bool `name:"all-kernels" help:"Every kernel of this machine."`
 }
 
 func (k anyKernels) choice() machine.Choice {
@@ -110,13 +110,13 @@ func (k anyKernels) choice() machine.Choice {
 
 // dryRun is the option of verbs that change something.
 type dryRun struct {
-	DryRun bool `kong:"name='dry-run',short='n'" help:"Show what would be done and why."`
+	DryRun bool `name:"dry-run" short:"n" help:"Show what would be done and why."`
 }
 
 // dryAnyway is the option of verbs that change nothing, so that a dry run is
 // the same as a run.
 type dryAnyway struct {
-	DryRun bool `kong:"name='dry-run',short='n',hidden"`
+	DryRun bool `name:"dry-run" short:"n" hidden:""`
 }
 
 // byRoot is the option of verbs whose changes only root may make.
@@ -126,31 +126,31 @@ func (r byRoot) needsRoot() bool { return !r.DryRun }
 
 // jsonOutput is the option of verbs that can print JSON.
 type jsonOutput struct {
-	JSON bool `kong:"name='json'" help:"Print JSON, see dkms(8)."`
+	JSON bool `name:"json" help:"Print JSON, see dkms(8)."`
 }
 
 // forced is the option --force, for verbs that otherwise skip or refuse work.
 type forced struct {
-	Force bool `kong:"" help:"Do it again, or over what stands in the way."`
+	Force bool `help:"Do it again, or over what stands in the way."`
 }
 
 // jobs are the options of verbs that compile.
 type jobs struct {
-	Jobs *string  `kong:"short='j',placeholder='N'" help:"Parallel jobs of make; 0 is without limit."`
-	Env  []string `kong:"name='env',sep='none',placeholder='NAME=VALUE'" help:"A variable for dkms.conf and the build (repeatable)."`
+	Jobs *string  `short:"j" placeholder:"N" help:"Parallel jobs of make; 0 is without limit."`
+	Env  []string `name:"env" sep:"none" placeholder:"NAME=VALUE" help:"A variable for dkms.conf and the build (repeatable)."`
 }
 
 // indexing is the option of verbs that change installed modules.
 type indexing struct {
-	NoDepmod bool `kong:"" help:"Leave depmod to the caller."`
+	NoDepmod bool `help:"Leave depmod to the caller."`
 }
 
 // installing are the options of verbs that install.
 type installing struct {
 	indexing
-	ForceVersionOverride bool `kong:"" help:"Install whatever version the kernel has."`
-	ModprobeOnInstall    bool `kong:"" help:"Load what devices ask for after installing."`
-	SymlinkModules       bool `kong:"" help:"Install links into the dkms tree."`
+	ForceVersionOverride bool `help:"Install whatever version the kernel has."`
+	ModprobeOnInstall    bool `help:"Load what devices ask for after installing."`
+	SymlinkModules       bool `help:"Install links into the dkms tree."`
 }
 
 // options returns the options of a run that installs.
@@ -162,23 +162,23 @@ func (i installing) options(dry, force, safe bool) run.Options {
 
 // safeUpgrade is the option of verbs that scripts of RPM packages call.
 type safeUpgrade struct {
-	RpmSafeUpgrade bool `kong:"name='rpm_safe_upgrade'" help:"Guard against rpm removing what it has just upgraded."`
+	RpmSafeUpgrade bool `name:"rpm_safe_upgrade" help:"Guard against rpm removing what it has just upgraded."`
 }
 
 // archived is the option of verbs that read or write an archive.
 type archived struct {
-	Archive string `kong:"placeholder='FILE'" help:"The archive."`
+	Archive string `placeholder:"FILE" help:"The archive."`
 }
 
 // allKernels is the option of verbs that remove or pack builds.
 type allKernels struct {
-	All bool `kong:"" help:"Every kernel that the module is built for."`
+	All bool `help:"Every kernel that the module is built for."`
 }
 
 // ignoresAll is for the actions for which DKMS 3.4.3 accepts --all without a
 // meaning.
 type ignoresAll struct {
-	All bool `kong:"hidden"`
+	All bool `hidden:""`
 }
 
 // belongsTo lists the verbs that declare an option.

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,8 +15,6 @@ import (
 
 	"dkms/pkg/exit"
 	"dkms/pkg/system"
-
-	"golang.org/x/sys/unix"
 )
 
 // moduleNames are the variables that a dkms.conf sets, in the order in which
@@ -171,25 +168,14 @@ func overrideNames(name, version, release, arch string) []string {
 // readText reads a configuration file of bounded size. The error is an
 // [*exit.Error].
 func readText(path string) ([]byte, error) {
-	// Without O_NONBLOCK, opening a pipe with this name would hang the program.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, exit.Errorf(exit.NoConf, "%s: %w", path, cause(err))
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, exit.Errorf(exit.NoConf, "%s: %w", path, cause(err))
-	}
-	if !st.Mode().IsRegular() {
-		return nil, exit.Errorf(exit.NoConf, "%s: not a regular file", path)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxText+1))
-	if err != nil {
-		return nil, exit.Errorf(exit.NoConf, "%s: %w", path, cause(err))
-	}
-	if len(text) > maxText {
+	text, err := system.ReadRegular(path, maxText)
+	switch {
+	case errors.Is(err, system.ErrNotRegular):
+		return nil, exit.Errorf(exit.NoConf, "%s: %w", path, system.ErrNotRegular)
+	case errors.Is(err, system.ErrTooLarge):
 		return nil, exit.Errorf(exit.BadConf, "%s: larger than 1 MiB", path)
+	case err != nil:
+		return nil, exit.Errorf(exit.NoConf, "%s: %w", path, cause(err))
 	}
 	if i := bytes.IndexByte(text, 0); i >= 0 {
 		return nil, exit.Errorf(exit.BadConf, "%s:%d: not a text file", path, 1+bytes.Count(text[:i], []byte("\n")))

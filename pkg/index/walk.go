@@ -1,13 +1,13 @@
 package index
 
 import (
-	"encoding/binary"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
-	"unsafe"
+
+	"dkms/pkg/system"
 
 	"golang.org/x/sys/unix"
 )
@@ -60,16 +60,16 @@ func (w *walker) dir(rel string, parentChanged, renamed bool) error {
 		}
 		renamed = renamed || changed && parentChanged
 	}
-	entries, err := readDir(fd)
+	entries, err := system.ReadDirent(fd)
 	if err != nil {
 		return &os.PathError{Op: "read", Path: name, Err: err}
 	}
 	for _, e := range entries {
-		if e.name == "build" || e.name == "source" {
+		if e.Name == "build" || e.Name == "source" {
 			continue
 		}
-		at := path.Join(rel, e.name)
-		if e.kind == unix.DT_DIR {
+		at := path.Join(rel, e.Name)
+		if e.Kind == unix.DT_DIR {
 			err = w.dir(at, changed, renamed)
 		} else {
 			err = w.file(fd, at, e, renamed)
@@ -79,34 +79,6 @@ func (w *walker) dir(rel string, parentChanged, renamed bool) error {
 		}
 	}
 	return nil
-}
-
-// dirent is a name in a directory, with the kind of the file.
-type dirent struct {
-	name string
-	kind byte
-}
-
-// readDir reads an open directory. [os.File.ReadDir] takes twice as long.
-func readDir(fd int) (list []dirent, err error) {
-	buf := make([]byte, 16<<10)
-	for {
-		n, err := unix.ReadDirent(fd, buf)
-		if err == unix.EINTR {
-			continue
-		}
-		if n <= 0 || err != nil {
-			return list, err
-		}
-		for rest := buf[:n]; len(rest) > 0; {
-			size := binary.NativeEndian.Uint16(rest[unsafe.Offsetof(unix.Dirent{}.Reclen):])
-			name := unix.ByteSliceToString(rest[unsafe.Offsetof(unix.Dirent{}.Name):size])
-			if name != "." && name != ".." {
-				list = append(list, dirent{name, rest[unsafe.Offsetof(unix.Dirent{}.Type)]})
-			}
-			rest = rest[size:]
-		}
-	}
 }
 
 // changed reports whether rel may be newer than the index. A change between the
@@ -120,13 +92,13 @@ func (w *walker) changed(rel string, ctime unix.Timespec) (bool, error) {
 	return at >= w.made.oldest, nil
 }
 
-func (w *walker) file(dir int, rel string, e dirent, renamed bool) error {
+func (w *walker) file(dir int, rel string, e system.Dirent, renamed bool) error {
 	isModule := slices.ContainsFunc(w.suffixes, func(s string) bool { return strings.HasSuffix(rel, s) })
-	if !isModule && e.kind == unix.DT_REG {
+	if !isModule && e.Kind == unix.DT_REG {
 		return nil
 	}
 	var st unix.Stat_t
-	if err := unix.Fstatat(dir, e.name, &st, 0); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+	if err := unix.Fstatat(dir, e.Name, &st, 0); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return doubt("%s is neither a file nor a directory", rel)
 	}
 	if !isModule {
@@ -140,7 +112,7 @@ func (w *walker) file(dir int, rel string, e dirent, renamed bool) error {
 	if !ok {
 		return doubt("%s has an unusual name", rel)
 	}
-	w.list = append(w.list, file{name: name, path: rel, changed: changed || renamed || e.kind != unix.DT_REG})
+	w.list = append(w.list, file{name: name, path: rel, changed: changed || renamed || e.Kind != unix.DT_REG})
 	return nil
 }
 

@@ -55,7 +55,7 @@ func Status(ctx context.Context, m *machine.Machine, q Query) error {
 	if err != nil {
 		return err
 	}
-	all, err := m.Tree.All()
+	all, err := m.Tree.WithBuilds(t.facts.Registered())
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"dkms/pkg/conf"
 	"dkms/pkg/install"
 	"dkms/pkg/kernel"
+	"dkms/pkg/system"
 	"dkms/pkg/tree"
 	"dkms/pkg/version"
 )
@@ -84,12 +85,12 @@ func (m *Machine) Facts() (*Facts, error) {
 	if f.names, err = m.Tree.Names(); err != nil {
 		return nil, err
 	}
-	entries, err := os.ReadDir(m.Host.Root.Path("/etc/dkms"))
+	entries, err := system.ReadDir(m.Host.Root.Path("/etc/dkms"))
 	if err != nil && !os.IsNotExist(err) {
 		return nil, err
 	}
 	for _, e := range entries {
-		f.etc = append(f.etc, e.Name())
+		f.etc = append(f.etc, e.Name)
 	}
 	for _, name := range f.names {
 		f.packages[name] = &Package{Name: name, f: f}

@@ -29,6 +29,12 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	return SyncDir(filepath.Dir(path))
 }
 
+// Errors of files that are not what a reader expects.
+var (
+	ErrNotRegular = errors.New("not a regular file")
+	ErrTooLarge   = errors.New("larger")
+)
+
 // OpenRegular opens a path of unknown type for reading: a file that is not
 // regular is an error, and OpenRegular does not block on it.
 func OpenRegular(path string) (*os.File, fs.FileInfo, error) { return openRegular(path, 0) }
@@ -47,7 +53,7 @@ func openRegular(path string, how int) (*os.File, fs.FileInfo, error) {
 	}
 	st, err := f.Stat()
 	if err == nil && !st.Mode().IsRegular() {
-		err = fmt.Errorf("%s: not a regular file", path)
+		err = fmt.Errorf("%s: %w", path, ErrNotRegular)
 	}
 	if err != nil {
 		f.Close()
@@ -88,7 +94,7 @@ func readRegular(path string, limit int64, how int) ([]byte, error) {
 		return nil, failed("stat", err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, fmt.Errorf("%s: not a regular file", path)
+		return nil, fmt.Errorf("%s: %w", path, ErrNotRegular)
 	}
 	data := make([]byte, 0, min(max(st.Size, 512), limit)+1)
 	for {
@@ -99,7 +105,7 @@ func readRegular(path string, limit int64, how int) ([]byte, error) {
 		data = data[:len(data)+n]
 		switch size := int64(len(data)); {
 		case size > limit:
-			return nil, fmt.Errorf("%s: larger than %d bytes", path, limit)
+			return nil, fmt.Errorf("%s: %w than %d bytes", path, ErrTooLarge, limit)
 		case n == 0 || size == st.Size: // files in proc and sys have size 0
 			return data, nil
 		}

@@ -243,7 +243,7 @@ type Version struct {
 
 // Names lists the module packages of the tree in byte order.
 func (t *Tree) Names() ([]string, error) {
-	entries, err := os.ReadDir(t.dir)
+	entries, err := system.ReadDir(t.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -252,16 +252,16 @@ func (t *Tree) Names() ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), ".") && isDirEntry(t.dir, e) {
-			names = append(names, e.Name())
+		if !strings.HasPrefix(e.Name, ".") && isDirEntry(t.dir, e) {
+			names = append(names, e.Name)
 		}
 	}
 	return names, nil
 }
 
-func isDirEntry(dir string, e fs.DirEntry) bool {
-	if e.Type()&fs.ModeSymlink != 0 {
-		return system.IsDir(filepath.Join(dir, e.Name()))
+func isDirEntry(dir string, e system.Dirent) bool {
+	if e.Kind == unix.DT_LNK {
+		return system.IsDir(filepath.Join(dir, e.Name))
 	}
 	return e.IsDir()
 }
@@ -272,6 +272,14 @@ func isDirEntry(dir string, e fs.DirEntry) bool {
 // Versions returns an error and the rest of the list.
 func (t *Tree) Versions(name string) ([]Version, error) {
 	list, err := t.Known(name)
+	list, bad := t.WithBuilds(list)
+	return list, errors.Join(err, bad)
+}
+
+// WithBuilds adds their builds to versions.
+func (t *Tree) WithBuilds(list []Version) ([]Version, error) {
+	list = slices.Clone(list)
+	var err error
 	for i := range list {
 		var bad error
 		list[i].Builds, bad = t.builds(list[i].ID)
@@ -286,13 +294,13 @@ func (t *Tree) Known(name string) ([]Version, error) {
 	entries, err := readDir(t.ModuleDir(name))
 	var list []Version
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") || e.Name() == originalsName {
+		if strings.HasPrefix(e.Name, ".") || e.Name == originalsName {
 			continue
 		}
-		if strings.HasPrefix(e.Name(), "kernel-") && strings.Count(e.Name(), "-") > 1 || !isDirEntry(t.ModuleDir(name), e) {
+		if strings.HasPrefix(e.Name, "kernel-") && strings.Count(e.Name, "-") > 1 || !isDirEntry(t.ModuleDir(name), e) {
 			continue
 		}
-		id := ID{name, e.Name()}
+		id := ID{name, e.Name}
 		state, bad := t.state(id)
 		list, err = append(list, Version{ID: id, State: state}), errors.Join(err, bad)
 	}
@@ -300,8 +308,8 @@ func (t *Tree) Known(name string) ([]Version, error) {
 }
 
 // readDir reads a directory that may have vanished.
-func readDir(dir string) ([]fs.DirEntry, error) {
-	entries, err := os.ReadDir(dir)
+func readDir(dir string) ([]system.Dirent, error) {
+	entries, err := system.ReadDir(dir)
 	if isGone(err) {
 		return nil, nil
 	}
@@ -312,14 +320,14 @@ func (t *Tree) builds(id ID) ([]Build, error) {
 	kernels, err := readDir(t.VersionDir(id))
 	var list []Build
 	for _, k := range kernels {
-		if strings.HasPrefix(k.Name(), ".") || slices.Contains(special, k.Name()) || !k.IsDir() {
+		if strings.HasPrefix(k.Name, ".") || slices.Contains(special, k.Name) || !k.IsDir() {
 			continue
 		}
-		arches, bad := readDir(filepath.Join(t.VersionDir(id), k.Name()))
+		arches, bad := readDir(filepath.Join(t.VersionDir(id), k.Name))
 		err = errors.Join(err, bad)
 		for _, a := range arches {
-			target := Target{k.Name(), a.Name()}
-			if strings.HasPrefix(a.Name(), ".") {
+			target := Target{k.Name, a.Name}
+			if strings.HasPrefix(a.Name, ".") {
 				continue
 			}
 			switch st, bad := os.Stat(t.Modules(id, target)); {
