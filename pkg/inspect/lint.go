@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 
 	"dkms/pkg/build"
@@ -39,12 +40,12 @@ func Lint(ctx context.Context, m *machine.Machine, s Source) (exit.Code, error) 
 	}
 	// The overrides of this machine are not part of the author's package.
 	reader := m.AuthorsReader(filepath.Join(filepath.Dir(file), ".no-overrides"))
-	p := lint.Package{Dir: filepath.Dir(file), File: file, Target: build.ConfTarget(m.Kernel(target), false)}
+	p := lint.Package{Dir: filepath.Dir(file), File: file, Target: build.ConfTarget(m.Kernel(target), false), Run: m.Run, Tmp: m.Framework.TmpLocation}
 	p.Result = reader.Modules(ctx, []conf.Ref{{File: file, Target: p.Target}})[0]
 	if exit.Status(p.Result.Err) == exit.NoConf {
 		return 0, p.Result.Err
 	}
-	remarks, err := lint.Check(p)
+	remarks, err := lint.Check(ctx, p)
 	if err != nil {
 		return 0, err
 	}
@@ -62,11 +63,23 @@ func Lint(ctx context.Context, m *machine.Machine, s Source) (exit.Code, error) 
 			return 0, err
 		}
 	}
-	m.Report.Progressf("%s: %d errors, %d warnings", file, errors, len(remarks)-errors)
+	if len(remarks) == 0 {
+		m.Report.Progressf("%s: nothing to remark", file)
+	} else {
+		m.Report.Progressf("%s: %s, %s", file, count(errors, "error"), count(len(remarks)-errors, "warning"))
+	}
 	if errors > 0 {
 		return exit.BadConf, nil
 	}
 	return exit.OK, nil
+}
+
+// count is a number of things.
+func count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }
 
 // file returns the dkms.conf to check.

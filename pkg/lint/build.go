@@ -2,7 +2,6 @@ package lint
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +12,9 @@ import (
 
 // running matches commands that read the release of the running kernel.
 var running = pattern(`\buname\s+(-[a-z]*r|--kernel-release)`)
+
+// makesRelease matches uses of make's name for the release.
+var makesRelease = pattern(`(^|[^\\])\$\{?KERNELRELEASE\b`)
 
 // lines checks the text of the configuration.
 func (l *linter) lines() {
@@ -25,6 +27,9 @@ func (l *linter) lines() {
 		}
 		if strings.HasPrefix(strings.TrimSpace(line), "#") {
 			continue
+		}
+		if makesRelease().MatchString(line) && !l.sets("KERNELRELEASE") {
+			l.errorf(n, "KERNELRELEASE is a variable of make, and empty here; the kernel to build for is $kernelver")
 		}
 		m := assignmentLine().FindStringSubmatch(line)
 		switch {
@@ -49,58 +54,102 @@ var (
 func (l *linter) commands(m *conf.Module) {
 	for _, i := range m.Make.Indexes() {
 		command, line := strings.TrimSpace(m.Make[i]), l.assignedAt("MAKE", fmt.Sprint(i))
-		if strings.HasPrefix(command, "'make'") || strings.HasPrefix(command, `"make"`) {
+		switch {
+		case strings.HasPrefix(command, "'make'") || strings.HasPrefix(command, `"make"`):
 			l.warnf(line, "make in quotes is given neither the number of jobs nor KERNELRELEASE")
+		case strings.HasPrefix(command, "'make ") || strings.HasPrefix(command, `"make `):
+			l.errorf(line, "the quotes inside MAKE make one word of the whole command, and no program has that name")
 		}
 		l.verbs(command, line)
 		if jobs().MatchString(command) {
 			l.warnf(line, "-j is for dkms to decide: it knows how many processors are free")
 		}
+		if l.inSources(m, command, line) {
+			l.errorf(line, "MAKE works in the sources, which a build may not change: it starts in a copy of them, $dkms_tree/$PACKAGE_NAME/$PACKAGE_VERSION/build")
+		}
 	}
 }
 
-// makefiles checks the makefiles at the top of the sources and in the
-// directories where modules are built.
+var place = pattern(`(?:-C\s*|--directory[= ]|\bcd\s+|\b(?:M|SUBDIRS|KBUILD_EXTMOD)=)["'\\]*(\$\{?source_tree\b|/[^\s"';&|]+)`)
+
+// inSources reports whether a command works in the source tree instead of the
+// copy that dkms makes.
+func (l *linter) inSources(m *conf.Module, command string, line int) bool {
+	text := command
+	if lines := strings.Split(l.text, "\n"); line > 0 && line <= len(lines) {
+		text += "\n" + lines[line-1]
+	}
+	for _, p := range place().FindAllStringSubmatch(text, -1) {
+		if strings.HasPrefix(p[1], "$") || below(p[1], "/usr/src/"+m.Name+"-"+m.Version) || below(p[1], l.Dir) {
+			return true
+		}
+	}
+	return false
+}
+
+func below(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+
+// makefiles checks the makefiles that a build can reach.
 func (l *linter) makefiles(m *conf.Module) {
-	dirs := []string{l.Dir}
-	for _, r := range m.Records {
-		if dir := filepath.Join(l.Dir, r.BuiltLocation); filepath.IsLocal(r.BuiltLocation) && !slices.Contains(dirs, dir) {
-			dirs = append(dirs, dir)
+	command := m.MakeCommand(l.Target, "DIR")
+	usual := command == (&conf.Module{}).MakeCommand(l.Target, "DIR")
+	files := l.reach(m)
+	for _, f := range files {
+		l.makefile(f, command)
+	}
+	l.objects(m, files, usual)
+	if release := conf.MakeLine(command, "", l.Target.Release); release != command && !kernelDir().MatchString(command) && len(files) > 0 {
+		if n := files[0].onlyOutside(); n > 0 {
+			l.remarks = append(l.remarks, Remark{files[0].path, n, true,
+				"MAKE calls make with KERNELRELEASE set, and this makefile has no rule then: leave MAKE out of dkms.conf, or let it call make -C $kernel_source_dir M=$dkms_tree/$PACKAGE_NAME/$PACKAGE_VERSION/build"})
 		}
 	}
-	for _, dir := range dirs {
-		for _, name := range []string{"GNUmakefile", "makefile", "Makefile", "Kbuild"} {
-			if file := filepath.Join(dir, name); system.IsFile(file) {
-				l.makefile(m, file)
-			}
-		}
-	}
-	if m.MakeCommand(l.Target, "DIR") != (&conf.Module{}).MakeCommand(l.Target, "DIR") || len(m.Records) == 0 {
-		return
-	}
-	if !system.IsFile(filepath.Join(l.Dir, "Makefile")) && !system.IsFile(filepath.Join(l.Dir, "Kbuild")) {
+	if usual && len(m.Records) > 0 && !system.IsFile(filepath.Join(l.Dir, "Makefile")) && !system.IsFile(filepath.Join(l.Dir, "Kbuild")) {
 		l.errorf(0, "there is neither a Makefile nor a Kbuild in %s, and no MAKE", l.Dir)
 	}
 }
 
-var makeVariable = pattern(`^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*[:?]{0,2}=`)
+var (
+	makeVariable = pattern(`^\s*(?:export\s+|override\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*[:?+]{0,3}=`)
+	kernelDir    = pattern(`\s(-C|--directory)[ =]?`)
+	callsMake    = pattern(`(\$[({]MAKE[)}]|\bmake\b).*\s-C`)
+)
 
-// makefile looks for uses of the running kernel. It skips a makefile whose make
-// command names the kernel, because the command line overrides the makefile.
-func (l *linter) makefile(m *conf.Module, file string) {
-	command := m.MakeCommand(l.Target, "DIR")
-	text, err := os.ReadFile(file)
-	if err != nil || l.aboutTarget(command) {
+// makefile looks for uses of the running kernel, and for what kernels do not
+// know any more. A make command that calls the kernel's own build reads only
+// what the makefile makes; one that names the kernel overrides the variables of
+// the makefile, but not its commands.
+func (l *linter) makefile(f *makefile, command string) {
+	about := l.aboutTarget(command)
+	if about && kernelDir().MatchString(command) {
 		return
 	}
-	n := 0
-	for line := range strings.Lines(string(text)) {
-		n++
-		v := makeVariable().FindStringSubmatch(line)
-		if strings.HasPrefix(strings.TrimSpace(line), "#") || !running().MatchString(line) || v != nil && v[1] == "KERNELRELEASE" {
+	for _, line := range f.lines {
+		v := makeVariable().FindStringSubmatch(line.text)
+		switch {
+		case line.recipe && subdirs().MatchString(line.text) && callsMake().MatchString(line.text):
+			l.remarks = append(l.remarks, Remark{f.path, line.number, true, subdirsText})
+		case !running().MatchString(line.text), !line.recipe && v != nil && v[1] == "KERNELRELEASE":
+		case about && line.recipe && callsMake().MatchString(line.text):
+			l.remarks = append(l.remarks, Remark{f.path, line.number, false, "uname -r is the running kernel, whatever kernel MAKE names"})
+		case !about:
+			l.remarks = append(l.remarks, Remark{f.path, line.number, false, "uname -r is the running kernel, and MAKE does not say which kernel to build for"})
+		}
+	}
+}
+
+// objects looks for modules that no makefile makes.
+func (l *linter) objects(m *conf.Module, files []*makefile, usual bool) {
+	names, whole := makes(files)
+	if !whole || l.partial || m.PreBuild != "" {
+		return
+	}
+	for i, r := range m.Records {
+		if r.BuiltName == "" || slices.Contains(names, r.BuiltName) {
 			continue
 		}
-		l.remarks = append(l.remarks, Remark{file, n, false, "uname -r is the running kernel, and MAKE does not say which kernel to build for"})
+		text := fmt.Sprintf("BUILT_MODULE_NAME[%d]=%s is what no obj-m of the makefiles makes, only %s", i, r.BuiltName, strings.Join(names, ", "))
+		l.remarks = append(l.remarks, Remark{l.File, l.assignedAt("BUILT_MODULE_NAME", fmt.Sprint(i)), usual, text})
 	}
 }
 

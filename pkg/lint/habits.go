@@ -48,8 +48,21 @@ var (
 	repeated   = pattern(`[0-9]\*`)
 	unfinished = pattern(`^\^?[0-9]+\\?\.[0-9]+$`)
 	subdirs    = pattern(`\bSUBDIRS=`)
-	installs   = pattern(`\bmake\b.*\s(modules_)?install\b`)
+	installs   = pattern(`\bmake\b.*\s(modules_)?install\b|\b(depmod|insmod|modprobe)\b`)
 )
+
+const subdirsText = "SUBDIRS= means nothing to kernels from 5.4 on, which build their own modules then: M="
+
+// kernels are releases of the kernel: the first of each version.
+func kernels() []string {
+	var list []string
+	for _, series := range []struct{ major, last int }{{3, 19}, {4, 20}, {5, 19}, {6, 19}, {7, 19}} {
+		for minor := range series.last + 1 {
+			list = append(list, fmt.Sprintf("%d.%d.0", series.major, minor))
+		}
+	}
+	return list
+}
 
 // releases checks regular expressions that are matched against kernel releases.
 func (l *linter) releases(name string, list conf.Array) {
@@ -61,14 +74,39 @@ func (l *linter) releases(name string, list conf.Array) {
 		case unfinished().MatchString(expr):
 			number := strings.ReplaceAll(strings.TrimPrefix(expr, "^"), `\`, "")
 			l.warnf(line, "%s=%s fits %s0, too: ^%s([^0-9]|$) does not", name, expr, number, strings.ReplaceAll(number, ".", `\.`))
+		case tooMany(expr) != "":
+			number := tooMany(expr)
+			l.warnf(line, "%s=%s fits %s0 to %s9, as it fits %s: %s([^0-9]|$) does not", name, expr, number, number, number, strings.ReplaceAll(number, ".", `\.`))
 		}
 	}
+}
+
+// tooMany returns the version, such as 6.1, that is meant by an expression which
+// fits 6.10 to 6.19, too, or "". An expression that fits 6.2 to 6.9 as well
+// means all of them.
+func tooMany(expr string) string {
+	m := conf.Module{Patch: conf.Array{0: "x"}, PatchMatch: conf.Array{0: expr}}
+	fits := func(major, minor int) bool { return len(m.Patches(fmt.Sprintf("%d.%d.0-1", major, minor))) > 0 }
+	for major := 3; major < 8; major++ {
+		ones, others := 0, 0
+		for minor := 1; minor < 20; minor++ {
+			if n := minor; fits(major, n) && (n == 1 || n >= 10) {
+				ones++
+			} else if n > 1 && n < 10 && fits(major, n) {
+				others++
+			}
+		}
+		if ones == 11 && others == 0 {
+			return fmt.Sprintf("%d.1", major)
+		}
+	}
+	return ""
 }
 
 // verbs checks the targets of make.
 func (l *linter) verbs(command string, line int) {
 	if subdirs().MatchString(command) {
-		l.errorf(line, "SUBDIRS= means nothing to kernels from 5.4 on, which build their own modules then: M=")
+		l.errorf(line, "%s", subdirsText)
 	}
 	if installs().MatchString(command) {
 		l.errorf(line, "installing is for dkms to do: a build may not change the system")

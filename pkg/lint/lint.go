@@ -1,13 +1,14 @@
 // Package lint checks the sources of a module package for their author: the
 // dkms.conf, and the files it refers to.
 //
-// It guarantees that it only reads, that every remark names a file and, where
+// It guarantees that it changes nothing, that every remark names a file and, where
 // there is one, the line, and that an error is something that keeps the
 // package, or a part of it, from working somewhere.
 package lint
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -49,6 +50,10 @@ type Package struct {
 	// Result is the result of evaluating the configuration for Target.
 	Result conf.Result
 	Target conf.Target
+	// Run starts patch(1); patches are not tried without it. Tmp is where the
+	// copy of the sources for that is made.
+	Run *system.Runner
+	Tmp string
 }
 
 // linter is one check of a package.
@@ -56,11 +61,13 @@ type linter struct {
 	Package
 	text    string
 	assigns []assignment
+	// partial says that not all makefiles are known.
+	partial bool
 	remarks []Remark
 }
 
 // Check returns the remarks about p, sorted by file and line.
-func Check(p Package) ([]Remark, error) {
+func Check(ctx context.Context, p Package) ([]Remark, error) {
 	text, err := os.ReadFile(p.File)
 	if err != nil {
 		return nil, exit.Errorf(exit.NoConf, "%w", err)
@@ -73,10 +80,11 @@ func Check(p Package) ([]Remark, error) {
 	if m := p.Result.Conf; m != nil {
 		l.commands(m)
 		l.hooks(m)
-		l.patches(m)
+		l.patches(ctx, m)
 		l.makefiles(m)
 		l.limits(m)
 		l.releases("PATCH_MATCH", m.PatchMatch)
+		l.releases("MAKE_MATCH", m.MakeMatch)
 		l.releases("BUILD_EXCLUSIVE_KERNEL", m.Exclusive.Kernel)
 		l.moduleVersion()
 	}
@@ -155,20 +163,6 @@ func (l *linter) hooks(m *conf.Module) {
 			l.errorf(l.assigned(h.name), "%s: there is no %s, and nothing is run", h.name, words[0])
 		case !system.IsExecutable(file):
 			l.errorf(l.assigned(h.name), "%s: %s is not executable, and is not run", h.name, words[0])
-		}
-	}
-}
-
-func (l *linter) patches(m *conf.Module) {
-	for _, i := range m.Patch.Indexes() {
-		name := m.Patch[i]
-		line := l.assignedAt("PATCH", fmt.Sprint(i))
-		switch {
-		case name == "":
-		case !filepath.IsLocal(name):
-			l.errorf(line, "PATCH[%d]=%s leads out of patches/", i, name)
-		case !system.IsFile(filepath.Join(l.Dir, "patches", name)):
-			l.errorf(line, "PATCH[%d]: there is no patches/%s", i, name)
 		}
 	}
 }

@@ -36,11 +36,12 @@ func check(t *testing.T, files map[string]string) []string {
 		}
 	}
 	h := system.ThisHost(os.Environ())
-	h.Root.Dir = filepath.Join(dir, "none")
+	h.Root.Dir = filepath.Join(t.TempDir(), "none")
 	p := Package{Dir: dir, File: filepath.Join(dir, "dkms.conf"), Target: conf.Target{Release: "6.1-k", Arch: "x86_64", SourceDir: "/lib/modules/6.1-k/build"}}
 	r := conf.Reader{Host: h, Run: system.NewRunner(h)}
 	p.Result = r.Modules(context.Background(), []conf.Ref{{File: p.File, Target: p.Target}})[0]
-	remarks, err := Check(p)
+	p.Run, p.Tmp = system.NewRunner(system.ThisHost(os.Environ())), t.TempDir()
+	remarks, err := Check(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,6 +127,76 @@ var remarks = []struct {
 		},
 	},
 	{
+		name: "the whole command in quotes", conf: `MAKE="'make all KVER=$kernelver'"` + "\n",
+		want: []string{"dkms.conf:6: error: the quotes inside MAKE make one word of the whole command, and no program has that name"},
+	},
+	{
+		name: "in the sources", conf: "MAKE[0]='make -C $kernel_source_dir M=$source_tree/foo-1.0'\nMAKE[1]='cd /usr/src/foo-1.0 && make'\nMAKE_MATCH[1]=.\n",
+		want: []string{
+			"dkms.conf:6: error: MAKE works in the sources, which a build may not change: it starts in a copy of them, $dkms_tree/$PACKAGE_NAME/$PACKAGE_VERSION/build",
+			"dkms.conf:7: error: MAKE works in the sources, which a build may not change: it starts in a copy of them, $dkms_tree/$PACKAGE_NAME/$PACKAGE_VERSION/build",
+		},
+	},
+	{name: "in the copy", conf: "MAKE='make -C /usr/src/linux-headers-6.1 M=$dkms_tree/foo/1.0/build'\n"},
+	{
+		name: "make's name for the release", conf: "MAKE='make KVER=$KERNELRELEASE'\nPRE_BUILD=\n# $KERNELRELEASE\n",
+		want: []string{"dkms.conf:6: error: KERNELRELEASE is a variable of make, and empty here; the kernel to build for is $kernelver"},
+	},
+	{name: "a name of the author's", conf: "KERNELRELEASE=$kernelver\nMAKE='make KVER=$KERNELRELEASE'\n"},
+	{
+		name: "no rule with KERNELRELEASE", conf: "MAKE='make all KDIR=$kernel_source_dir'\n",
+		files: map[string]string{"Makefile": "ifneq ($(KERNELRELEASE),)\nobj-m := foo.o\nelse\nKDIR ?= /x\nifdef V\nQ :=\nelse\nQ := @\nendif\nall:\n\t$(MAKE) -C $(KDIR) M=$(PWD)\nendif\n"},
+		want:  []string{"Makefile:1: error: MAKE calls make with KERNELRELEASE set, and this makefile has no rule then: leave MAKE out of dkms.conf, or let it call make -C $kernel_source_dir M=$dkms_tree/$PACKAGE_NAME/$PACKAGE_VERSION/build"},
+	},
+	{
+		name: "a rule with KERNELRELEASE", conf: "MAKE='make all KDIR=$kernel_source_dir'\n",
+		files: map[string]string{"Makefile": "ifndef KERNELRELEASE\nKDIR ?= /x\nelse\nobj-m := foo.o\nendif\nall:\n\t$(MAKE) -C $(KDIR) M=$(PWD)\n"},
+	},
+	{
+		name: "in quotes, for a makefile that asks for KERNELRELEASE", conf: "MAKE=\"'make' all KDIR=$kernel_source_dir\"\n",
+		files: map[string]string{"Makefile": "ifneq ($(KERNELRELEASE),)\nobj-m := foo.o\nelse\nall:\n\t$(MAKE) -C $(KDIR) M=$(PWD)\nendif\n"},
+		want:  []string{"dkms.conf:6: warning: make in quotes is given neither the number of jobs nor KERNELRELEASE"},
+	},
+	{
+		name: "uname further down", conf: "MAKE='make -C src -f more.mk'\n",
+		files: map[string]string{
+			"src/Makefile": "include sub/rules.mk\nobj-m := foo.o\nall:\n\t$(MAKE) \\\n\t\t-C $(CURDIR)/deep all\n", "src/sub/rules.mk": "K := $(shell uname -r)\n",
+			"src/deep/Makefile": "all:\n\tmake -C /lib/modules/`uname -r`/build SUBDIRS=$(PWD)\n", "src/unused/Makefile": "x := $(shell uname -r)\n",
+		},
+		want: []string{
+			"src/deep/Makefile:2: error: SUBDIRS= means nothing to kernels from 5.4 on, which build their own modules then: M=",
+			"src/sub/rules.mk:1: warning: uname -r is the running kernel, and MAKE does not say which kernel to build for",
+		},
+	},
+	{
+		name: "uname that MAKE does not override", conf: "MAKE='make KVER=$kernelver'\n",
+		files: map[string]string{"Makefile": "KVER ?= $(shell uname -r)\nobj-m := foo.o\nall:\n\t$(MAKE) -C /lib/modules/$(shell uname -r)/build M=$(PWD)\ninstall:\n\tcp foo.ko /lib/modules/$(shell uname -r)\n"},
+		want:  []string{"Makefile:4: warning: uname -r is the running kernel, whatever kernel MAKE names"},
+	},
+	{
+		name: "what nothing makes", conf: "BUILT_MODULE_NAME[1]=p_foo\nDEST_MODULE_LOCATION[1]=/updates\nBUILT_MODULE_NAME[2]=bar\nBUILT_MODULE_LOCATION[2]=sub\nDEST_MODULE_LOCATION[2]=/updates\n",
+		files: map[string]string{"Makefile": "NAME = foo\nobj-m := $(NAME).o\nobj-m += \\\n  sub/\n", "sub/Kbuild": "obj-$(CONFIG_BAR) += bar.o # one\n"},
+		want:  []string{"dkms.conf:6: error: BUILT_MODULE_NAME[1]=p_foo is what no obj-m of the makefiles makes, only bar, foo"},
+	},
+	{name: "what nobody knows", conf: "BUILT_MODULE_NAME[0]=bar\n", files: map[string]string{"Makefile": "obj-m := $(if x,bar).o\n"}},
+	{name: "what an unknown file may make", conf: "BUILT_MODULE_NAME[0]=bar\n", files: map[string]string{"Makefile": "include $(X)/y\nobj-m := foo.o\n"}},
+	{
+		name: "expressions that fit more than one version", conf: "MAKE_MATCH[1]='^(5\\.4|6.1).'\nMAKE[1]=make\nBUILD_EXCLUSIVE_KERNEL='^[67]\\.[1-9]'\n",
+		want: []string{`dkms.conf:6: warning: MAKE_MATCH=^(5\.4|6.1). fits 6.10 to 6.19, as it fits 6.1: 6\.1([^0-9]|$) does not`},
+	},
+	{
+		name: "patches that do not apply", conf: "PATCH[0]=fits\nPATCH[1]=then\nPATCH[2]=done\nPATCH[3]=other\nPATCH_MATCH[2]='^6\\.(9|10)\\.'\nPATCH_MATCH[3]='^5\\.4\\.'\n",
+		files: map[string]string{
+			"foo.c":        "one\ntwo\nthree\nMODULE_VERSION\n",
+			"patches/fits": "--- a/foo.c\n+++ b/foo.c\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n", "patches/then": "--- a/foo.c\n+++ b/foo.c\n@@ -1,3 +1,3 @@\n one\n-2\n+II\n three\n",
+			"patches/done": "--- a/foo.c\n+++ b/foo.c\n@@ -1,3 +1,3 @@\n one\n-2\n+II\n three\n", "patches/other": "--- a/nothing.c\n+++ b/nothing.c\n@@ -1,3 +1,3 @@\n one\n-2\n+II\n three\n",
+		},
+		want: []string{
+			"dkms.conf:8: error: PATCH[2]=done does not apply for a kernel 6.9.0: foo.c: Reversed (or previously applied) patch detected!",
+			"dkms.conf:9: error: PATCH[3]=other does not apply for a kernel 5.4.0: can't find file to patch at input line 3",
+		},
+	},
+	{
 		name: "the same name twice", conf: "BUILT_MODULE_NAME[1]=foo\nDEST_MODULE_LOCATION[1]=/updates\nAUTOINSTALL=yes\n",
 		want: []string{
 			"dkms.conf: error: records #0 and #1 are both built as foo",
@@ -197,7 +268,7 @@ func TestMissing(t *testing.T) {
 }
 
 func TestCheckWithoutFile(t *testing.T) {
-	if r, err := Check(Package{File: filepath.Join(t.TempDir(), "dkms.conf")}); err == nil {
+	if r, err := Check(t.Context(), Package{File: filepath.Join(t.TempDir(), "dkms.conf")}); err == nil {
 		t.Errorf("Check = %v; want an error", r)
 	}
 }

@@ -47,6 +47,9 @@ func (l *linter) assigned(name string) int {
 	return 0
 }
 
+// sets reports whether the configuration sets a variable.
+func (l *linter) sets(name string) bool { return l.assigned(name) > 0 }
+
 // assignedAt returns the last line that sets one element, or else the variable.
 func (l *linter) assignedAt(name, index string) int {
 	for _, a := range slices.Backward(l.assigns) {
