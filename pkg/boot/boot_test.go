@@ -122,19 +122,42 @@ func TestNoLoader(t *testing.T) {
 }
 
 func TestExtlinux(t *testing.T) {
-	h := machine(t, two(map[string]string{"boot/extlinux/extlinux.conf": `
-default l1
-menu title U-Boot menu
+	const labels = `menu title U-Boot menu
 timeout 20
 label l0
 	menu label Debian 6.12.10
 	linux /boot/vmlinuz-6.12.10-amd64
 	initrd /boot/initrd.img-6.12.10-amd64
 label l1
-	linux /vmlinuz-6.12.9-amd64
-`}))
-	if n := Look(h).Next; n.Release != "6.12.9-amd64" || n.Loader != "extlinux" {
-		t.Errorf("Next = %+v", n)
+	KERNEL ../vmlinuz-6.12.9-amd64
+label gone
+	linux /vmlinuz-6.12.7-amd64
+label disk
+	localboot 0x80
+`
+	const recent, old = "6.12.10-amd64", "6.12.9-amd64"
+	tests := []struct{ text, want, why string }{
+		{"default l1\n" + labels, old, `"l1"`},
+		{labels, recent, `"l0"`},
+		{"DEFAULT l0\nONTIMEOUT l1\n" + labels, old, `"l1"`},
+		{"ui vesamenu.c32\n" + labels + "label l2\nmenu default\nlinux /vmlinuz-6.12.9-amd64\n", old, `"l2"`},
+		{"default menu.c32\nprompt 0\n" + labels, recent, `"l0"`},
+		{"default menu.c32\ninclude more.cfg\n", old, `"l2"`},
+		{"default menu.c32\nmenu include /boot/extlinux/more.cfg extra\n", old, `"l2"`},
+		{"include extlinux.conf\ndefault l1\n" + labels, old, `"l1"`},
+		{"default /vmlinuz-6.12.9-amd64\n", old, ""},
+		{"default gone\n" + labels, "", "that is not here"},
+		{"default disk\n" + labels, "", "starts no Linux kernel"},
+		{"default none\n" + labels, "", "starts no Linux kernel"},
+		{"menu\nlabel\n", "", "starts no Linux kernel"},
+	}
+	for _, tt := range tests {
+		h := machine(t, two(map[string]string{
+			"boot/extlinux/extlinux.conf": tt.text, "boot/extlinux/more.cfg": "label l2\nlinux /vmlinuz-6.12.9-amd64\n",
+		}))
+		if n := Look(h).Next; n.Release != tt.want || n.Loader != "extlinux" || !strings.Contains(n.Why, tt.why) {
+			t.Errorf("%q: Next = %+v; want %q, %q", tt.text, n, tt.want, tt.why)
+		}
 	}
 }
 

@@ -93,7 +93,7 @@ func (g *grub) standing() (value, source string) {
 	case !strings.HasPrefix(value, "$"):
 		return value, "default of " + config
 	case g.env[name] == "":
-		return "0", fmt.Sprintf("the first entry of %s, since %s has no %s", config, filepath.Join(g.dir, "grubenv"), name)
+		return "", fmt.Sprintf("the first entry of %s, since %s has no %s", config, filepath.Join(g.dir, "grubenv"), name)
 	default:
 		return g.env[name], name + " of " + filepath.Join(g.dir, "grubenv")
 	}
@@ -122,7 +122,10 @@ func (g *grub) resolve(value, source string) Next {
 }
 
 func (g *grub) kernel(it item, source, value string) Next {
-	why := fmt.Sprintf("%s %q", source, value)
+	why := source
+	if value != "" {
+		why = fmt.Sprintf("%s %q", source, value)
+	}
 	path, release := it.linux, ""
 	switch {
 	case it.entry != nil:

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,11 +25,11 @@ func (s *search) releases() []string {
 // and the distro boot of U-Boot.
 func (s *search) extlinux() (n Next, found bool) {
 	for _, path := range []string{"/boot/extlinux/extlinux.conf", "/boot/extlinux.conf", "/extlinux/extlinux.conf"} {
-		data, err := system.ReadRegular(s.root.Path(path), maxWord)
-		if err != nil {
+		c := &sysLinux{root: s.root, dir: filepath.Dir(path), images: map[string]string{}}
+		if !c.read(path, 0) {
 			continue
 		}
-		label, image := parseExtlinux(string(data))
+		label, image := c.chosen()
 		why := fmt.Sprintf("default of %s is %q", s.root.Path(path), label)
 		if image == "" {
 			return unknown("", why+", which starts no Linux kernel"), true
@@ -46,32 +47,89 @@ func (s *search) extlinux() (n Next, found bool) {
 	return Next{}, false
 }
 
-// parseExtlinux returns the default label and its image. The first label is the
-// default where the file names none.
-func parseExtlinux(text string) (label, image string) {
-	images := map[string]string{}
-	var first, current string
-	for line := range strings.Lines(text) {
+// sysLinux is the configuration of SYSLINUX (doc/syslinux.txt, doc/menu.txt).
+type sysLinux struct {
+	root system.Root
+	dir  string
+	// first, current and marked are labels: the first one, the one that is
+	// read, and that of MENU DEFAULT.
+	first, current, marked string
+	// byDefault and onTimeout are what DEFAULT and ONTIMEOUT start.
+	byDefault, onTimeout string
+	// images are the kernels of the labels.
+	images map[string]string
+}
+
+// mostIncludes bounds the depth of INCLUDE.
+const mostIncludes = 8
+
+// read reads a file, and those that it includes, relative to the directory of
+// the first one.
+func (c *sysLinux) read(path string, depth int) bool {
+	data, err := system.ReadRegular(c.root.Path(path), maxWord)
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(data)) {
 		words := strings.Fields(line)
 		if len(words) < 2 {
 			continue
 		}
-		switch key := strings.ToLower(words[0]); {
-		case key == "default":
-			label = words[1]
-		case key == "label":
-			current = words[1]
-			if first == "" {
-				first = current
-			}
-		case (key == "linux" || key == "kernel" || key == "fit") && images[current] == "":
-			images[current] = words[1]
+		key, value := strings.ToLower(words[0]), words[1]
+		switch {
+		case key != "menu":
+		case strings.EqualFold(value, "default"):
+			c.marked = c.current
+			continue
+		case strings.EqualFold(value, "include") && len(words) > 2:
+			key, value = "include", words[2]
+		}
+		c.set(key, value, depth)
+	}
+	return true
+}
+
+func (c *sysLinux) set(key, value string, depth int) {
+	switch key {
+	case "default":
+		c.byDefault = value
+	case "ontimeout":
+		c.onTimeout = value
+	case "label":
+		c.current = value
+		c.first = cmp.Or(c.first, value)
+	case "linux", "kernel", "fit":
+		if c.current != "" && c.images[c.current] == "" {
+			c.images[c.current] = value
+		}
+	case "include":
+		if !filepath.IsAbs(value) {
+			value = filepath.Join(c.dir, value)
+		}
+		if depth < mostIncludes {
+			c.read(value, depth+1)
 		}
 	}
-	if label == "" {
-		label = first
+}
+
+// chosen returns what is started when nobody does anything, and its image: what
+// the timeout starts, the marked label of a menu, the default, or the first
+// label.
+func (c *sysLinux) chosen() (label, image string) {
+	menu := strings.HasSuffix(c.byDefault, ".c32") // DEFAULT starts the menu
+	for _, label := range []string{c.onTimeout, c.marked, c.byDefault, c.first} {
+		if label == "" || menu && label == c.byDefault {
+			continue
+		}
+		if image := c.images[label]; image != "" {
+			return label, image
+		}
+		if isImageName(filepath.Base(label)) { // a kernel in the place of a label
+			return label, label
+		}
+		return label, ""
 	}
-	return label, images[label]
+	return "", ""
 }
 
 // unread answers for boot loaders whose choice this program cannot read.
