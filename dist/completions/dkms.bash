@@ -133,9 +133,9 @@ _dkms() {
 	if [[ $cur == -* ]]; then
 		case $verb in
 		'') _dkms_reply "$cur" "$common --version" ;;
-		add) _dkms_reply "$cur" "$common --module -v -c --archive --force --rpm_safe_upgrade --directive --dry-run" ;;
-		build) _dkms_reply "$cur" "$common $one -j --env --force --kernelsourcedir --archive --all-kernels" ;;
-		install) _dkms_reply "$cur" "$common $one -j --env --force --force-version-override --kernelsourcedir --archive --no-depmod --symlink-modules --modprobe-on-install --rpm_safe_upgrade --all-kernels" ;;
+		add) _dkms_reply "$cur" "$common --module -v -c --archive --replace --force --rpm_safe_upgrade --directive --dry-run" ;;
+		build) _dkms_reply "$cur" "$common $one -j --env --replace --force --kernelsourcedir --archive --all-kernels" ;;
+		install) _dkms_reply "$cur" "$common $one -j --env --replace --force --force-version-override --kernelsourcedir --archive --no-depmod --symlink-modules --modprobe-on-install --rpm_safe_upgrade --all-kernels" ;;
 		uninstall) _dkms_reply "$cur" "$common $one --all --no-depmod" ;;
 		unbuild) _dkms_reply "$cur" "$common $one --all --no-depmod" ;;
 		remove) _dkms_reply "$cur" "$common $one --all --no-depmod --rpm_safe_upgrade" ;;

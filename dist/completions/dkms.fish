@@ -98,6 +98,7 @@ complete -c dkms -n '__dkms_in build install autoinstall' -l kernelsourcedir -x 
 complete -c dkms -n '__dkms_in build install autoinstall match rehearse' -s j -x -d 'number of compilers'
 complete -c dkms -n '__dkms_in add build install' -l directive -x -d 'set a directive'
 complete -c dkms -n '__dkms_in add build install mktarball ldtarball export' -l archive -r -F -d archive
+complete -c dkms -n '__dkms_in add build install' -l replace -d 'take these sources'
 complete -c dkms -n '__dkms_in add build install autoinstall match ldtarball export import doctor' -l force -d 'do it again or all the same'
 complete -c dkms -n '__dkms_in install' -l force-version-override -d 'install over a newer version'
 complete -c dkms -n '__dkms_in install' -l symlink-modules -d 'install links'

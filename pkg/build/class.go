@@ -302,7 +302,7 @@ func (d diagnosis) advice(log, module, line string) string {
 	case unprepared:
 		return log + "; run make modules_prepare in the sources of the kernel, or build the kernel there"
 	case otherKernel:
-		return log + "; the makefile asks uname for the kernel: name the kernel in dkms.conf, as in MAKE=\"make -C $kernel_source_dir M=$dkms_tree/$PACKAGE_NAME/$PACKAGE_VERSION/build\""
+		return log + "; the makefile names a kernel itself or asks uname: name the kernel in dkms.conf, as in MAKE=\"make -C $kernel_source_dir M=$dkms_tree/$PACKAGE_NAME/$PACKAGE_VERSION/build\""
 	case patchApplied:
 		return log + "; take the patch out of PATCH[] in dkms.conf, or give it a PATCH_MATCH"
 	case patchOutdated:

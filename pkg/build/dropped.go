@@ -31,7 +31,7 @@ func (w *work) warnDropped() {
 			continue
 		}
 		if file := w.refersTo(name); file != "" {
-			w.Report.Warnf("%s: %s refers to %s, which is set here, but builds do not see it; BUILD_ENV[0]=\"%[3]s=VALUE\" in /etc/dkms/%s.conf gives it to them",
+			w.Report.Warnf("%s: %s refers to %s, which is set here, but builds do not see it: --env %[3]s=\"$%[3]s\" passes it on once, BUILD_ENV[0]=\"%[3]s=VALUE\" in /etc/dkms/%s.conf always",
 				w.ID, file, name, w.ID.Name)
 		}
 	}

@@ -146,10 +146,14 @@ func (r *reason) look(line string) {
 	r.before = append(r.before[max(0, len(r.before)-maxBefore+1):], line)
 }
 
-// warnedBefore are the lines that lead up to the line in which a makefile gives
-// up: make puts the name of the makefile before the text of $(warning) and
-// $(error).
+// warnedBefore are the lines that lead up to the line in which a package gives
+// up. make puts the name of the makefile before the text of $(warning) and
+// $(error). A line between stars, such as "*** Bailing out! ***", closes what a
+// script has said.
 func warnedBefore(line string, before []string) []string {
+	if text := strings.TrimSpace(line); strings.HasPrefix(text, "***") && strings.HasSuffix(text, "***") {
+		return slices.Clone(before[max(0, len(before)-errorContext):])
+	}
 	place, _, ok := strings.Cut(line, ": ***")
 	file, number, both := cutLast(place, ":")
 	if _, err := strconv.Atoi(number); !ok || !both || err != nil {

@@ -74,6 +74,7 @@ var ways = []struct{ option, words, want string }{
 	{"env", "--env=A=b=c", "--env=A=b=c"},
 	{"env", "--env|A=b", "--env=A=b"},
 	{"all-kernels", "--all-kernels", "--all-kernels"},
+	{"replace", "--replace", "--replace"},
 	{"headers", "--headers=/h", "--headers=/h"},
 	{"headers", "--headers|/h", "--headers=/h"},
 	{"password-file", "--password-file=/p", "--password-file=/p"},

@@ -63,8 +63,9 @@ func (n named) id() (id, error) { return n.with(n.Named) }
 type sources struct {
 	modules
 	archived
-	Conf  string   `short:"c" placeholder:"FILE" help:"The dkms.conf to read."`
-	Words []string `arg:"" optional:"" name:"module/version | directory | archive" help:"The module, its sources or an archive of them."`
+	Conf    string   `short:"c" placeholder:"FILE" help:"The dkms.conf to read."`
+	Replace bool     `name:"replace" help:"Take these sources in the place of the registered ones."`
+	Words   []string `arg:"" optional:"" name:"module/version | directory | archive" help:"The module, its sources or an archive of them."`
 }
 
 // place is the argument of verbs that look at one module: the directory of its
@@ -96,17 +97,21 @@ type source struct {
 	dir string
 	// archive is a file, or - for standard input.
 	archive string
+	// replace takes the sources in the place of the registered ones.
+	replace bool
 }
 
 // named converts s for a run.
 func (s source) named(c *call, confFile string) run.Named {
-	return run.Named{Name: s.name, Version: s.version, Source: s.dir, Archive: s.archive, Input: c.process.In, Conf: confFile}
+	return run.Named{
+		Name: s.name, Version: s.version, Source: s.dir, Archive: s.archive, Input: c.process.In, Conf: confFile, Replace: s.replace,
+	}
 }
 
 // find classifies the words as the original does, in this order: a source
 // directory, an archive, the module.
 func (s sources) find(h system.Host) (source, error) {
-	found := source{archive: s.Archive}
+	found := source{archive: s.Archive, replace: s.Replace}
 	var err error
 	if found.id, err = s.with(""); err != nil {
 		return found, err
@@ -123,6 +128,9 @@ func (s sources) find(h system.Host) (source, error) {
 		default:
 			found.set(word)
 		}
+	}
+	if s.Replace && found.dir == "" {
+		return found, exit.Errorf(exit.Usage, "--replace needs a directory with sources").WithHint("leave it out for sources that are registered")
 	}
 	if found.dir == "" && found.archive == "" {
 		return found, lostPath(h, exit.Usage, s.Words)

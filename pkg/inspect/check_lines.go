@@ -31,7 +31,7 @@ func (t *teller) printVerdict(v *Verdict) {
 func (v *Verdict) head() string {
 	text := v.Kernel + ": safe to boot"
 	if n := v.bad(); n > 0 {
-		text = fmt.Sprintf("%s: not safe to boot: %d of %d modules %s not ready", v.Kernel, n, len(v.Modules), isAre(n))
+		text = fmt.Sprintf("%s: not safe to boot: %s not ready", v.Kernel, ofModules(n, len(v.Modules)))
 	}
 	return text + v.marks()
 }
@@ -196,16 +196,20 @@ func (r *restart) lacking() string {
 		if len(r.verdicts) > 1 {
 			of = " for " + v.Kernel
 		}
-		list = append(list, fmt.Sprintf("%d of %d modules %s not ready%s", n, len(v.Modules), isAre(n), of))
+		list = append(list, ofModules(n, len(v.Modules))+" not ready"+of)
 	}
 	return strings.Join(list, " and ")
 }
 
-func isAre(n int) string {
-	if n == 1 {
-		return "is"
+// ofModules says that n modules of all are something.
+func ofModules(n, all int) string {
+	switch {
+	case all == 1:
+		return "the only module is"
+	case n == 1:
+		return fmt.Sprintf("1 of %d modules is", all)
 	}
-	return "are"
+	return fmt.Sprintf("%d of %d modules are", n, all)
 }
 
 // source returns how the kernel that boots next was determined.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"dkms/pkg/exit"
 	"dkms/pkg/machine"
 	"dkms/pkg/report"
 	"dkms/pkg/tree"
@@ -40,7 +41,7 @@ func List(ctx context.Context, m *machine.Machine, q Query) error {
 			return err
 		}
 	}
-	targets, err := m.Targets(q.Choice, t.bootable)
+	targets, err := m.Targets(q.Choice, t.listed)
 	if err != nil {
 		return err
 	}
@@ -54,6 +55,22 @@ func List(ctx context.Context, m *machine.Machine, q Query) error {
 	}
 	all.print(m.Report)
 	return nil
+}
+
+// listed returns the kernels of the machine as check orders them. Where none can
+// be booted, as in a container that builds for other machines, it returns those
+// with headers, newest first.
+func (t *teller) listed() ([]string, error) {
+	list, err := t.bootable()
+	if err == nil {
+		return list, nil
+	}
+	if list, err = t.kernels(); len(list) == 0 {
+		return nil, exit.Errorf(exit.Usage, "no kernel is installed in %s or %s", t.Host.Root.InstallTree(), t.Host.Root.Path("/boot")).
+			WithHint("dkms list -k RELEASE, or dkms status")
+	}
+	slices.Reverse(list)
+	return list, err
 }
 
 // rows returns the requested versions. The version that counts for a kernel has
@@ -172,9 +189,9 @@ func (t *table) legend() string {
 		used bool
 	}{
 		{"+ ready", used(is(machine.Ready))},
-		{"- not meant for the kernel", used(is(machine.Excluded))},
-		{". not installed automatically, or another version is", used(is(machine.Unwanted))},
-		{"x not ready: dkms check says why", used(func(s machine.State) bool { return machine.Health{State: s}.Bad() })},
+		{"- not for the kernel", used(is(machine.Excluded))},
+		{". not wanted", used(is(machine.Unwanted))},
+		{"x not ready, see dkms check", used(func(s machine.State) bool { return machine.Health{State: s}.Bad() })},
 	} {
 		if l.used {
 			list = append(list, l.text)

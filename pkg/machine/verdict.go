@@ -269,6 +269,9 @@ func (f *Facts) ofNote(ctx context.Context, n plan.Note, required bool) Verdict 
 	default:
 		v.Health = failed(n.Err)
 		if exit.Status(n.Err) == exit.NoHeaders && f.m.Installed(n.Target) {
+			if mod := f.Module(Subject{n.ID, n.Target}); mod.Active && !mod.Installed().OK() {
+				v.Health = mod.Installed() // and without headers it stays so
+			}
 			v.Hint = f.m.HeadersCure(n.Target, n.Err) + ", then dkms autoinstall -k " + f.m.KernelArg(n.Target)
 		}
 	}

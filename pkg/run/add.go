@@ -19,7 +19,7 @@ func Add(ctx context.Context, m *machine.Machine, n Named, choice machine.Choice
 	return transact(ctx, m, "add", o, func(w *machine.Writer) error {
 		v := &verb{m, w, "add", choice, o}
 		b, err := v.bring(ctx, n)
-		if err != nil || b.announced {
+		if err != nil || b.announced || b.replaced && n.Replace {
 			return err
 		}
 		return v.register(ctx, b, n.Conf)

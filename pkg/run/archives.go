@@ -119,7 +119,7 @@ func (v *verb) loadSources(ctx context.Context, l archive.Layout, name string) (
 	if l.Source == "" && system.IsDir(v.Tree.Sources(id)) {
 		return brought{ID: id, sources: v.Tree.Sources(id)}, nil
 	}
-	from, err := v.copySource(ctx, id, source, "the sources in "+name)
+	from, err := v.copySource(ctx, id, source, "the sources in "+name, v.Force)
 	return brought{ID: id, sources: from}, err
 }
 

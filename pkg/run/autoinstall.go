@@ -97,13 +97,11 @@ func (x *executor) summary(targets []tree.Target) exit.Code {
 				continue
 			}
 			res := x.results[s]
-			word := s.ID.String()
 			if res.outcome == plan.Failed {
 				failed = true
 				headersOnly = headersOnly && exit.Status(res.err) == exit.NoHeaders
-				word = fmt.Sprintf("%s (%d)", s.ID, exit.Status(res.err))
 			}
-			lists[res.outcome] = append(lists[res.outcome], word)
+			lists[res.outcome] = append(lists[res.outcome], s.ID.String())
 		}
 		x.summaryLines(t, lists)
 	}

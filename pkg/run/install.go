@@ -72,6 +72,8 @@ func (v *verb) subjects(b brought, targets []tree.Target) ([]plan.Subject, error
 		switch h := facts.Module(machine.Subject{ID: s.ID, Target: s.Target}).Build(); {
 		case slices.Contains(b.loaded, s.Target):
 			list[i].Built, list[i].Stale = true, ""
+		case b.replaced && v.w == nil: // a dry run has not replaced them
+			list[i].Stale, list[i].Unsound = "its sources are to be replaced", "its sources are to be replaced"
 		case v.name == "install" && (h.Reason == install.Lost || h.Reason == install.Changed):
 			// DKMS refuses a build that has lost a module, and whoever has changed
 			// a module by hand decides: the step refuses it, too, without --force.

@@ -26,6 +26,8 @@ type Named struct {
 	Input   io.Reader
 	// Conf is the dkms.conf to read in place of the one in the sources.
 	Conf string
+	// Replace puts Source in the place of the registered sources.
+	Replace bool
 }
 
 // word is the named module, for messages.
@@ -37,6 +39,9 @@ type brought struct {
 	// sources is the directory of the sources: in a dry run, the directory that
 	// they would be copied from.
 	sources string
+	// replaced says that the sources took, or would take, the place of registered
+	// ones.
+	replaced bool
 	// loaded are the builds of an archive that a real run would load.
 	loaded []tree.Target
 	// announced says that the registration was already done, or shown, together
@@ -143,7 +148,7 @@ func (v *verb) bring(ctx context.Context, n Named) (brought, error) {
 	b, err := v.bringDirectory(ctx, n)
 	if exit.Status(err) == exit.AlreadyAdded && b.Name != "" && v.name != "add" {
 		return b, exit.Errorf(exit.AlreadyAdded, "%w", err).
-			WithHint("%s works on the registered sources; --force replaces them", v.again(b.ID.String()))
+			WithHint("%s --replace takes those in the directory\n%s works on the registered ones", v.again(n.Source), v.again(b.ID.String()))
 	}
 	return b, err
 }
@@ -161,8 +166,13 @@ func (v *verb) bringDirectory(ctx context.Context, n Named) (brought, error) {
 	if err != nil {
 		return brought{}, err
 	}
-	from, err := v.copySource(ctx, id, dir, dir)
-	return brought{ID: id, sources: from}, err
+	known := v.Tree.State(id) == tree.Added
+	from, err := v.copySource(ctx, id, dir, dir, v.Force || n.Replace)
+	b := brought{ID: id, sources: from, replaced: known && err == nil && dir != v.Tree.Sources(id)}
+	if b.replaced && v.w != nil {
+		v.Report.Progressf("%s: its sources are now those in %s", id, dir)
+	}
+	return b, err
 }
 
 // identify reads the module and version that the dkms.conf in dir names.
@@ -185,15 +195,15 @@ func (v *verb) identify(ctx context.Context, dir string) (tree.ID, error) {
 
 // copySource copies the sources of a version into the source tree, and returns
 // their directory: in a dry run, that is dir. A registered version keeps its
-// sources: replacing them needs --force. from is the caller's name for dir.
-func (v *verb) copySource(ctx context.Context, id tree.ID, dir, from string) (string, error) {
+// sources unless replace is set. from is the caller's name for dir.
+func (v *verb) copySource(ctx context.Context, id tree.ID, dir, from string, replace bool) (string, error) {
 	to := v.Tree.Sources(id)
 	if real, err := filepath.EvalSymlinks(to); err == nil && real == dir {
 		return to, nil
 	}
-	if v.Tree.State(id) == tree.Added && !v.Force {
+	if v.Tree.State(id) == tree.Added && !replace {
 		return to, exit.Errorf(exit.AlreadyAdded, "%s is already added; its sources stay as they are", id).
-			WithHint("--force replaces %s", to)
+			WithHint("--replace takes those in %s", from)
 	}
 	if v.w == nil {
 		would(v.Machine, "copy %s to %s", from, to)
