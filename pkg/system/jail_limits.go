@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 // Limits belong to a process, not to a thread, so wrap makes bash set the
@@ -14,10 +16,10 @@ func (l Limits) wrap(cmd *exec.Cmd) error {
 		return nil
 	}
 	script := "ulimit -c 0"
-	if l.FileSize > 0 {
+	if lowers(unix.RLIMIT_FSIZE, int64(l.FileSize)<<20) {
 		script += fmt.Sprintf(" -f %d", l.FileSize<<10)
 	}
-	if l.Processes > 0 {
+	if lowers(unix.RLIMIT_NPROC, int64(l.Processes)) {
 		script += fmt.Sprintf(" -u %d", l.Processes)
 	}
 	if len(cmd.Args) > 2 && cmd.Args[0] == "bash" && cmd.Args[1] == "-c" {
@@ -33,4 +35,12 @@ func (l Limits) wrap(cmd *exec.Cmd) error {
 	cmd.Args = append([]string{"bash", "-c", script, cmd.Args[0], cmd.Path}, cmd.Args[1:]...)
 	cmd.Path = bash
 	return nil
+}
+
+// lowers tells whether limit is below what the system allows: a user other than
+// root cannot raise a limit, and machines with little memory allow few
+// processes. 0 is no limit.
+func lowers(resource int, limit int64) bool {
+	var now unix.Rlimit
+	return limit > 0 && (unix.Getrlimit(resource, &now) != nil || uint64(limit) <= now.Max)
 }
