@@ -165,7 +165,7 @@ differential: all
 	$(GO) test -tags differential -count=1 -timeout 60m ./testscripts/differential
 	$(GO) test -tags differential -count=1 -run TestDebianPackages ./pkg/conf
 
-# Real boots under qemu: VM_SCENARIOS="systemd broken openrc enroll sigenforce powercut",
+# Real boots under qemu: VM_SCENARIOS="systemd broken openrc enroll sigenforce secureboot powercut",
 # the first four unless it says otherwise.
 test-vm:
 	sh testscripts/setup.sh vm

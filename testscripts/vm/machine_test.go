@@ -48,7 +48,12 @@ type boot struct {
 	args    []string          // more of qemu's command line, -kernel among it for firmware
 	limit   time.Duration
 	cut     time.Duration // not 0: the power is cut that long after the job has reported "verified"
+	loader  bool          // the firmware starts shim from a disk, shim grub, and grub the kernel
+	keys    []answer      // what somebody types at the console; the machine then restarts, and no job runs
 }
+
+// answer is what somebody types who sees a text on the console.
+type answer struct{ text, keys string }
 
 // newMachine makes a machine with a disk of its own. What its boots leave, the
 // consoles and the reports, stays until the next run of the test.
@@ -74,6 +79,9 @@ func (m *machine) boot(b boot) report {
 	m.payload(b)
 	console, results := m.path("console"), m.path("results")
 	args := append(m.arguments(b, console, results), b.args...)
+	if b.loader {
+		args = append(args, "-drive", "if=virtio,format=raw,readonly=on,file=fat:"+m.image.loader(m.t, b.release, m.commandLine(b)))
+	}
 	ctx, cancel := context.WithTimeout(m.t.Context(), b.limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, qemu, args...)
@@ -83,6 +91,12 @@ func (m *machine) boot(b boot) report {
 	if b.cut > 0 {
 		go cutPower(ctx, cancel, results, b.cut)
 	}
+	typed := make(chan error, 1)
+	if b.keys != nil {
+		go func() { typed <- typeAnswers(ctx, console+".socket", b.keys) }()
+	} else {
+		typed <- nil
+	}
 	out, err := cmd.CombinedOutput()
 	chroot.Check(m.t, errors.Join(os.RemoveAll(m.path("payload")), os.Remove(m.path("payload.tar"))))
 	m.t.Logf("boot %d of %s by %s took %.0f s", m.boots, b.release, b.init, time.Since(start).Seconds())
@@ -91,6 +105,12 @@ func (m *machine) boot(b boot) report {
 		r.sections["console"] = section{text: strings.ReplaceAll(string(data), "\r", "")}
 	}
 	if b.cut > 0 && r.has("verified") {
+		return r
+	}
+	if b.keys != nil {
+		if missed := errors.Join(err, <-typed); missed != nil {
+			m.t.Errorf("FAIL boot %d: %v %s\nconsole: %s", m.boots, missed, out, tail(console))
+		}
 		return r
 	}
 	if err != nil || !r.has("job") {
@@ -160,12 +180,19 @@ func (m *machine) arguments(b boot, console, results string) []string {
 	args := []string{
 		"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "Nehalem", "-smp", "2", "-m", "1G",
 		"-nodefaults", "-no-reboot", "-display", "none", "-nic", "none", "-device", "edu",
-		"-serial", "file:" + console, "-serial", "file:" + results,
+		"-chardev", "socket,id=console,server=on,wait=off,path=" + console + ".socket,logfile=" + console,
+		"-serial", "chardev:console", "-serial", "file:" + results,
 		"-drive", drive + m.disk, "-drive", drive + m.path("payload.tar") + ",readonly=on",
-		"-kernel", m.image.kernel(b.release), "-initrd", m.image.initramfs(b.release),
-		"-append", strings.Join([]string{"console=ttyS0 panic=-1 systemd.unit=vm.target vm.init=" + b.init, b.cmdline}, " "),
 	}
-	return args
+	if b.loader {
+		return args
+	}
+	return append(args, "-kernel", m.image.kernel(b.release), "-initrd", m.image.initramfs(b.release), "-append", m.commandLine(b))
+}
+
+// commandLine is the kernel's.
+func (m *machine) commandLine(b boot) string {
+	return strings.Join([]string{"console=ttyS0 panic=-1 systemd.unit=vm.target vm.init=" + b.init, b.cmdline}, " ")
 }
 
 // path names a file of this boot.

@@ -53,15 +53,19 @@ func (m *machine) enroll(where string) []string {
 // firmware puts new firmware into the machine, with its variables in the file
 // vars. It returns what qemu needs to boot with it.
 func (m *machine) firmware(vars string) []string {
+	return append(m.flash(firmwareVars, vars), "-kernel", m.image.bzImage(m.image.releases[0]))
+}
+
+// flash is firmware whose variables are a copy of those in the file from.
+func (m *machine) flash(from, vars string) []string {
 	m.t.Helper()
 	_, err := os.Stat(firmware)
 	chroot.Need(m.t, err == nil, firmware+" is not there: install ovmf")
-	chroot.Check(m.t, chroot.Run("cp", firmwareVars, vars))
+	chroot.Check(m.t, chroot.Run("cp", from, vars))
 	return []string{
 		"-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on",
 		"-drive", "if=pflash,format=raw,readonly=on,file=" + firmware,
 		"-drive", "if=pflash,format=raw,file=" + vars,
-		"-kernel", m.image.bzImage(m.image.releases[0]),
 	}
 }
 

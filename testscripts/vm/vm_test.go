@@ -26,6 +26,7 @@ var scenarios = []scenario{
 	{name: "openrc", story: testOpenRC},
 	{name: "enroll", story: testEnroll},
 	{name: "sigenforce", story: testSigEnforce, long: true},
+	{name: "secureboot", story: testSecureBoot, long: true},
 	{name: "powercut", story: testPowerCut, long: true},
 }
 
