@@ -58,7 +58,7 @@ type change struct {
 	// moved has the old owners, by position in the old index, of the symbols
 	// that have another owner now.
 	moved   map[int]bool
-	symvers *symvers
+	symvers map[string]symver
 	reads   int
 	graph   graph
 	ranking ranking
@@ -76,17 +76,27 @@ type fresh struct {
 // compare finds the differences between the old index and the modules now.
 func (t *Tree) compare(old *loaded, winners map[string]file) (*change, error) {
 	c := &change{tree: t, old: old, now: make([]int, len(old.modules)), byName: make(map[string]int, len(winners))}
-	for name, f := range winners {
-		before, known := old.byName[name]
-		if !known {
-			before = -1
+	c.modules = make([]fresh, 0, len(winners))
+	var added []fresh
+	for i, m := range old.modules { // in their order, except those that are elsewhere now
+		f, there := winners[m.name]
+		switch {
+		case !there:
+		case f.path == m.path:
+			c.modules = append(c.modules, fresh{place: old.places[i], path: m.path, old: i, changed: f.changed})
+		default:
+			added = append(added, fresh{place: old.place(f.path, m.name), path: f.path, old: i, changed: true})
 		}
-		c.modules = append(c.modules, fresh{
-			place: place{old.listed(f.path), name, bucket(name, moduleBuckets)}, path: f.path, old: before,
-			changed: f.changed || !known || old.modules[before].path != f.path,
-		})
 	}
-	slices.SortFunc(c.modules, func(a, b fresh) int { return a.compare(b.place) })
+	for name, f := range winners {
+		if _, known := old.byName[name]; !known {
+			added = append(added, fresh{place: old.place(f.path, name), path: f.path, old: -1, changed: true})
+		}
+	}
+	for _, m := range added {
+		at, _ := slices.BinarySearchFunc(c.modules, m, func(a, b fresh) int { return a.compare(b.place) })
+		c.modules = slices.Insert(c.modules, at, m)
+	}
 	for i := range c.now {
 		c.now[i] = -1
 	}

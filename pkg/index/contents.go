@@ -3,17 +3,17 @@ package index
 import (
 	"bytes"
 	"cmp"
-	"slices"
 	"strings"
+	"unsafe"
 )
 
 // contents is the content of an index.
 type contents struct {
 	depmod  Depmod
 	modules []entryOf
-	// aliases are sorted by key. symbols are sorted by name, symbolText has the
-	// same symbols in the order of the text file.
-	aliases, symbols, symbolText []owned
+	// names, aliases and symbols are sorted by key; symbolText has the symbols
+	// in the order of the text file.
+	names, aliases, symbols, symbolText []owned
 }
 
 // entryOf is the content of the index for one module. Everything except the
@@ -24,7 +24,8 @@ type entryOf struct {
 	aliases, softdeps, weakdeps, node string
 }
 
-// owned is an alias or a symbol, with the position of the module that has it.
+// owned is a name, an alias or a symbol of a module, with the position of the
+// module.
 type owned struct {
 	key    string
 	module int
@@ -54,12 +55,13 @@ type written struct {
 
 // render returns the files of an index, in the order in which depmod writes
 // them.
-func (c *contents) render(like map[string][]byte) []written {
-	dep, depBin := c.dependencies(like)
+func (c *contents) render(like map[string]string) []written {
+	names := c.moduleNames()
+	dep, lines := c.dependencies(len(like["dep"]))
 	list := []written{
-		{"dep", dep}, {"dep.bin", depBin},
+		{"dep", dep}, {"dep.bin", buildTrie(c.names, lines, c.layout(), len(like["dep.bin"]))},
 		{"alias", c.text(aliasHead, func(m *entryOf) string { return m.aliases })},
-		{"alias.bin", c.binary(c.aliases, len(like["alias.bin"]))},
+		{"alias.bin", buildTrie(c.aliases, names, c.layout(), len(like["alias.bin"]))},
 		{"softdep", c.text(softdepHead, func(m *entryOf) string { return m.softdeps })},
 	}
 	if c.depmod.Version >= weakdeps {
@@ -71,29 +73,40 @@ func (c *contents) render(like map[string][]byte) []written {
 	}
 	return append(list,
 		written{"symbols", c.symbolLines(len(like["symbols"]))},
-		written{"symbols.bin", c.binary(c.symbols, len(like["symbols.bin"]))},
+		written{"symbols.bin", buildTrie(c.symbols, names, c.layout(), len(like["symbols.bin"]))},
 		written{"devname", devname})
 }
 
 func (c *contents) layout() layout { return layout(c.depmod.Version >= nodeFirst) }
 
-// dependencies returns modules.dep and its binary form, whose values are the
-// lines of modules.dep.
-func (c *contents) dependencies(like map[string][]byte) (text, binary []byte) {
-	text = make([]byte, 0, len(like["dep"])+4096)
-	entries := make([]entry, len(c.modules))
+// moduleNames returns the names of the modules, which are the values of the
+// binary indexes except modules.dep.bin.
+func (c *contents) moduleNames() []string {
+	names := make([]string, len(c.modules))
+	for i := range c.modules {
+		names[i] = c.modules[i].name
+	}
+	return names
+}
+
+// dependencies returns modules.dep, and its lines, which are the values of
+// modules.dep.bin.
+func (c *contents) dependencies(size int) ([]byte, []string) {
+	text, lines := make([]byte, 0, size+4096), make([]string, len(c.modules))
 	for i := range c.modules {
 		start := len(text)
 		text = append(append(text, c.modules[i].path...), ':')
 		for _, d := range c.modules[i].deps {
 			text = append(append(text, ' '), c.modules[d].path...)
 		}
-		entries[i] = entry{key: c.modules[i].name, value: string(text[start:]), priority: uint32(i)}
+		lines[i] = asString(text[start:])
 		text = append(text, '\n')
 	}
-	slices.SortFunc(entries, func(a, b entry) int { return strings.Compare(a.key, b.key) })
-	return text, buildTrie(entries, c.layout(), len(like["dep.bin"]))
+	return text, lines
 }
+
+// asString returns bytes that nobody changes any more as a string.
+func asString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 func (c *contents) text(head string, of func(*entryOf) string) []byte {
 	size := len(head)
@@ -105,15 +118,6 @@ func (c *contents) text(head string, of func(*entryOf) string) []byte {
 		text = append(text, of(&c.modules[i])...)
 	}
 	return text
-}
-
-// binary returns the binary index of a list, whose values are module names.
-func (c *contents) binary(list []owned, size int) []byte {
-	entries := make([]entry, len(list))
-	for i, o := range list {
-		entries[i] = entry{key: o.key, value: c.modules[o.module].name, priority: uint32(o.module)}
-	}
-	return buildTrie(entries, c.layout(), size)
 }
 
 func (c *contents) symbolLines(size int) []byte {
@@ -129,23 +133,27 @@ func (c *contents) symbolLines(size int) []byte {
 // aliasKey returns the key of an alias in the binary index. ok is false where
 // depmod would print a warning.
 func aliasKey(alias string) (key string, ok bool) {
-	if !strings.ContainsAny(alias, "-[]") {
-		return alias, true
-	}
-	out := []byte(alias)
-	for i := 0; i < len(out); i++ {
+	out, ok := appendAliasKey(nil, alias)
+	return string(out), ok
+}
+
+// appendAliasKey appends the key of an alias to out.
+func appendAliasKey(out []byte, alias string) (_ []byte, ok bool) {
+	at := len(out)
+	out = append(out, alias...)
+	for i := at; i < len(out); i++ {
 		switch out[i] {
 		case '-':
 			out[i] = '_'
 		case ']':
-			return "", false
+			return nil, false
 		case '[':
 			end := bytes.IndexByte(out[i:], ']')
 			if end < 0 {
-				return "", false
+				return nil, false
 			}
 			i += end
 		}
 	}
-	return string(out), true
+	return out, true
 }

@@ -57,17 +57,23 @@ func (g graph) closures(r ranking) [][]int {
 		order[rank] = m
 	}
 	all := make([][]int, len(g))
+	var need []int
 	seen := newMarks(len(g))
 	for _, m := range slices.Backward(order) {
 		seen.clear()
+		need = need[:0]
 		for _, d := range g[m] {
-			for _, e := range append([]int{d}, all[d]...) {
+			if seen.mark(d) {
+				need = append(need, d)
+			}
+			for _, e := range all[d] {
 				if seen.mark(e) {
-					all[m] = append(all[m], e)
+					need = append(need, e)
 				}
 			}
 		}
-		slices.SortFunc(all[m], func(a, b int) int { return r.rank[a] - r.rank[b] })
+		slices.SortFunc(need, func(a, b int) int { return r.rank[a] - r.rank[b] })
+		all[m] = slices.Clone(need)
 	}
 	return all
 }

@@ -1,7 +1,6 @@
 package index
 
 import (
-	"bytes"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,9 +17,10 @@ const maxFile = 64 << 20
 type loaded struct {
 	contents
 	dir    string
-	files  map[string][]byte
+	files  map[string]string
 	made   stamp
 	byName map[string]int
+	places []place        // of modules
 	order  map[string]int // maps each line of modules.order to its number
 	// reduced has the direct dependencies of each module that no other
 	// dependency implies, in the order of their first use; pushed has the
@@ -35,7 +35,7 @@ var kernelLists = []string{"order", "builtin", "builtin.modinfo"}
 // of depmod, and one that is older than the kernel's own lists describes other
 // modules; neither can be updated.
 func (t *Tree) load() (*loaded, error) {
-	l := &loaded{dir: t.Dir, files: map[string][]byte{}, made: stamp{oldest: 1<<63 - 1}}
+	l := &loaded{dir: t.Dir, files: map[string]string{}, made: stamp{oldest: 1<<63 - 1}}
 	for _, name := range slices.Concat(kernelLists, []string{"dep.bin", "alias.bin", "symbols.bin", "builtin.alias.bin"}) {
 		if !system.IsFile(l.path(name)) {
 			return nil, doubt("modules.%s is missing", name)
@@ -54,6 +54,9 @@ func (t *Tree) load() (*loaded, error) {
 		return nil, err
 	}
 	if err := l.parse(); err != nil {
+		return nil, err
+	}
+	if err := l.verifyOrder(); err != nil {
 		return nil, err
 	}
 	return l, l.reduce()
@@ -77,7 +80,8 @@ func (l *loaded) read(name string) error {
 	// of the tree makes Mtim old.
 	at := min(st.Ctim.Nano(), st.Mtim.Nano())
 	l.made.oldest, l.made.newest = min(l.made.oldest, at), max(l.made.newest, at, st.Ctim.Nano())
-	l.files[name], err = system.ReadRegular(l.path(name), maxFile)
+	data, err := system.ReadRegular(l.path(name), maxFile)
+	l.files[name] = asString(data)
 	return err
 }
 
@@ -108,7 +112,7 @@ func (l *loaded) inputs() error {
 	if err != nil {
 		return err
 	}
-	return l.parseOrder(string(data))
+	return l.parseOrder(asString(data))
 }
 
 func (l *loaded) parseOrder(text string) error {
@@ -128,42 +132,40 @@ func (l *loaded) parseOrder(text string) error {
 	return nil
 }
 
+func (l *loaded) place(path, name string) place {
+	return place{l.listed(path), name, bucket(name, moduleBuckets)}
+}
+
 // listed returns the position of a file in modules.order, or -1.
 func (l *loaded) listed(path string) int {
-	dir, base := filepath.Split(path)
-	name, _, _ := strings.Cut(base, ".")
-	if at, ok := l.order[dir+name+".ko"]; ok {
+	base := strings.LastIndexByte(path, '/') + 1
+	if end := strings.IndexByte(path[base:], '.'); path[base+end:] != ".ko" {
+		path = path[:base+end] + ".ko"
+	}
+	if at, ok := l.order[path]; ok {
 		return at
 	}
 	return -1
 }
 
-// verify renders the files of the index again from the parsed content. Only if
-// the files are equal was the index parsed completely.
-func (l *loaded) verify() error {
-	if err := l.verifyOrder(); err != nil {
-		return err
-	}
-	for _, w := range l.render(l.files) {
-		if !bytes.Equal(w.data, l.files[w.name]) {
-			return doubt("modules.%s is not what depmod makes of the rest of the index", w.name)
-		}
-	}
-	return nil
-}
-
+// verifyOrder checks the order of the text files.
 func (l *loaded) verifyOrder() error {
-	places := make([]place, len(l.modules))
+	l.places = make([]place, len(l.modules))
 	for i, m := range l.modules {
-		places[i] = place{l.listed(m.path), m.name, bucket(m.name, moduleBuckets)}
+		l.places[i] = l.place(m.path, m.name)
 	}
-	if !slices.IsSortedFunc(places, place.compare) {
+	if !slices.IsSortedFunc(l.places, place.compare) {
 		return doubt("modules.dep is not in the order of depmod")
 	}
-	if !slices.IsSortedFunc(l.symbolText, func(a, b owned) int {
-		return byBucket(a.key[len(symbolPrefix):], b.key[len(symbolPrefix):], symbolBuckets)
-	}) {
-		return doubt("modules.symbols is not in the order of depmod")
+	var last string
+	var lastBucket uint32
+	for _, s := range l.symbolText {
+		name := s.key[len(symbolPrefix):]
+		b := bucket(name, symbolBuckets)
+		if b < lastBucket || b == lastBucket && name <= last {
+			return doubt("modules.symbols is not in the order of depmod")
+		}
+		last, lastBucket = name, b
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 func (c *change) contents() (*contents, error) {
 	now := &contents{depmod: c.old.depmod, modules: make([]entryOf, len(c.modules))}
 	closures := c.graph.closures(c.ranking)
-	var aliases []owned
+	var names, aliases []owned
 	for i, m := range c.modules {
 		entry := entryOf{name: m.name, path: m.path, deps: closures[i]}
 		if m.changed {
@@ -25,8 +25,13 @@ func (c *change) contents() (*contents, error) {
 			old := c.old.modules[m.old]
 			entry.aliases, entry.softdeps, entry.weakdeps, entry.node = old.aliases, old.softdeps, old.weakdeps, old.node
 		}
+		if m.old < 0 {
+			names = append(names, owned{m.name, i})
+		}
 		now.modules[i] = entry
 	}
+	slices.SortFunc(names, byKey)
+	now.names = c.merge(c.old.names, names, func(m int) bool { return c.now[m] < 0 }, byKey)
 	slices.SortFunc(aliases, byKey)
 	now.aliases = c.merge(c.old.aliases, aliases, c.touched, byKey)
 	c.symbols(now)

@@ -99,40 +99,40 @@ func (c *change) kept(old, owner int) bool {
 // must not contain a new symbol, and the module that provides a lost symbol
 // must be read.
 func (c *change) provider(symbol string, old int) error {
-	if c.symvers == nil {
-		s, err := readSymvers(c.tree.Symvers)
+	if _, asked := c.symvers[symbol]; !asked {
+		symvers, err := readSymvers(c.tree.Symvers, c.owners)
 		if err != nil {
 			return err
 		}
-		c.symvers = s
+		c.symvers = symvers
 	}
-	if c.symvers.namespaces[symbol] {
+	s := c.symvers[symbol]
+	switch {
+	case s.namespace:
 		return doubt("%s is the name of a namespace of the kernel", symbol)
-	}
-	name, known := c.symvers.providers[symbol]
-	if !known {
+	case s.provider == "":
 		return nil
-	}
-	if old < 0 {
+	case old < 0:
 		return doubt("%s is a symbol of the kernel that had no module", symbol)
 	}
-	if i, there := c.byName[name]; there {
+	if i, there := c.byName[s.provider]; there {
 		return c.read(&c.modules[i])
 	}
 	return nil
 }
 
-// symvers is the content of Module.symvers: the module that provides each
-// symbol of the kernel, and the names of namespaces.
-type symvers struct {
-	providers  map[string]string
-	namespaces map[string]bool
+// symver is what Module.symvers has of a symbol: the module that provides it,
+// and whether the name is that of a namespace.
+type symver struct {
+	provider  string
+	namespace bool
 }
 
 // maxSymvers bounds the list, in bytes; real ones have 2 MB.
 const maxSymvers = 64 << 20
 
-func readSymvers(path string) (*symvers, error) {
+// readSymvers looks up symbols in Module.symvers.
+func readSymvers(path string, symbols map[string]int) (map[string]symver, error) {
 	data, err := system.ReadRegular(path, maxSymvers)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
 		return nil, doubt("the kernel's own symbols are not known: there is no %s", path)
@@ -140,16 +140,30 @@ func readSymvers(path string) (*symvers, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &symvers{providers: map[string]string{}, namespaces: map[string]bool{}}
-	for line := range strings.Lines(string(data)) {
-		fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
-		if len(fields) < 4 || !strings.HasPrefix(fields[3], "EXPORT_") {
+	found := make(map[string]symver, len(symbols))
+	for name := range symbols {
+		found[name] = symver{}
+	}
+	for line := range strings.Lines(asString(data)) {
+		_, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		symbol, rest, _ := strings.Cut(rest, "\t")
+		module, rest, _ := strings.Cut(rest, "\t")
+		kind, namespace, _ := strings.Cut(rest, "\t")
+		if module == "" || !strings.HasPrefix(kind, "EXPORT_") {
 			return nil, doubt("%s has an unknown line", path)
 		}
-		s.providers[fields[1]] = strings.ReplaceAll(fields[2][strings.LastIndexByte(fields[2], '/')+1:], "-", "_")
-		if len(fields) > 4 && fields[4] != "" {
-			s.namespaces[fields[4]] = true
+		if s, asked := found[symbol]; asked {
+			s.provider = strings.ReplaceAll(module[strings.LastIndexByte(module, '/')+1:], "-", "_")
+			found[symbol] = s
+		}
+		if namespace == "" {
+			continue
+		}
+		namespace, _, _ = strings.Cut(namespace, "\t")
+		if s, asked := found[namespace]; asked {
+			s.namespace = true
+			found[namespace] = s
 		}
 	}
-	return s, nil
+	return found, nil
 }

@@ -1,18 +1,19 @@
 package index
 
 import (
-	"slices"
+	"hash/maphash"
+	"math/bits"
 	"strings"
 )
 
 // parse parses the files into contents.
 func (l *loaded) parse() error {
 	for name, data := range l.files {
-		if !strings.HasSuffix(name, ".bin") && !isASCII(string(data)) {
+		if !strings.HasSuffix(name, ".bin") && !isASCII(data) {
 			return doubt("modules.%s is not all ASCII", name)
 		}
 	}
-	if err := l.parseDep(string(l.files["dep"])); err != nil {
+	if err := l.parseDep(l.files["dep"]); err != nil {
 		return err
 	}
 	for _, p := range []struct {
@@ -27,10 +28,11 @@ func (l *loaded) parse() error {
 			return err
 		}
 	}
-	if err := l.parseAliases(string(l.files["alias"])); err != nil {
+	names := l.moduleNames()
+	if err := l.parseAliases(names); err != nil {
 		return err
 	}
-	return l.parseSymbols(string(l.files["symbols"]))
+	return l.parseSymbols(names)
 }
 
 // parseDep parses modules.dep: first the names of all modules, then the
@@ -40,16 +42,17 @@ func (l *loaded) parseDep(text string) error {
 	l.modules = make([]entryOf, 0, n)
 	l.byName = make(map[string]int, n)
 	byPath := make(map[string]int, n)
-	rests := make([]string, 0, n)
+	lines, rests := make([]string, 0, n), make([]string, 0, n)
 	for line := range strings.Lines(text) {
-		path, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		line, ended := strings.CutSuffix(line, "\n")
+		path, rest, _ := strings.Cut(line, ":")
 		name, ok := moduleName(path)
-		if !ok || path[0] == '/' {
+		if !ok || !ended || len(path) == len(line) || path[0] == '/' {
 			return doubt("modules.dep has %s", path)
 		}
 		byPath[path], l.byName[name] = len(l.modules), len(l.modules)
 		l.modules = append(l.modules, entryOf{name: name, path: path})
-		rests = append(rests, rest)
+		lines, rests = append(lines, line), append(rests, rest)
 	}
 	if len(l.byName) != n || n == 0 {
 		return doubt("modules.dep has a module twice, or none")
@@ -57,18 +60,57 @@ func (l *loaded) parseDep(text string) error {
 	for i, rest := range rests {
 		for rest != "" {
 			var path string
-			path, rest, _ = strings.Cut(rest[1:], " ")
-			if rest != "" {
-				rest = " " + rest
+			space := rest[0]
+			path = rest[1:]
+			if end := strings.IndexByte(path, ' '); end >= 0 {
+				path = path[:end]
 			}
+			rest = rest[1+len(path):]
 			d, ok := byPath[path]
-			if !ok {
+			if !ok || space != ' ' {
 				return doubt("modules.dep has no line for %s", path)
 			}
 			l.modules[i].deps = append(l.modules[i].deps, d)
 		}
 	}
-	return nil
+	listed := newMembers()
+	for i, m := range l.modules {
+		listed.add(m.name, i)
+	}
+	var err error
+	l.names, err = l.binary("dep.bin", lines, listed)
+	return err
+}
+
+// binary reads a binary index, which must have the same members as its text.
+func (l *loaded) binary(name string, values []string, text *members) ([]owned, error) {
+	list, ok := readTrie(l.files[name], values, l.layout(), text.n)
+	read := members{seed: text.seed}
+	for _, o := range list {
+		read.add(o.key, o.module)
+	}
+	if !ok || read != *text {
+		return nil, doubt("modules.%s is not what depmod makes of the rest of the index", name)
+	}
+	return list, nil
+}
+
+// members adds up the members of a list in any order. Lists of equal sums have
+// the same members: the seed is random, so that nobody can make others fit.
+type members struct {
+	seed maphash.Seed
+	sum  uint64
+	n    int
+}
+
+func newMembers() *members { return &members{seed: maphash.MakeSeed()} }
+
+func (t *members) add(key string, module int) { t.addHash(maphash.String(t.seed, key), module) }
+
+func (t *members) addHash(key uint64, module int) {
+	high, low := bits.Mul64(key^uint64(module)*0x9e3779b97f4a7c15, 0xd6e8feb86659fd93)
+	t.sum += high ^ low
+	t.n++
 }
 
 // cursor looks up modules in lines that have the order of modules.dep.
@@ -89,8 +131,8 @@ func (c *cursor) find(name string) (int, bool) {
 // parseLines assigns the lines of a file to modules: a line belongs to the
 // module whose name is the first word behind word.
 func (l *loaded) parseLines(file, head, word string, of func(*entryOf) *string) error {
-	text := string(l.files[file])
-	if text == "" && (file == "devname" || l.files[file] == nil) {
+	text, there := l.files[file]
+	if text == "" && (file == "devname" || !there) {
 		return nil
 	}
 	text, ok := strings.CutPrefix(text, head)
@@ -102,7 +144,7 @@ func (l *loaded) parseLines(file, head, word string, of func(*entryOf) *string) 
 		rest, ok := strings.CutPrefix(line, word)
 		name, _, _ := strings.Cut(rest, " ")
 		m, found := at.find(name)
-		if !ok || !found {
+		if !ok || !found || !strings.HasSuffix(line, "\n") {
 			return doubt("modules.%s does not fit modules.dep", file)
 		}
 		*of(&l.modules[m]) += line
@@ -110,12 +152,12 @@ func (l *loaded) parseLines(file, head, word string, of func(*entryOf) *string) 
 	return nil
 }
 
-func (l *loaded) parseAliases(text string) error {
-	text, ok := strings.CutPrefix(text, aliasHead)
+func (l *loaded) parseAliases(names []string) (err error) {
+	text, ok := strings.CutPrefix(l.files["alias"], aliasHead)
 	if !ok {
 		return doubt("modules.alias has an unknown first line")
 	}
-	l.aliases = make([]owned, 0, strings.Count(text, "\n"))
+	listed, buf := newMembers(), make([]byte, 0, 1024)
 	at, start, end, current := cursor{modules: l.modules}, 0, 0, -1
 	for line := range strings.Lines(text) {
 		space := strings.LastIndexByte(line, ' ')
@@ -131,29 +173,32 @@ func (l *loaded) parseAliases(text string) error {
 		}
 		end += len(line)
 		l.modules[m].aliases = text[start:end]
-		if key, ok := aliasKey(line[len("alias "):space]); ok {
-			l.aliases = append(l.aliases, owned{key, m})
+		if key, ok := appendAliasKey(buf, line[len("alias "):space]); ok {
+			listed.addHash(maphash.Bytes(listed.seed, key), m)
 		}
 	}
-	slices.SortFunc(l.aliases, byKey)
-	return nil
+	l.aliases, err = l.binary("alias.bin", names, listed)
+	return err
 }
 
-func (l *loaded) parseSymbols(text string) error {
-	text, ok := strings.CutPrefix(text, symbolHead)
+func (l *loaded) parseSymbols(names []string) (err error) {
+	text, ok := strings.CutPrefix(l.files["symbols"], symbolHead)
 	if !ok {
 		return doubt("modules.symbols has an unknown first line")
 	}
+	listed := newMembers()
 	l.symbolText = make([]owned, 0, strings.Count(text, "\n"))
 	for line := range strings.Lines(text) {
 		rest, ok := strings.CutPrefix(line, "alias ")
 		key, name, _ := strings.Cut(rest, " ")
-		m, found := l.byName[strings.TrimSuffix(name, "\n")]
-		if !ok || !found || !strings.HasPrefix(key, symbolPrefix) {
+		name, ended := strings.CutSuffix(name, "\n")
+		m, found := l.byName[name]
+		if !ok || !ended || !found || !strings.HasPrefix(key, symbolPrefix) {
 			return doubt("modules.symbols does not fit modules.dep")
 		}
 		l.symbolText = append(l.symbolText, owned{key, m})
+		listed.add(key, m)
 	}
-	l.symbols = slices.SortedFunc(slices.Values(l.symbolText), byKey)
-	return nil
+	l.symbols, err = l.binary("symbols.bin", names, listed)
+	return err
 }

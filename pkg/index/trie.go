@@ -2,13 +2,6 @@ package index
 
 import "encoding/binary"
 
-// entry is one value of a binary index. Entries are sorted by key, and entries
-// with the same key by priority.
-type entry struct {
-	key, value string
-	priority   uint32
-}
-
 // The header of a binary index, and the flags in the upper bits of a reference
 // to a node, which say what the node contains.
 const (
@@ -36,50 +29,69 @@ func layoutOf(data []byte) layout {
 // and the prefix of the child holds the characters that all its keys share.
 type trie struct {
 	layout layout
+	list   []owned
+	// shared has, for each key, how many characters it has in common with the
+	// key before.
+	shared []uint16
+	values []string
 	out    []byte
 }
 
-// buildTrie returns the binary index of entries. size estimates its length.
-func buildTrie(entries []entry, l layout, size int) []byte {
-	t := trie{layout: l, out: make([]byte, headSize, size+size/16+headSize)}
+// buildTrie returns the binary index of a sorted list, whose keys have at most
+// maxKey characters. values has the text to store for each module; size
+// estimates the length of the result.
+func buildTrie(list []owned, values []string, l layout, size int) []byte {
+	t := trie{layout: l, list: list, values: values, out: make([]byte, headSize, size+size/16+headSize)}
+	t.shared = make([]uint16, len(list))
+	for i := 1; i < len(list); i++ {
+		t.shared[i] = uint16(common(list[i-1].key, list[i].key, 0))
+	}
 	binary.BigEndian.PutUint32(t.out, magic)
 	binary.BigEndian.PutUint32(t.out[4:], version)
-	root := t.node(entries, 0, 0)
+	root := t.node(0, len(list), 0, 0)
 	binary.BigEndian.PutUint32(t.out[8:], root)
 	return t.out
 }
 
-// node writes the node of entries, whose keys are equal up to the character at
-// from, and returns the reference to the node. Its prefix is the part of the
-// keys between from and to.
-func (t *trie) node(entries []entry, from, to int) uint32 {
-	own := 0
-	for own < len(entries) && len(entries[own].key) == to {
-		own++
+// node writes the node of the keys from begin to end, which are equal up to the
+// character at from, and returns the reference to the node. Its prefix is the
+// part of the keys between from and to.
+func (t *trie) node(begin, end, from, to int) uint32 {
+	below := begin
+	for below < end && len(t.list[below].key) == to {
+		below++
 	}
-	values, below := entries[:own], entries[own:]
-	flags := flagsOf(len(values), len(below), to-from)
-	if len(below) > 0 {
-		return t.inner(entries, from, to, values, below) | flags
+	values := t.list[begin:below]
+	flags := flagsOf(len(values), end-below, to-from)
+	prefix := ""
+	if to > from {
+		prefix = t.list[begin].key[from:to]
+	}
+	if below < end {
+		return t.inner(prefix, values, below, end, to) | flags
 	}
 	at := uint32(len(t.out))
-	t.body(entries, from, to, values, below, nil)
+	t.body(prefix, values, nil, 0)
 	return at | flags
 }
 
 // inner writes a node with children, and the children.
-func (t *trie) inner(entries []entry, from, to int, values, below []entry) (at uint32) {
-	var refs [128]uint32
+func (t *trie) inner(prefix string, values []owned, begin, end, to int) (at uint32) {
+	var all [128]uint32
+	first, last := t.list[begin].key[to], t.list[end-1].key[to]
+	refs := all[first : last+1]
 	if t.layout == childrenFirst {
-		t.children(below, to, &refs)
+		t.children(begin, end, to, refs)
 		at = uint32(len(t.out))
-		t.body(entries, from, to, values, below, &refs)
+		t.body(prefix, values, refs, first)
 		return at
 	}
 	at = uint32(len(t.out))
-	refsAt := t.body(entries, from, to, values, below, &refs)
-	t.children(below, to, &refs)
-	t.putRefs(refsAt, below, to, &refs)
+	refsAt := t.body(prefix, values, refs, first)
+	t.children(begin, end, to, refs)
+	for i, ref := range refs {
+		binary.BigEndian.PutUint32(t.out[refsAt+4*i:], ref)
+	}
 	return at
 }
 
@@ -96,16 +108,18 @@ func flagsOf(values, below, prefix int) (flags uint32) {
 	return flags
 }
 
-// children writes a node for every possible next character.
-func (t *trie) children(entries []entry, at int, refs *[128]uint32) {
-	for len(entries) > 0 {
-		char := entries[0].key[at]
-		n := 1
-		for n < len(entries) && entries[n].key[at] == char {
-			n++
+// children writes a node for every possible next character; refs begins with
+// that of the first.
+func (t *trie) children(begin, end, at int, refs []uint32) {
+	first := t.list[begin].key[at]
+	for begin < end {
+		next := begin + 1
+		for next < end && int(t.shared[next]) > at {
+			next++
 		}
-		refs[char] = t.node(entries[:n], at+1, common(entries[0].key, entries[n-1].key, at+1))
-		entries = entries[n:]
+		key := t.list[begin].key
+		refs[key[at]-first] = t.node(begin, next, at+1, common(key, t.list[next-1].key, at+1))
+		begin = next
 	}
 }
 
@@ -120,16 +134,15 @@ func common(a, b string, from int) int {
 }
 
 // body writes a node without its children, and returns the position of its
-// references to them.
-func (t *trie) body(entries []entry, from, to int, values, below []entry, refs *[128]uint32) (refsAt int) {
-	if to > from {
-		t.out = append(append(t.out, entries[0].key[from:to]...), 0)
+// references to them, of which the first is for the character first.
+func (t *trie) body(prefix string, values []owned, refs []uint32, first byte) (refsAt int) {
+	if prefix != "" {
+		t.out = append(append(t.out, prefix...), 0)
 	}
-	if len(below) > 0 {
-		first, last := below[0].key[to], below[len(below)-1].key[to]
-		t.out = append(t.out, first, last)
+	if len(refs) > 0 {
+		t.out = append(t.out, first, first+byte(len(refs)-1))
 		refsAt = len(t.out)
-		for _, ref := range refs[first : last+1] {
+		for _, ref := range refs {
 			t.out = binary.BigEndian.AppendUint32(t.out, ref)
 		}
 	}
@@ -137,18 +150,10 @@ func (t *trie) body(entries []entry, from, to int, values, below []entry, refs *
 		t.out = binary.BigEndian.AppendUint32(t.out, uint32(len(values)))
 	}
 	for _, v := range values {
-		t.out = binary.BigEndian.AppendUint32(t.out, v.priority)
-		t.out = append(append(t.out, v.value...), 0)
+		t.out = binary.BigEndian.AppendUint32(t.out, uint32(v.module))
+		t.out = append(append(t.out, t.values[v.module]...), 0)
 	}
 	return refsAt
-}
-
-// putRefs fills in the references to children after the children are written.
-func (t *trie) putRefs(at int, below []entry, to int, refs *[128]uint32) {
-	first, last := below[0].key[to], below[len(below)-1].key[to]
-	for i, ref := range refs[first : last+1] {
-		binary.BigEndian.PutUint32(t.out[at+4*i:], ref)
-	}
 }
 
 // fits reports whether a binary index can have a layout. An index with only a

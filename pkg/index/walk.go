@@ -1,11 +1,12 @@
 package index
 
 import (
+	"encoding/binary"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"dkms/pkg/system"
 
@@ -35,25 +36,29 @@ type stamp struct{ oldest, newest int64 }
 // walk lists the module files of the tree that depmod would index.
 func (t *Tree) walk(old *loaded) ([]file, error) {
 	w := &walker{tree: t, suffixes: old.depmod.Suffixes, made: old.made}
-	err := w.dir("", true, false)
+	w.list = make([]file, 0, len(old.modules)+16)
+	err := w.dir(unix.AT_FDCWD, t.Dir, "", true, false)
 	return w.list, err
 }
 
-// dir walks one directory. Renaming a directory brings in files whose own times
-// are unchanged. The renamed directory and the directory above it have new
-// times then, so all files below count as changed.
-func (w *walker) dir(rel string, parentChanged, renamed bool) error {
-	name := filepath.Join(w.tree.Dir, rel)
-	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+// dir walks the directory name of the directory above; rel is its path in the
+// tree with a slash behind, or nothing for the tree itself. Renaming a directory
+// brings in files whose own times are unchanged. The renamed directory and the
+// directory above it have new times then, so all files below count as changed.
+func (w *walker) dir(above int, name, rel string, parentChanged, renamed bool) error {
+	failed := func(op string, err error) error {
+		return &os.PathError{Op: op, Path: filepath.Join(w.tree.Dir, rel), Err: err}
+	}
+	fd, err := unix.Openat(above, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return &os.PathError{Op: "open", Path: name, Err: err}
+		return failed("open", err)
 	}
 	defer unix.Close(fd)
 	changed := true // the top directory always changes, because the index itself is in it
 	if rel != "" {
 		var st unix.Stat_t
 		if err := unix.Fstat(fd, &st); err != nil {
-			return &os.PathError{Op: "stat", Path: name, Err: err}
+			return failed("stat", err)
 		}
 		if changed, err = w.changed(rel, st.Ctim); err != nil {
 			return err
@@ -62,17 +67,16 @@ func (w *walker) dir(rel string, parentChanged, renamed bool) error {
 	}
 	entries, err := system.ReadDirent(fd)
 	if err != nil {
-		return &os.PathError{Op: "read", Path: name, Err: err}
+		return failed("read", err)
 	}
 	for _, e := range entries {
 		if e.Name == "build" || e.Name == "source" {
 			continue
 		}
-		at := path.Join(rel, e.Name)
 		if e.Kind == unix.DT_DIR {
-			err = w.dir(at, changed, renamed)
+			err = w.dir(fd, e.Name, rel+e.Name+"/", changed, renamed)
 		} else {
-			err = w.file(fd, at, e, renamed)
+			err = w.file(fd, rel, e, renamed)
 		}
 		if err != nil {
 			return err
@@ -92,11 +96,12 @@ func (w *walker) changed(rel string, ctime unix.Timespec) (bool, error) {
 	return at >= w.made.oldest, nil
 }
 
-func (w *walker) file(dir int, rel string, e system.Dirent, renamed bool) error {
-	isModule := slices.ContainsFunc(w.suffixes, func(s string) bool { return strings.HasSuffix(rel, s) })
+func (w *walker) file(dir int, dirRel string, e system.Dirent, renamed bool) error {
+	isModule := slices.ContainsFunc(w.suffixes, func(s string) bool { return strings.HasSuffix(e.Name, s) })
 	if !isModule && e.Kind == unix.DT_REG {
 		return nil
 	}
+	rel := dirRel + e.Name
 	var st unix.Stat_t
 	if err := unix.Fstatat(dir, e.Name, &st, 0); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return doubt("%s is neither a file nor a directory", rel)
@@ -119,19 +124,27 @@ func (w *walker) file(dir int, rel string, e system.Dirent, renamed bool) error 
 // moduleName returns the module name that depmod derives from a file name.
 // Names with more dots, or with blanks, are not names of modules.
 func moduleName(file string) (string, bool) {
-	name, suffix, _ := strings.Cut(path.Base(file), ".")
-	name = strings.ReplaceAll(name, "-", "_")
-	plain := name != "" && !strings.ContainsAny(file, " \t\n:") && isASCII(file)
-	return name, plain && (suffix == "ko" || strings.HasPrefix(suffix, "ko.") && strings.Count(suffix, ".") == 1)
+	for i := range len(file) {
+		if c := file[i]; c >= 0x80 || c == ' ' || c == '\t' || c == '\n' || c == ':' {
+			return "", false
+		}
+	}
+	name, suffix, _ := strings.Cut(file[strings.LastIndexByte(file, '/')+1:], ".")
+	if strings.IndexByte(name, '-') >= 0 {
+		name = strings.ReplaceAll(name, "-", "_")
+	}
+	return name, name != "" && (suffix == "ko" || strings.HasPrefix(suffix, "ko.") && strings.Count(suffix, ".") == 1)
 }
 
 func isASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] >= 0x80 {
-			return false
-		}
+	data, all := unsafe.Slice(unsafe.StringData(s), len(s)), uint64(0)
+	for ; len(data) >= 8; data = data[8:] {
+		all |= binary.NativeEndian.Uint64(data)
 	}
-	return true
+	for _, c := range data {
+		all |= uint64(c)
+	}
+	return all&0x8080808080808080 == 0
 }
 
 // winners chooses among files of one module name the one that depmod would

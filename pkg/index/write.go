@@ -3,6 +3,7 @@ package index
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -24,7 +25,7 @@ func (l *loaded) replace(files []written) error {
 		}
 	}()
 	for i, f := range files {
-		if i > 0 && bytes.Equal(f.data, l.files[f.name]) {
+		if i > 0 && string(f.data) == l.files[f.name] {
 			continue
 		}
 		tmp, err := system.StageBytes(l.path(f.name), f.data, 0o644)
@@ -57,11 +58,24 @@ func (l *loaded) put(tmp, name string) error {
 }
 
 func readBack(path string, want []byte) error {
-	have, err := system.ReadRegular(path, maxFile)
-	if err == nil && !bytes.Equal(have, want) {
-		err = &os.PathError{Op: "read", Path: path, Err: errReadBack}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
 	}
-	return err
+	defer f.Close()
+	part := make([]byte, 64<<10)
+	for {
+		n, err := f.Read(part)
+		switch {
+		case errors.Is(err, io.EOF) && len(want) == 0:
+			return nil
+		case err != nil && !errors.Is(err, io.EOF):
+			return err
+		case n == 0 || !bytes.HasPrefix(want, part[:n]):
+			return &os.PathError{Op: "read", Path: path, Err: errReadBack}
+		}
+		want = want[n:]
+	}
 }
 
 var errReadBack = errors.New("what was written is not what is read")
