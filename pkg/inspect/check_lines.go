@@ -97,13 +97,16 @@ func (g *group) in(list []*group) *group {
 // maxNamed is how many modules of a group are listed by name.
 const maxNamed = 3
 
-func (g *group) lines() []string {
-	names := g.ids
-	text := strings.Join(names, ", ")
-	if len(names) > maxNamed+1 {
-		text = fmt.Sprintf("%s and %d more", strings.Join(names[:maxNamed], ", "), len(names)-maxNamed)
+// names lists the modules of a group, or the first of many and their number.
+func (g *group) names() string {
+	if len(g.ids) > maxNamed+1 {
+		return fmt.Sprintf("%s and %d more", strings.Join(g.ids[:maxNamed], ", "), len(g.ids)-maxNamed)
 	}
-	list := []string{text + ": " + string(g.state) + after(": ", g.reason)}
+	return strings.Join(g.ids, ", ")
+}
+
+func (g *group) lines() []string {
+	list := []string{g.names() + ": " + string(g.state) + after(": ", g.reason)}
 	if g.hint != "" {
 		list = append(list, "  next: "+strings.ReplaceAll(g.hint, "\n", "; "))
 	}

@@ -41,6 +41,8 @@ type doctor struct {
 	versions []tree.Version
 	targets  []tree.Target
 	found    []Finding
+	// distrusted are the modules whose signatures do not count.
+	distrusted []distrusted
 }
 
 func (d *doctor) add(check, cure string, fix *machine.Cure, format string, args ...any) {

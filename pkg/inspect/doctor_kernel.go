@@ -138,6 +138,7 @@ func (d *doctor) modules(ctx context.Context) {
 			d.addModule(mod, h)
 		}
 	}
+	d.signatures()
 }
 
 // lookedAt reports whether a kernel is among those to examine.
@@ -207,11 +208,41 @@ func (d *doctor) addModule(mod *machine.Module, h machine.Health) {
 	switch h.State {
 	case machine.Ready:
 	case machine.Unsigned, machine.Untrusted:
-		d.add("signatures", h.Hint, nil, "%s: kernel %s: %s", id, mod.Kernel, h.Why())
+		d.distrusted = append(d.distrusted, distrusted{mod, h})
 	case machine.Outdated:
 		d.add("modules", "dkms autoinstall -k "+arg, reinstall, "%s: kernel %s: %s", id, mod.Kernel, h.Why())
 	default:
 		d.add("modules", "dkms install --force "+id.String()+" -k "+arg, reinstall, "%s: %s", id, h.Why())
+	}
+}
+
+// distrusted is an installed module whose signature does not count.
+type distrusted struct {
+	mod *machine.Module
+	h   machine.Health
+}
+
+// signatures adds a finding for all modules of a kernel whose signatures do not
+// count for the same reason.
+func (d *doctor) signatures() {
+	for len(d.distrusted) > 0 {
+		first := d.distrusted[0]
+		g := group{ids: []string{first.mod.ID.String()}}
+		d.distrusted = slices.DeleteFunc(d.distrusted[1:], func(o distrusted) bool {
+			same := o.mod.Target == first.mod.Target && o.h.State == first.h.State && o.h.Reason == first.h.Reason
+			if same {
+				g.ids = append(g.ids, o.mod.ID.String())
+			}
+			return same
+		})
+		why, hint := first.h.Why(), first.h.Hint
+		if len(g.ids) > 1 {
+			why = strings.TrimPrefix(first.h.Reason, "is ")
+			if first.h.State == machine.Unsigned {
+				hint = "dkms sign"
+			}
+		}
+		d.add("signatures", hint, nil, "%s: kernel %s: %s", g.names(), first.mod.Kernel, why)
 	}
 }
 

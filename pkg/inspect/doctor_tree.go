@@ -54,6 +54,8 @@ func (d *doctor) writing() bool { return d.Tree.Held() }
 // leftovers are the files of a removed kernel.
 type leftovers struct {
 	what []string
+	// failed are the versions with records of failed builds.
+	failed []string
 	// safe says that nobody can need the files any more.
 	safe bool
 }
@@ -77,7 +79,14 @@ func (d *doctor) removedKernels(context.Context) {
 		}
 		for _, t := range d.records(v.ID) {
 			r := at(t)
-			r.what = append(r.what, "records of failed builds of "+v.ID.String())
+			if id := v.ID.String(); !slices.Contains(r.failed, id) {
+				r.failed = append(r.failed, id)
+			}
+		}
+	}
+	for _, r := range left {
+		if len(r.failed) > 0 {
+			r.what = append(r.what, "records of failed builds of "+strings.Join(r.failed, ", "))
 		}
 	}
 	for _, link := range d.danglingLinks() {

@@ -84,11 +84,21 @@ func (t *teller) rows(verdicts []Verdict) []row {
 		}
 		r := row{Module: v.ID.Name, Version: v.ID.Version}
 		for _, on := range verdicts {
-			r.States = append(r.States, on.state(v.ID))
+			r.States = append(r.States, t.state(v.ID, &on))
 		}
 		list = append(list, r)
 	}
 	return list
+}
+
+// state is the state of a version for a kernel. The newest version may have
+// failed where an older one serves the kernel.
+func (t *teller) state(id tree.ID, v *Verdict) machine.State {
+	s := v.state(id)
+	if newest, ok := t.facts.Newest(id.Name); s == machine.Unwanted && ok && newest == id && t.Tree.Failure(id, v.target()) != nil {
+		return machine.Failed
+	}
+	return s
 }
 
 func (v *Verdict) state(id tree.ID) machine.State {

@@ -158,6 +158,14 @@ func (p *Package) Newest() (tree.ID, bool) {
 	return list[0], true
 }
 
+// Newest is the newest usable version of a package by its name.
+func (f *Facts) Newest(name string) (tree.ID, bool) {
+	if p := f.packages[name]; p != nil {
+		return p.Newest()
+	}
+	return tree.ID{}, false
+}
+
 // Broken lists the versions whose sources are lost.
 func (p *Package) Broken() []tree.ID {
 	var list []tree.ID

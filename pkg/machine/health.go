@@ -79,19 +79,23 @@ func failed(err error) Health {
 }
 
 // Brief is the reason of a verdict on one line, without what that line already
-// says: of a compiler's message, it keeps the first line.
+// says: of a compiler's message, it keeps the first line. That a build is not
+// tried again is what the next step says.
 func (m *Machine) Brief(s Subject, reason string) string {
 	var list []string
 	for i, line := range strings.Split(reason, "\n") {
 		for _, known := range []string{s.ID.String() + ": ", s.ID.String() + " is broken: ", "kernel " + s.Kernel + ": "} {
 			line = strings.TrimPrefix(line, known)
 		}
-		if i == 0 || strings.HasPrefix(line, "  ") && !strings.HasPrefix(line, "   ") {
+		if i == 0 || strings.HasPrefix(line, "  ") && !strings.HasPrefix(line, "   ") && !strings.HasPrefix(line, notTriedAgain) {
 			list = append(list, strings.TrimSpace(line))
 		}
 	}
 	return strings.ReplaceAll(strings.Join(list, ": "), m.Tree.ScratchDir(s.ID)+"/", "")
 }
+
+// notTriedAgain begins the last line of a failure that is already recorded.
+const notTriedAgain = "  not tried again: "
 
 // known is a failure that is already recorded.
 type known struct{ error }
@@ -102,7 +106,7 @@ func (k *known) Unwrap() error { return k.error }
 // notAgain is the error of a build that is not repeated: the failure of the
 // earlier build.
 func notAgain(s Subject, f *tree.Failure) error {
-	return &known{exit.Errorf(exit.Code(f.Code), "%s\n  not tried again: %s of %s", f.Message, build.Compared, f.Time.Local().Format("2006-01-02 15:04")).
+	return &known{exit.Errorf(exit.Code(f.Code), "%s\n%s%s of %s", f.Message, notTriedAgain, build.Compared, f.Time.Local().Format("2006-01-02 15:04")).
 		WithHint("dkms build %s -k %s tries again and shows why it fails", s.ID, s.Kernel)}
 }
 

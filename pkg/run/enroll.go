@@ -55,6 +55,10 @@ func (e Enrolment) enroll(ctx context.Context, m *machine.Machine, t tree.Target
 		return exit.Errorf(exit.Usage, "%s: the firmware or shim has revoked this certificate", pair.CertPath).
 			WithHint("move %s and %s away, then: dkms generate_mok; dkms mok enroll; dkms sign", pair.KeyPath, pair.CertPath)
 	case trust.MOK || trust.DB:
+		if !trust.Trusted() && trust.Enforced() {
+			say(m, machine.Distrust(trust, cert), trust)
+			return nil
+		}
 		m.Report.Progressf("%s is enrolled already", pair.CertPath)
 		return nil
 	case trust.Pending:

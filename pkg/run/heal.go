@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"dkms/pkg/build"
 	"dkms/pkg/machine"
 	"dkms/pkg/system"
 	"dkms/pkg/tree"
@@ -57,14 +56,6 @@ func forgetKernel(ctx context.Context, m *machine.Machine, w *machine.Writer, t 
 	}
 	if _, err := dropBuilds(ctx, m, w, t, false, Options{}); err != nil {
 		return err
-	}
-	all, err := m.Tree.Registered()
-	if err != nil {
-		return err
-	}
-	for _, v := range all {
-		w.Tree.ForgetFailure(v.ID, t)
-		build.DropAttempts(w.Tree, v.ID, t)
 	}
 	for _, name := range names {
 		if slices.Contains(m.Tree.ActiveTargets(name), t) && !system.IsDir(m.Tree.ActiveLink(name, t)) {

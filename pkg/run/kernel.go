@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 
+	"dkms/pkg/build"
 	"dkms/pkg/conf"
 	"dkms/pkg/exit"
 	"dkms/pkg/machine"
@@ -38,8 +39,16 @@ func dropKernel(ctx context.Context, m *machine.Machine, name string, choice mac
 // that autoinstall would not bring back.
 func dropBuilds(ctx context.Context, m *machine.Machine, w *machine.Writer, t tree.Target, onlyAuto bool, o Options) (exit.Code, error) {
 	subjects, err := buildsFor(ctx, m, t, onlyAuto)
-	if err != nil || len(subjects) == 0 {
+	if err != nil {
 		return exit.OK, err
+	}
+	if w != nil && !onlyAuto {
+		if err := forgetFailures(m, w, t); err != nil {
+			return exit.OK, err
+		}
+	}
+	if len(subjects) == 0 {
+		return exit.OK, nil
 	}
 	x, err := carryOut(ctx, m, w, o, job{plan: plan.ForUnbuild(subjects)})
 	if err != nil {
@@ -54,6 +63,20 @@ func dropBuilds(ctx context.Context, m *machine.Machine, w *machine.Writer, t tr
 		}
 	}
 	return exit.OK, nil
+}
+
+// forgetFailures deletes the records and logs of failed builds for a kernel
+// that goes.
+func forgetFailures(m *machine.Machine, w *machine.Writer, t tree.Target) error {
+	all, err := m.Tree.Registered()
+	if err != nil {
+		return err
+	}
+	for _, v := range all {
+		w.Tree.ForgetFailure(v.ID, t)
+		build.DropAttempts(w.Tree, v.ID, t)
+	}
+	return nil
 }
 
 // buildsFor lists the versions that have a build for a target.

@@ -346,5 +346,9 @@ func (r *Rehearsal) review(m *machine.Machine) {
 		m.Report.Result(r.Kernel + ": everything builds")
 		return
 	}
+	if len(r.Modules) == 1 {
+		m.Report.Result(r.Kernel + ": it would not be there")
+		return
+	}
 	m.Report.Result(fmt.Sprintf("%s: %d of %d modules would not be there", r.Kernel, bad, len(r.Modules)))
 }

@@ -138,6 +138,12 @@ func (t *Trust) Trusted() bool {
 	})
 }
 
+// PlatformOnly reports whether the kernel knows the certificate only from the
+// firmware, and does not accept such keys for modules.
+func (t *Trust) PlatformOnly() bool {
+	return len(t.Keyrings) == 1 && t.Keyrings[0] == ringPlatform && !t.PlatformCounts
+}
+
 // read returns the content of a pseudo file, or nothing if the file does not
 // exist. Such files report a size of 0, and not every user can read all of
 // them.
