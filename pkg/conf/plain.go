@@ -92,9 +92,11 @@ func (p *plainFile) value(s string) (value, rest string, ok bool) {
 	if s != "" && (s[0] == '"' || s[0] == '\'') {
 		text, rest, ok := strings.Cut(s[1:], s[:1])
 		if ok && s[0] == '"' {
-			text, ok = p.expand(text, isPlain)
+			if ok = escapesNothing(text); ok {
+				text, ok = p.expand(text, isPattern)
+			}
 		}
-		return text, rest, ok && isAll(text, isPlain)
+		return text, rest, ok && (isAll(text, isPlain) || isPatternWord(text))
 	}
 	end := strings.IndexAny(s, " \t\r")
 	if end < 0 {
@@ -118,6 +120,11 @@ func (p *plainFile) expand(s string, allowed func(byte) bool) (string, bool) {
 			break
 		}
 		name, rest := variable(after)
+		if name == "" && endsPattern(after) {
+			b.WriteByte('$')
+			s = after
+			continue
+		}
 		value, known := p.lookup(name)
 		if !known || !isAll(value, isPlain) {
 			return "", false
@@ -171,3 +178,38 @@ func isAll(s string, is func(byte) bool) bool {
 // isPlain reports whether c is a blank, or a character that the shell takes
 // literally between double quotes and in names of files.
 func isPlain(c byte) bool { return isLiteral(c) || strings.IndexByte(" \t'^;&|#~{}<>", c) >= 0 }
+
+// isPattern reports whether isPlain holds for c, or c has a meaning in patterns
+// for names of files only.
+func isPattern(c byte) bool { return isPlain(c) || strings.IndexByte(`()[]*?!\`, c) >= 0 }
+
+// isPatternWord reports whether s is a single word, such as a regular
+// expression, that both evaluations leave as it is. Names of files are not
+// looked up for a single word.
+func isPatternWord(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c == ' ' || c == '\t' || !isPattern(c) && (c != '$' || !endsPattern(s[i+1:])) {
+			return false
+		}
+	}
+	return escapesNothing(s)
+}
+
+// escapesNothing reports whether every backslash of s, which stands between
+// double quotes, stands for itself.
+func escapesNothing(s string) bool {
+	for {
+		_, after, found := strings.Cut(s, `\`)
+		if !found {
+			return true
+		}
+		if after == "" || strings.IndexByte("\\\"$`", after[0]) >= 0 {
+			return false
+		}
+		s = after
+	}
+}
+
+// endsPattern reports whether a dollar sign before s stands for itself, as the
+// end of what a regular expression matches.
+func endsPattern(s string) bool { return s == "" || s[0] == ')' || s[0] == '|' }

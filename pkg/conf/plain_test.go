@@ -13,6 +13,8 @@ func FuzzPlain(f *testing.F) {
 		"MAKE[00]=x\n", "MAKE[-1]=x\n", "MAKE=a\nMAKE[1]=b\nPATCH=$MAKE$MAKE\n", "MAKE=$\n", "MAKE=\"a$\"\n", "MAKE='$kernelver'\n", "MAKE=a=b:c\n",
 		"kernelver=6\nMAKE=$kernelver\n", "MAKE+=x\n", "MAKE =x\n", "MAKE=\"a\"b\n", "MAKE=\"a\"#b\n", "MAKE=#b\n", "MAKE=a#b\n", "MAKE=\n# x\n\nPATCH=\"\"\n",
 		"PATH=/x\nMAKE=y\n", "histchars=x\n", "MAKE=$PATH\n", "MAKE=${arch}${arch\n", "MAKE=\"$kernelver_x\"\n", "MAKE=\" a \"\nPATCH=\"[$MAKE]\"\n", "strip=n\n",
+		`BUILD_EXCLUSIVE_KERNEL="^(5\.[1-9]|6\.)"`, `MAKE="^6\.1$"`, `MAKE='^(6|7)$|x'`, `MAKE="a\\b"`, `MAKE='a\\b'`, `MAKE="a\$b"`, `MAKE="a\"`, `MAKE="*"`,
+		`MAKE="a* b"`, `MAKE="/*"`, `MAKE="+(a|b)"`, "MAKE='^6$'\nPATCH=\"$MAKE\"\n", "wide='*'\nMAKE=\"$wide\"\n", `MAKE="[$wide]*"`, `MAKE="$$"`, `MAKE="a$)b"`, `MAKE='\'`,
 	} {
 		f.Add(seed)
 	}
@@ -37,4 +39,18 @@ func FuzzPlain(f *testing.F) {
 			t.Errorf("plain(%q) = %v; bash has %v", text, got, q.values)
 		}
 	})
+}
+
+// TestPlainPatterns has regular expressions as packages have them, which need
+// no bash, and some that bash changes.
+func TestPlainPatterns(t *testing.T) {
+	for value, want := range map[string]string{
+		`"^(5\.[1-9]|6\.)"`: `^(5\.[1-9]|6\.)`, `'^6\.1$'`: `^6\.1$`, `"^(6|7)$|x"`: `^(6|7)$|x`, `"x86_64|i?86"`: `x86_64|i?86`,
+		`"a\\b"`: "", `'a\\b'`: "", `"a\$"`: "", `"a* b"`: "", `"$$"`: "",
+	} {
+		got, ok := plain([]byte("BUILD_EXCLUSIVE_KERNEL="+value+"\n"), moduleNames, nil, values{})
+		if have := got.scalar("BUILD_EXCLUSIVE_KERNEL"); ok != (want != "") || have != want {
+			t.Errorf("plain(%s) = %s, %v; want %q", value, have, ok, want)
+		}
+	}
 }
