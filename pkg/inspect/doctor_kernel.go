@@ -147,7 +147,7 @@ func (d *doctor) lookedAt(release string) bool {
 }
 
 // missing adds the modules that check calls not ready. It skips installed
-// modules, modules without sources and kernels without headers, because other
+// modules, unless building them again has failed, modules without sources and kernels without headers, because other
 // checks report those.
 func (d *doctor) missing(ctx context.Context) {
 	reinstall := func(t tree.Target) *machine.Cure {
@@ -160,7 +160,7 @@ func (d *doctor) missing(ctx context.Context) {
 		headers := d.CheckHeaders(k)
 		for _, v := range d.facts.Verdicts(ctx, k) {
 			told := v.State == machine.BrokenSource || headers != nil && v.Reason == headers.Error() ||
-				d.facts.Module(machine.Subject{ID: v.ID, Target: k}).Active
+				d.facts.Module(machine.Subject{ID: v.ID, Target: k}).Active && d.Tree.Failure(v.ID, k) == nil
 			if v.Bad() && !told {
 				s := machine.Subject{ID: v.ID, Target: k}
 				d.add("modules", v.Hint, reinstall(k), "%s: kernel %s: %s: %s", v.ID, k.Kernel, v.State, d.Brief(s, v.Why()))
@@ -210,6 +210,9 @@ func (d *doctor) addModule(mod *machine.Module, h machine.Health) {
 	case machine.Unsigned, machine.Untrusted:
 		d.distrusted = append(d.distrusted, distrusted{mod, h})
 	case machine.Outdated:
+		if d.Tree.Failure(id, mod.Target) != nil { // missing says why it is not built again
+			return
+		}
 		d.add("modules", "dkms autoinstall -k "+arg, reinstall, "%s: kernel %s: %s", id, mod.Kernel, h.Why())
 	default:
 		d.add("modules", "dkms install --force "+id.String()+" -k "+arg, reinstall, "%s: %s", id, h.Why())

@@ -82,9 +82,25 @@ func (x *executor) tellRefused(ctx context.Context) error {
 	for _, t := range targets {
 		err := x.distrust(ctx, t, why[t])
 		x.w.Report.Emit(report.Event{Kind: report.Warning, Kernel: t.Kernel, Arch: t.Arch, Err: err,
-			Text: fmt.Sprintf("%s: kernel %s will not load this: %v", strings.Join(refused[t], ", "), t.Kernel, err)})
+			Text: fmt.Sprintf("%s: kernel %s will not load %s: %v", few(refused[t]), t.Kernel, thisOrThese(len(refused[t])), err)})
 	}
 	return nil
+}
+
+// few lists words, or the first of many and their number.
+func few(words []string) string {
+	const most = 3
+	if len(words) > most+1 {
+		return fmt.Sprintf("%s and %d more", strings.Join(words[:most], ", "), len(words)-most)
+	}
+	return strings.Join(words, ", ")
+}
+
+func thisOrThese(n int) string {
+	if n == 1 {
+		return "this"
+	}
+	return "these"
 }
 
 // distrust says why modules with the given health are not loaded, and what to
