@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,9 +19,17 @@ func matchERE(expr, s string) bool {
 
 // ere is an extended regular expression of the C library in the C locale,
 // where every byte is a character.
-type ere struct{ re *regexp.Regexp }
+type ere struct {
+	re    *regexp.Regexp
+	words *syntax.Prog // re as a program, if the expression has \< or \>
+}
 
-func (e ere) matches(s string) bool { return e.re.MatchString(characters(s)) }
+func (e ere) matches(s string) bool {
+	if e.words != nil {
+		return matchWords(e.words, s)
+	}
+	return e.re.MatchString(characters(s))
+}
 
 // characters makes one character of every byte, whatever the encoding of s.
 func characters(s string) string {
@@ -41,7 +50,67 @@ func compileERE(expr string) (ere, error) {
 		return ere{}, err
 	}
 	re, err := regexp.Compile("(?s)" + t.out)
-	return ere{re}, err
+	if err != nil || !t.words {
+		return ere{re: re}, err
+	}
+	tree, err := syntax.Parse("(?s)"+t.out, syntax.Perl)
+	if err != nil {
+		return ere{}, err
+	}
+	program, err := syntax.Compile(tree.Simplify())
+	return ere{re, program}, err
+}
+
+// wordStart and wordEnd are what \< and \> become. Go has nothing that tells
+// the beginning of a word from its end; these two are free for it, as ^ and $
+// of the C library know no lines.
+const (
+	wordStart = "(?m:^)"
+	wordEnd   = "(?m:$)"
+)
+
+// matchWords runs a program in which a line begins and ends where a word does.
+func matchWords(program *syntax.Prog, s string) bool {
+	var states []uint32 // the instructions that read the next character
+	before := rune(-1)
+	for _, next := range append([]rune(characters(s)), -1) {
+		at := syntax.EmptyOpContext(before, next) &^ (syntax.EmptyBeginLine | syntax.EmptyEndLine)
+		switch {
+		case syntax.IsWordChar(next) && !syntax.IsWordChar(before):
+			at |= syntax.EmptyBeginLine
+		case syntax.IsWordChar(before) && !syntax.IsWordChar(next):
+			at |= syntax.EmptyEndLine
+		}
+		seen := make([]bool, len(program.Inst))
+		todo, reading := append(states, uint32(program.Start)), []uint32(nil)
+		for len(todo) > 0 {
+			pc := todo[len(todo)-1]
+			todo = todo[:len(todo)-1]
+			if seen[pc] {
+				continue
+			}
+			seen[pc] = true
+			switch in := &program.Inst[pc]; in.Op {
+			case syntax.InstMatch:
+				return true
+			case syntax.InstAlt, syntax.InstAltMatch:
+				todo = append(todo, in.Out, in.Arg)
+			case syntax.InstCapture, syntax.InstNop:
+				todo = append(todo, in.Out)
+			case syntax.InstEmptyWidth:
+				if syntax.EmptyOp(in.Arg)&^at == 0 {
+					todo = append(todo, in.Out)
+				}
+			case syntax.InstFail:
+			default:
+				if in.MatchRune(next) {
+					reading = append(reading, in.Out)
+				}
+			}
+		}
+		states, before = reading, next
+	}
+	return false
 }
 
 // translator translates an expression piece by piece and appends to out. A
@@ -52,6 +121,7 @@ type translator struct {
 	pos     int
 	atom    int
 	groups  []int // offsets in out at which the open groups begin
+	words   bool  // there is a \< or \>
 }
 
 var (
@@ -190,10 +260,8 @@ var escapes = map[byte]string{
 	'w': `[A-Za-z0-9_]`, 'W': `[^A-Za-z0-9_]`, 's': `[[:space:]]`, 'S': `[^[:space:]]`,
 }
 
-// edges match between characters; nothing can repeat them. Go has no
-// counterpart of \< and \> that tells the beginning of a word from its end, so
-// both become \b.
-var edges = map[byte]string{'b': `\b`, 'B': `\B`, '`': `\A`, '\'': `\z`}
+// edges match between characters; nothing can repeat them.
+var edges = map[byte]string{'b': `\b`, 'B': `\B`, '`': `\A`, '\'': `\z`, '<': wordStart, '>': wordEnd}
 
 func (t *translator) escape() error {
 	if t.pos == len(t.in) {
@@ -203,12 +271,10 @@ func (t *translator) escape() error {
 	switch {
 	case c >= '1' && c <= '9':
 		return errors.New("back-references are not supported")
-	case c == '<' || c == '>':
-		t.out += `\b`
-		t.atom = -1
 	case edges[c] != "":
 		t.out += edges[c]
 		t.atom = -1
+		t.words = t.words || c == '<' || c == '>'
 	case escapes[c] != "":
 		t.add(escapes[c])
 	default:
