@@ -207,6 +207,9 @@ func (d *doctor) addModule(mod *machine.Module, h machine.Health) {
 	}
 	switch h.State {
 	case machine.Ready:
+		if h.Reason != "" {
+			d.add("modules", "", nil, "%s: kernel %s: %s", id, mod.Kernel, h.Reason)
+		}
 	case machine.Unsigned, machine.Untrusted:
 		d.distrusted = append(d.distrusted, distrusted{mod, h})
 	case machine.Outdated:

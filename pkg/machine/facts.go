@@ -226,8 +226,8 @@ func (f *Facts) readModule(s Subject, state tree.State) *Module {
 func (mod *Module) Build() Health { return mod.build() }
 
 // Installed is the health of the installed files: Ready, Missing if nothing is
-// installed, or another state if they have a fault. [Facts.Signature] checks
-// their signatures.
+// installed, or another state if they have a fault. Ready has a reason if a
+// look could not be taken. [Facts.Signature] checks their signatures.
 func (mod *Module) Installed() Health { return mod.installed() }
 
 func (f *Facts) kernel(t tree.Target) *kernelFacts {

@@ -104,7 +104,10 @@ func (mod *Module) current() Health {
 	if why := mod.headersChanged(); why != "" {
 		return Health{State: Outdated, Reason: why}
 	}
-	if mod.sourcesChanged() {
+	switch changed, err := mod.sourcesChanged(); {
+	case err != nil:
+		return Health{State: Ready, Reason: "whether its sources have changed is not known: " + err.Error()}
+	case changed:
 		return Health{State: Outdated, Reason: SourcesChanged}
 	}
 	return Health{State: Ready}
@@ -115,7 +118,10 @@ func (mod *Module) Outdated() string {
 	if mod.Manifest == nil {
 		return ""
 	}
-	return mod.current().Reason
+	if h := mod.current(); !h.OK() {
+		return h.Reason
+	}
+	return ""
 }
 
 // headersChanged says that the headers of the kernel have changed, under the
@@ -138,17 +144,18 @@ func (mod *Module) headersChanged() string {
 
 // sourcesChanged tells whether the sources have changed since the build was
 // made. Builds that were made elsewhere, or by earlier releases, do not record
-// their sources.
-func (mod *Module) sourcesChanged() bool {
+// their sources. An error says that sources with other times than those of the
+// build cannot be read.
+func (mod *Module) sourcesChanged() (bool, error) {
 	if mod.Manifest.Sources == "" || mod.State != tree.Added {
-		return false
+		return false, nil
 	}
 	s := build.SourcesOf(mod.f.m.Tree, mod.ID, mod.Target, mod.f.etc)
 	if stamp, err := s.Stamp(); err == nil && stamp == mod.Manifest.SourcesStamp {
-		return false
+		return false, nil
 	}
 	digest, err := s.Digest()
-	return err == nil && digest != mod.Manifest.Sources
+	return digest != mod.Manifest.Sources, err
 }
 
 // readBuild checks the build in the dkms tree.

@@ -253,9 +253,12 @@ func (f *Facts) ofNote(ctx context.Context, n plan.Note, required bool) Verdict 
 	v := Verdict{ID: n.ID}
 	switch n.Outcome {
 	case plan.Ready:
-		v.Health = Health{State: Ready}
+		mod := f.Module(Subject{n.ID, n.Target})
+		v.Health = mod.Installed()
 		if required {
-			v.Health = f.Signature(ctx, f.Module(Subject{n.ID, n.Target}))
+			if h := f.Signature(ctx, mod); !h.OK() {
+				v.Health = h
+			}
 		}
 		return v
 	case plan.Skipped:

@@ -74,6 +74,11 @@ func autoinstall(ctx context.Context, m *machine.Machine, w *machine.Writer, tar
 	}
 	j.plan = facts.PlanAutoinstall(ctx, targets, o.Force)
 	j.confs = facts.KnownConfs()
+	for _, n := range j.plan.Notes {
+		if h := facts.Module(machine.Subject{ID: n.ID, Target: n.Target}).Installed(); n.Outcome == plan.Ready && h.Reason != "" {
+			m.Report.Warnf("%s: kernel %s: %s", n.ID, n.Target.Kernel, h.Reason)
+		}
+	}
 	for _, id := range facts.Broken() {
 		err := m.Broken(id)
 		m.Report.Emit(report.Event{Kind: report.Failure, Module: id.String(), Text: err.Error(), Err: err})
