@@ -158,11 +158,13 @@ arch:
 		./pkg/module ./pkg/kernel ./pkg/tree ./pkg/image ./pkg/conf
 	CGO_ENABLED=0 GOARCH=s390x $(GO) test -short -exec qemu-s390x -run 'List|Trusted|Cut|ECDSA|Accepted|Modinfo' ./pkg/sign
 
-# Hundreds of command sequences by Debian's dkms and by ours, in two chroots,
-# and every dkms.conf that Debian ships. DIFFERENTIAL_COUNT=25 is a small part.
+# Hundreds of command sequences by the original and by ours, in two chroots, and
+# every dkms.conf that Debian ships. DIFFERENTIAL_ORIGINAL="3.0.10 3.2.2" are
+# those of Debian; DKMS_ORIGINAL=DIRECTORY is a checkout of the project instead.
+# DIFFERENTIAL_COUNT=25 is a small part.
 differential: all
 	sh testscripts/setup.sh differential
-	$(GO) test -tags differential -count=1 -timeout 60m ./testscripts/differential
+	DKMS_ORIGINAL=$(abspath $(DKMS_ORIGINAL)) $(GO) test -tags differential -count=1 -timeout 120m ./testscripts/differential
 	$(GO) test -tags differential -count=1 -run TestDebianPackages ./pkg/conf
 
 # Real boots under qemu: VM_SCENARIOS="systemd broken openrc enroll sigenforce secureboot powercut",

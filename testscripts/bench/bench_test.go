@@ -22,7 +22,9 @@ func TestBench(t *testing.T) {
 		chroot.Need(t, err == nil, program+" is not installed")
 	}
 	kernels := realKernels(t)
-	c, tab := chroot.Prepare(t), &table{}
+	original, err := chroot.FindOriginal("3.0.10")
+	chroot.Check(t, err)
+	c, tab := chroot.Prepare(t, original), &table{}
 	sources := download(t)
 
 	t.Run("programs", func(t *testing.T) { programs(t, tab, c) })

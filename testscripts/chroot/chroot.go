@@ -1,5 +1,5 @@
 // Package chroot makes Debian systems for tests: above all two that are equal
-// but for dkms, of which one has Debian's and one has ours, to compare them.
+// but for dkms, of which one has the original and one has ours, to compare them.
 //
 // It guarantees that both are whole and that nobody else uses them while the
 // test runs. They are kept from one run to the next, below /var/tmp or where
@@ -24,7 +24,7 @@ import (
 
 // layout is part of the name of the cache: another set of packages is another
 // cache.
-const layout = "2"
+const layout = "3"
 
 // packages are in both systems: what Debian's dkms depends on, what the tests
 // look at modules with, and what the programs of real kernel headers link.
@@ -34,9 +34,9 @@ const packages = "kmod,patch,gcc,libc6-dev,make,dpkg-dev,lsb-release,xz-utils,zs
 type Pair struct{ Theirs, Ours string }
 
 // Prepare makes the systems, or takes them from the cache, and puts our dkms as
-// it is now into one of them. They are the test's own until it ends. The test
-// has to lie two directories below the top.
-func Prepare(t testing.TB) Pair {
+// it is now into one of them, and the original into the other. They are the
+// test's own until it ends. The test has to lie two directories below the top.
+func Prepare(t testing.TB, original Original) Pair {
 	t.Helper()
 	Require(t, "debootstrap", "unshare", "chroot", "make", "go")
 	cache := os.Getenv("DIFFERENTIAL_CACHE")
@@ -47,9 +47,9 @@ func Prepare(t testing.TB) Pair {
 	Check(t, os.MkdirAll(cache, 0o755))
 	Hold(t, cache)
 
-	base, p := filepath.Join(cache, "base"), Pair{filepath.Join(cache, "theirs"), filepath.Join(cache, "ours")}
+	base, p := filepath.Join(cache, "base"), Pair{filepath.Join(cache, "theirs-"+original.Version), filepath.Join(cache, "ours")}
 	Check(t, Once(base, func(dir string) error { return Debootstrap(dir, packages) }))
-	Check(t, Once(p.Theirs, func(dir string) error { return errors.Join(copyTree(base, dir), installDebians(dir)) }))
+	Check(t, original.make(base, p.Theirs))
 	Check(t, Once(p.Ours, func(dir string) error { return copyTree(base, dir) }))
 	installOurs(t, p.Ours)
 	return p
@@ -111,11 +111,6 @@ func DebootstrapSuite(dir, suite, packages string) error {
 
 func copyTree(from, to string) error { return Run("cp", "-a", "--reflink=auto", from, to) }
 
-func installDebians(dir string) error {
-	const script = `mount -t proc proc "$0/proc" && cd "$0" && exec chroot . apt-get install -qy --no-install-recommends dkms`
-	return Run("unshare", "--mount", "sh", "-c", script, dir)
-}
-
 // installOurs builds our dkms and installs it as a Debian package would.
 func installOurs(t testing.TB, dir string) {
 	t.Helper()
@@ -135,7 +130,7 @@ func mirror() string {
 			}
 		}
 	}
-	return "" // debootstrap knows one
+	return "http://deb.debian.org/debian"
 }
 
 // proxy is the one that apt uses here, for what is run in its place.

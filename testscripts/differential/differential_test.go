@@ -26,9 +26,36 @@ const defaultCount = 300
 // compares after every command how it ended, what status says and what files
 // there are.
 func TestDifferential(t *testing.T) {
+	for _, original := range originals(t) {
+		t.Run(original.Version, func(t *testing.T) { against(t, original) })
+	}
+}
+
+// originals are those to compare ours with: the versions in
+// DIFFERENTIAL_ORIGINAL and the checkout DKMS_ORIGINAL, or Debian's two.
+func originals(t *testing.T) (all []chroot.Original) {
+	t.Helper()
+	versions, checkout := os.Getenv("DIFFERENTIAL_ORIGINAL"), os.Getenv("DKMS_ORIGINAL")
+	if versions == "" && checkout == "" {
+		versions = "3.0.10 3.2.2"
+	}
+	for version := range strings.FieldsSeq(versions) {
+		original, err := chroot.FindOriginal(version)
+		check(t, err)
+		all = append(all, original)
+	}
+	if checkout != "" {
+		original, err := chroot.ReadOriginal(checkout)
+		check(t, err)
+		all = append(all, original)
+	}
+	return all
+}
+
+func against(t *testing.T, original chroot.Original) {
 	first, count := number(t, "DIFFERENTIAL_FIRST", 0), number(t, "DIFFERENTIAL_COUNT", defaultCount)
-	c := chroot.Prepare(t)
-	jobs := examples()
+	c, known := chroot.Prepare(t, original), knownOf(original.Version)
+	jobs := examples(known)
 	for n := first; n < first+count; n++ {
 		jobs = append(jobs, job{name: fmt.Sprintf("sequence %d", n), distribution: distribution(n), steps: sequence(n)})
 	}
@@ -40,7 +67,7 @@ func TestDifferential(t *testing.T) {
 	l := &ledger{used: map[string]int{}, seen: map[string]bool{}}
 	var wait sync.WaitGroup
 	for range runtime.NumCPU() {
-		p := pair{boot(t, "theirs", c.Theirs), boot(t, "ours", c.Ours)}
+		p := pair{boot(t, "theirs", c.Theirs), boot(t, "ours", c.Ours), known}
 		wait.Go(func() {
 			for j := range queue {
 				p.judge(t, l, j)
@@ -48,10 +75,10 @@ func TestDifferential(t *testing.T) {
 		})
 	}
 	wait.Wait()
-	for _, d := range differences {
+	for _, d := range known {
 		t.Logf("%5d times: %s", l.used[d.name], d.name)
 	}
-	t.Logf("%d commands were compared", l.commands)
+	t.Logf("%d commands of %d sequences were compared", l.commands, count)
 }
 
 func number(t *testing.T, name string, otherwise int) int {
@@ -88,8 +115,8 @@ type job struct {
 
 // examples are those of the known differences: one that does not show is not
 // needed any more.
-func examples() (jobs []job) {
-	for _, d := range differences {
+func examples(known []difference) (jobs []job) {
+	for _, d := range known {
 		j := job{name: "example", distribution: cmp.Or(d.on, "debian"), want: d.name}
 		for line := range strings.SplitSeq(d.example, "\n") {
 			words := strings.Fields(line)
@@ -142,8 +169,12 @@ func (l *ledger) enter(o *outcome) (again bool) {
 	return again
 }
 
-// pair are the two machines that one worker drives.
-type pair struct{ theirs, ours *machine }
+// pair are the two machines that one worker drives, and the differences that
+// they are meant to have.
+type pair struct {
+	theirs, ours *machine
+	known        []difference
+}
 
 // both runs a line on both machines at once.
 func (p pair) both(line string, args ...string) (theirs, ours result, err error) {
@@ -225,7 +256,7 @@ func (p pair) play(distribution string, steps []step) (*outcome, error) {
 		o.done, o.last, o.items = i+1, s, items
 		apart := false
 		for _, it := range items {
-			d := excuse(steps[:i+1], o, it)
+			d := excuse(p.known, steps[:i+1], o, it)
 			if d == nil {
 				o.left = append(o.left, it)
 				continue

@@ -11,6 +11,8 @@ import (
 type difference struct {
 	name   string
 	reason string
+	// versions are those that have it, all if it is empty.
+	versions string
 	// example are commands that show it, on Debian unless on says otherwise.
 	example string
 	on      string
@@ -22,11 +24,21 @@ type difference struct {
 	is func(steps []step, o *outcome, it item) bool
 }
 
+// knownOf are the differences from a version.
+func knownOf(version string) (known []difference) {
+	for _, d := range differences {
+		if d.versions == "" || slices.Contains(strings.Fields(d.versions), version) {
+			known = append(known, d)
+		}
+	}
+	return known
+}
+
 // excuse finds the difference that an item is.
-func excuse(steps []step, o *outcome, it item) *difference {
-	for i, d := range differences {
+func excuse(known []difference, steps []step, o *outcome, it item) *difference {
+	for i, d := range known {
 		if d.is(steps, o, it) {
-			return &differences[i]
+			return &known[i]
 		}
 	}
 	return nil
@@ -35,44 +47,49 @@ func excuse(steps []step, o *outcome, it item) *difference {
 // differences are tried in order.
 var differences = []difference{
 	{
-		name:    "copy of the kernel's .config",
-		example: "dkms build plain/1.0 -k " + plainKernel,
-		reason:  "3.0.10 keeps one beside make.log, 3.4.3 does not",
-		lasting: true,
+		name:     "copy of the kernel's .config",
+		versions: "3.0.10",
+		example:  "dkms build plain/1.0 -k " + plainKernel,
+		reason:   "3.0.10 keeps one beside make.log, 3.4.3 does not",
+		lasting:  true,
 		is: func(_ []step, _ *outcome, it item) bool {
 			return it.kind == files && strings.HasSuffix(it.path, "/log/.config") && it.ours == ""
 		},
 	},
 	{
-		name:    "log of patches",
-		example: "dkms build stale/1.0 -k " + plainKernel,
-		reason:  "3.0.10 shows what patch says, 3.4.3 has it in make.log, which is there before make is started",
-		lasting: true,
+		name:     "log of patches",
+		versions: "3.0.10",
+		example:  "dkms build stale/1.0 -k " + plainKernel,
+		reason:   "3.0.10 shows what patch says, 3.4.3 has it in make.log, which is there before make is started",
+		lasting:  true,
 		is: func(_ []step, _ *outcome, it item) bool {
 			return it.kind == files && strings.HasSuffix(it.path, "/build/make.log") && it.theirs == ""
 		},
 	},
 	{
-		name:    "BUILD_DEPENDS",
-		example: "dkms build depends/1.0 -k " + plainKernel,
-		reason:  "3.0.10 heeds it in autoinstall only, 3.4.3 builds nothing whose dependencies are not installed (13)",
+		name:     "BUILD_DEPENDS",
+		versions: "3.0.10",
+		example:  "dkms build depends/1.0 -k " + plainKernel,
+		reason:   "3.0.10 heeds it in autoinstall only, 3.4.3 builds nothing whose dependencies are not installed (13)",
 		is: func(_ []step, o *outcome, _ item) bool {
 			return o.ours.exit == 13 && o.theirs.exit == 0
 		},
 	},
 	{
-		name:    "no headers",
-		example: "dkms build plain/1.0 -k 5.0.0-none",
-		reason:  "3.0.10 ends with 1, or 11 for autoinstall, 3.4.3 with 21",
+		name:     "no headers",
+		versions: "3.0.10",
+		example:  "dkms build plain/1.0 -k 5.0.0-none",
+		reason:   "3.0.10 ends with 1, or 11 for autoinstall, 3.4.3 with 21",
 		is: func(_ []step, o *outcome, it item) bool {
 			return it.kind == exitStatus && (it.theirs == "1" || it.theirs == "11") && it.ours == "21" &&
 				strings.Contains(o.theirs.stderr, "Your kernel headers for kernel")
 		},
 	},
 	{
-		name:    "a build without its modules",
-		example: "dkms build plain/1.0 -k " + plainKernel + "\nrm /var/lib/dkms/plain/1.0/" + plainKernel + "/x86_64/module/plain.ko",
-		reason:  "3.0.10 takes it for no build, in whose way its directory is (3), 3.4.3 for one whose modules are missing (6)",
+		name:     "a build without its modules",
+		versions: "3.0.10",
+		example:  "dkms build plain/1.0 -k " + plainKernel + "\nrm /var/lib/dkms/plain/1.0/" + plainKernel + "/x86_64/module/plain.ko",
+		reason:   "3.0.10 takes it for no build, in whose way its directory is (3), 3.4.3 for one whose modules are missing (6)",
 		is: func(_ []step, o *outcome, it item) bool {
 			if it.kind == exitStatus {
 				return it.theirs == "3" && it.ours == "6" && strings.Contains(o.theirs.stderr, "has already been built")
@@ -81,72 +98,90 @@ var differences = []difference{
 		},
 	},
 	{
-		name:    "autoinstall of what is not for the kernel",
-		example: "dkms add excluded/1.0 -k " + plainKernel + "\ndkms autoinstall -k " + plainKernel,
-		reason:  "3.0.10 calls it a failure, 3.4.3 skips it",
+		name:     "autoinstall of what is not for the kernel",
+		versions: "3.0.10",
+		example:  "dkms add excluded/1.0 -k " + plainKernel + "\ndkms autoinstall -k " + plainKernel,
+		reason:   "3.0.10 calls it a failure, 3.4.3 skips it",
 		is: func(steps []step, o *outcome, it item) bool {
 			return it.kind == exitStatus && last(steps).verb == "autoinstall" && it.theirs == "11" && it.ours == "0" &&
 				strings.Contains(o.theirs.stderr, "BUILD_EXCLUSIVE")
 		},
 	},
 	{
-		name:    "installing what is not for the kernel any more",
-		example: "dkms build plain/1.0 -k " + plainKernel + "\necho 'BUILD_EXCLUSIVE_ARCH=\"^ia64\"' >/etc/dkms/plain.conf\ndkms install plain/1.0 -k " + plainKernel,
-		reason:  "3.0.10 installs the build, 3.4.3 none of its files and calls it installed; ours says 77 (differences.md)",
+		name:     "installing what is not for the kernel any more",
+		versions: "3.0.10 3.2.2",
+		example:  "dkms build plain/1.0 -k " + plainKernel + "\necho 'BUILD_EXCLUSIVE_ARCH=\"^ia64\"' >/etc/dkms/plain.conf\ndkms install plain/1.0 -k " + plainKernel,
+		reason:   "3.0.10 and 3.2.2 install the build; ours says 77 (differences.md)",
 		is: func(steps []step, o *outcome, _ item) bool {
 			return last(steps).verb == "install" && o.theirs.exit == 0 && o.ours.exit == 77
 		},
 	},
 	{
-		name:    "originals",
-		example: "dkms install manual/1.0 -k " + plainKernel,
-		reason:  "3.0.10 leaves them in place on Debian, 3.4.3 puts them aside there too",
+		name:     "the status of what is not for the kernel any more",
+		versions: "3.4.3",
+		example:  "dkms build plain/1.0 -k " + plainKernel + "\necho 'BUILD_EXCLUSIVE_ARCH=\"^ia64\"' >/etc/dkms/plain.conf\ndkms install plain/1.0 -k " + plainKernel,
+		reason:   "3.4.3 ends with 6 and no reason, ours with 77, the status of what is not for a kernel (differences.md)",
+		lasting:  true,
+		is: func(steps []step, o *outcome, it item) bool {
+			return last(steps).verb == "install" && it.kind == exitStatus && it.theirs == "6" && it.ours == "77"
+		},
+	},
+	{
+		name:     "originals",
+		versions: "3.0.10",
+		example:  "dkms install manual/1.0 -k " + plainKernel,
+		reason:   "3.0.10 leaves them in place on Debian, 3.4.3 puts them aside there too",
 		is: func(_ []step, o *outcome, it item) bool {
 			return o.distribution == "debian" && o.has("/original_module/") && (it.kind == status ||
 				strings.Contains(it.path, "/original_module") || strings.HasPrefix(it.path, "usr/lib/modules/"))
 		},
 	},
 	{
-		name:    "where originals came from",
-		example: "dkms install manual/1.0 -k " + plainKernel,
-		on:      "arch",
-		reason:  "3.4.3 writes it down, 3.0.10 does not",
-		lasting: true,
+		name:     "where originals came from",
+		versions: "3.0.10",
+		example:  "dkms install manual/1.0 -k " + plainKernel,
+		on:       "arch",
+		reason:   "3.4.3 writes it down, 3.0.10 does not",
+		lasting:  true,
 		is: func(_ []step, _ *outcome, it item) bool {
 			return it.kind == files && strings.HasSuffix(it.path, ".origin") && it.theirs == ""
 		},
 	},
 	{
-		name:    "words of status",
-		example: "dkms install plain/1.0 -k " + plainKernel + "\necho >>/lib/modules/" + plainKernel + "/updates/dkms/plain.ko",
-		reason:  "3.4.3 has others than 3.0.10 for what it finds wrong",
-		lasting: true,
+		name:     "words of status",
+		versions: "3.0.10",
+		example:  "dkms install plain/1.0 -k " + plainKernel + "\necho >>/lib/modules/" + plainKernel + "/updates/dkms/plain.ko",
+		reason:   "3.4.3 has others than 3.0.10 for what it finds wrong",
+		lasting:  true,
 		is: func(_ []step, _ *outcome, it item) bool {
 			return it.kind == status && words.Replace(it.theirs) == it.ours
 		},
 	},
 	{
-		name:    "an older version over a newer one",
-		example: "dkms install multi/1.10 -k " + plainKernel + "\ndkms install multi/1.9 -k " + plainKernel,
-		reason:  "Debian made 3.0.10 say that a module that stands back is installed; 3.4.3 ends with 6 and leaves it be",
+		name:     "an older version over a newer one",
+		versions: "3.0.10",
+		example:  "dkms install multi/1.10 -k " + plainKernel + "\ndkms install multi/1.9 -k " + plainKernel,
+		reason:   "Debian made 3.0.10 say that a module that stands back is installed; 3.4.3 ends with 6 and leaves it be",
 		is: func(_ []step, o *outcome, _ item) bool {
 			return strings.Contains(o.theirs.stderr, "is not newer than what is already found in kernel") && o.ours.exit == 6
 		},
 	},
 	{
-		name:    "where originals go back to",
-		example: "dkms install manual/1.0 -k " + plainKernel + "\ndkms uninstall manual/1.0 -k " + plainKernel,
-		on:      "arch",
-		reason:  "3.0.10 puts them where dkms.conf wants the module, 3.4.3 where they came from",
+		name:     "where originals go back to",
+		versions: "3.0.10",
+		example:  "dkms install manual/1.0 -k " + plainKernel + "\ndkms uninstall manual/1.0 -k " + plainKernel,
+		on:       "arch",
+		reason:   "3.0.10 puts them where dkms.conf wants the module, 3.4.3 where they came from",
 		is: func(_ []step, o *outcome, it item) bool {
 			return it.kind == files && strings.HasPrefix(it.path, "usr/lib/modules/") &&
 				strings.Contains(o.theirs.stdout, "Archived original module found in the DKMS tree")
 		},
 	},
 	{
-		name:    "a lost source link",
-		example: "dkms add plain/1.0 -k " + plainKernel + "\nrm /var/lib/dkms/plain/1.0/source",
-		reason:  "3.0.10 does not show such a module, 3.4.3 calls it broken",
+		name:     "a lost source link",
+		versions: "3.0.10",
+		example:  "dkms add plain/1.0 -k " + plainKernel + "\nrm /var/lib/dkms/plain/1.0/source",
+		reason:   "3.0.10 does not show such a module, 3.4.3 calls it broken",
 		is: func(_ []step, _ *outcome, it item) bool {
 			return it.kind == status && strings.Contains(it.ours, ": broken\n")
 		},
@@ -160,17 +195,19 @@ var differences = []difference{
 		},
 	},
 	{
-		name:    "match",
-		example: "dkms install plain/1.0 -k " + xzKernel + "\ndkms match --templatekernel " + xzKernel + " -k " + plainKernel,
-		reason:  "3.0.10 reads M/V in its own status as a module name and fails",
+		name:     "match",
+		versions: "3.0.10 3.2.2",
+		example:  "dkms install plain/1.0 -k " + xzKernel + "\ndkms match --templatekernel " + xzKernel + " -k " + plainKernel,
+		reason:   "3.0.10 reads M/V in its own status as a module name and fails",
 		is: func(steps []step, o *outcome, _ item) bool {
 			return last(steps).verb == "match" && strings.Contains(o.theirs.stdout, "Module:  ") && o.theirs.exit != 0
 		},
 	},
 	{
-		name:    "archives of several builds",
-		example: "dkms build plain/1.0 -k " + plainKernel + " -k " + xzKernel + "\ndkms mktarball plain/1.0 --all --binaries-only",
-		reason:  "3.0.10 packs the first one only",
+		name:     "archives of several builds",
+		versions: "3.0.10",
+		example:  "dkms build plain/1.0 -k " + plainKernel + " -k " + xzKernel + "\ndkms mktarball plain/1.0 --all --binaries-only",
+		reason:   "3.0.10 packs the first one only",
 		is: func(steps []step, o *outcome, it item) bool {
 			return last(steps).verb == "mktarball" && strings.Contains(o.theirs.stderr, "readonly variable") && it.theirs == ""
 		},
@@ -185,9 +222,10 @@ var differences = []difference{
 		},
 	},
 	{
-		name:    "dependencies that are not there",
-		example: "dkms add depends/1.0 -k " + plainKernel + "\ndkms autoinstall -k " + plainKernel,
-		reason:  "3.0.10 calls a module that waits for one a failure, 3.4.3 only if dkms knows that one",
+		name:     "dependencies that are not there",
+		versions: "3.0.10 3.2.2",
+		example:  "dkms add depends/1.0 -k " + plainKernel + "\ndkms autoinstall -k " + plainKernel,
+		reason:   "3.0.10 calls a module that waits for one a failure, 3.4.3 only if dkms knows that one",
 		is: func(steps []step, o *outcome, it item) bool {
 			return last(steps).verb == "autoinstall" && it.kind == exitStatus && it.theirs == "11" && it.ours == "0" &&
 				strings.Contains(o.theirs.stdout+o.theirs.stderr, "due to missing dependencies")
@@ -221,9 +259,10 @@ var differences = []difference{
 		},
 	},
 	{
-		name:    "the newest version",
-		example: "dkms install multi/1.9 -k " + plainKernel + "\ndkms install multi/1.10 -k " + plainKernel + "\ndkms autoinstall -k " + plainKernel,
-		reason:  "3.0.10 compares versions as text in autoinstall, so that 1.9 is newer than 1.10",
+		name:     "the newest version",
+		versions: "3.0.10",
+		example:  "dkms install multi/1.9 -k " + plainKernel + "\ndkms install multi/1.10 -k " + plainKernel + "\ndkms autoinstall -k " + plainKernel,
+		reason:   "3.0.10 compares versions as text in autoinstall, so that 1.9 is newer than 1.10",
 		is: func(steps []step, o *outcome, it item) bool {
 			return last(steps).verb == "autoinstall" && strings.Contains(o.theirs.stdout+o.theirs.stderr, "Module version 1.9 for multi.ko") &&
 				(it.kind == status || strings.Contains(it.path, "/multi"))
