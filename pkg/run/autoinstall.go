@@ -101,12 +101,15 @@ func (x *executor) summary(targets []tree.Target) exit.Code {
 			if s.Target != t {
 				continue
 			}
-			res := x.results[s]
+			res, word := x.results[s], s.ID.String()
 			if res.outcome == plan.Failed {
 				failed = true
 				headersOnly = headersOnly && exit.Status(res.err) == exit.NoHeaders
 			}
-			lists[res.outcome] = append(lists[res.outcome], s.ID.String())
+			if res.outcome == plan.Skipped {
+				word = fmt.Sprintf("%s (%s)", s.ID, res.reason)
+			}
+			lists[res.outcome] = append(lists[res.outcome], word)
 		}
 		x.summaryLines(t, lists)
 	}
