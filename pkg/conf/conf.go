@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"dkms/pkg/system"
@@ -98,16 +99,18 @@ type Result struct {
 func (r *Reader) Modules(ctx context.Context, refs []Ref) []Result {
 	sh := r.shell(moduleNames)
 	results := make([]Result, len(refs))
-	seats := make(chan struct{}, max(1, r.Host.CPUs))
-	var running sync.WaitGroup
-	for i, ref := range refs {
-		seats <- struct{}{}
-		running.Go(func() {
-			defer func() { <-seats }()
-			results[i].Conf, results[i].Err = r.module(ctx, sh, ref)
-		})
+	var next atomic.Int64
+	work := func() {
+		for i := next.Add(1) - 1; i < int64(len(refs)); i = next.Add(1) - 1 {
+			results[i].Conf, results[i].Err = r.module(ctx, sh, refs[i])
+		}
 	}
-	running.Wait()
+	var others sync.WaitGroup
+	for range min(r.Host.CPUs, len(refs)) - 1 {
+		others.Go(work)
+	}
+	work()
+	others.Wait()
 	return results
 }
 

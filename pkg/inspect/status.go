@@ -166,7 +166,7 @@ func (t *teller) compareManifest(l *statusLine) string {
 			return missingSuffix
 		}
 		if i, ok := installed[f.Name]; l.build.Installed && (!ok || i.SHA256 != f.SHA256 || !install.Unchanged(i)) {
-			if len(installed) > 0 || !install.HasCopy(t.Tree, l.build.Kernel, filepath.Join(dir, f.Name)) {
+			if len(installed) > 0 || !l.module.HasSame(filepath.Join(dir, f.Name)) {
 				return differsSuffix
 			}
 		}
@@ -189,7 +189,7 @@ func (t *teller) compareConf(l *statusLine, res conf.Result) string {
 		if file == "" {
 			return missingSuffix
 		}
-		if l.build.Installed && !install.HasCopy(t.Tree, l.build.Kernel, file) {
+		if l.build.Installed && !l.module.HasSame(file) {
 			return differsSuffix
 		}
 	}

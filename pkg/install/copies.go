@@ -1,11 +1,15 @@
 package install
 
 import (
+	"bytes"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"dkms/pkg/module"
+	"dkms/pkg/system"
 	"dkms/pkg/tree"
 )
 
@@ -44,4 +48,52 @@ func (c Copies) Has(built string) bool {
 		return true
 	}
 	return len(ownCopies(built, c.walk()[name])) > 0
+}
+
+// HasSame tells whether a directory that DKMS installs into has a copy of a
+// built file, byte for byte, or a link to it.
+func (c Copies) HasSame(built string) bool {
+	name, _, ok := module.ParseSuffix(filepath.Base(built))
+	if !ok {
+		return false
+	}
+	for _, sub := range usual {
+		if sameFile(filepath.Join(c.dir, sub, filepath.Base(built)), built) {
+			return true
+		}
+	}
+	if len(links(c.dir, filepath.Base(built), built)) > 0 {
+		return true
+	}
+	return slices.ContainsFunc(c.walk()[name], func(path string) bool { return sameFile(path, built) })
+}
+
+// sameFile tells whether two files, of which the first must not be a link, are
+// equal.
+func sameFile(path, built string) bool {
+	a, stA, err := system.OpenPlain(path)
+	if err != nil {
+		return false
+	}
+	defer a.Close()
+	b, stB, err := system.OpenRegular(built)
+	if err != nil {
+		return false
+	}
+	defer b.Close()
+	if stA.Size() != stB.Size() {
+		return false
+	}
+	bufA, bufB := make([]byte, 16<<10), make([]byte, 16<<10)
+	for {
+		n, err := io.ReadFull(a, bufA)
+		m, errB := io.ReadFull(b, bufB)
+		switch {
+		case n != m || !bytes.Equal(bufA[:n], bufB[:m]):
+			return false
+		case err != nil || errB != nil:
+			ended := func(err error) bool { return err == io.EOF || err == io.ErrUnexpectedEOF }
+			return ended(err) && ended(errB)
+		}
+	}
 }

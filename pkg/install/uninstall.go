@@ -176,23 +176,3 @@ func links(moduleDir, name, built string) []string {
 	}
 	return list
 }
-
-// HasCopy tells whether a directory that DKMS installs into has a copy of a
-// built file, byte for byte, or a link to it.
-func HasCopy(t *tree.Tree, release, built string) bool {
-	moduleDir := filepath.Join(t.Root().InstallTree(), release)
-	name, _, ok := module.ParseSuffix(filepath.Base(built))
-	if !ok {
-		return false
-	}
-	want, err := digest(built)
-	if err != nil {
-		return false
-	}
-	for _, path := range scan(moduleDir)[name] {
-		if sum, err := digest(path); err == nil && sum == want {
-			return true
-		}
-	}
-	return len(links(moduleDir, filepath.Base(built), built)) > 0
-}

@@ -56,7 +56,7 @@ func (mod *Module) readOriginal() Health {
 	if err != nil {
 		return damaged("", err.Error())
 	}
-	copies := mod.f.scans.get(mod.Kernel, func() install.Copies { return install.FindCopies(mod.f.m.Tree, mod.Kernel) })
+	copies := mod.copies()
 	for _, path := range files {
 		if h := mod.fits(path); !h.OK() {
 			return h
@@ -67,6 +67,14 @@ func (mod *Module) readOriginal() Health {
 	}
 	return Health{State: Ready}
 }
+
+// copies finds installed files without a record.
+func (mod *Module) copies() install.Copies {
+	return mod.f.scans.get(mod.Kernel, func() install.Copies { return install.FindCopies(mod.f.m.Tree, mod.Kernel) })
+}
+
+// HasSame tells whether the kernel's directory has a copy of a built file.
+func (mod *Module) HasSame(built string) bool { return mod.copies().HasSame(built) }
 
 // files lists the modules of the build in the dkms tree.
 func (mod *Module) files() ([]string, error) {

@@ -31,6 +31,11 @@ func TestBench(t *testing.T) {
 	for _, s := range []scene{{20, 1}, {100, 1}, {20, 5}} {
 		t.Run("idle-"+s.String(), func(t *testing.T) { idle(t, tab, c, s) })
 	}
+	for _, s := range []scene{{20, 1}, {34, 4}} {
+		if !short() || s.kernels == 1 {
+			t.Run("originals-"+s.String(), func(t *testing.T) { originals(t, tab, c, s) })
+		}
+	}
 	t.Run("hello", func(t *testing.T) { one(t, tab, c, sources, kernels[0], "hello", "1.0") })
 	t.Run("acpi-call", func(t *testing.T) { one(t, tab, c, sources, kernels[0], "acpi-call", "1.2.2") })
 	t.Run("autoinstall-1", func(t *testing.T) { many(t, tab, c, sources, kernels[:1], rounds(3, 1)) })

@@ -28,6 +28,7 @@ var (
 const (
 	idleFaster   = 25
 	statusFaster = 300
+	checkLimit   = 50 * time.Millisecond
 	idleOverhead = 3 // of a program that only asks for the links
 )
 
@@ -92,6 +93,29 @@ func autoinstall(p pair, kernels int) (ours, theirs *side) {
 	ours.argv = []string{"/usr/sbin/dkms", "autoinstall"}
 	theirs.argv = []string{"/bin/sh", "-ec", `for k in /lib/modules/*; do dkms autoinstall -k "${k##*/}"; done`}
 	return ours, theirs
+}
+
+// originals measures the first day with ours: status and check of what theirs
+// has built, which has no manifests.
+func originals(t *testing.T, tab *table, c chroot.Pair, s scene) {
+	p := bootPair(t, c)
+	p.both(t, layScene+`
+for conf in /usr/src/mod*/dkms.conf; do echo 'BUILD_EXCLUSIVE_KERNEL="^([4-9]\.|[1-9][0-9]\.)"' >>"$conf"; done`, fmt.Sprint(s.modules), fmt.Sprint(s.kernels))
+	p.theirs.sh(t, installAll, fmt.Sprint(s.kernels))
+	pair{p.theirs, p.ours}.hand(t)
+	status := []string{"/usr/sbin/dkms", "status"}
+	if n := strings.Count(p.ours.must(t, status...), ": installed\n"); n != s.modules*s.kernels {
+		t.Fatalf("%v: ours finds %d modules of theirs installed", s, n)
+	}
+	ours, theirs := &side{m: p.ours, argv: status}, &side{m: p.theirs, argv: status}
+	turns(t, rounds(2, 1), repeat(ours, 13), repeat(theirs, 1))
+	tab.faster(fmt.Sprintf("status %v, built by theirs", s), ours.median(), theirs.median(), statusFaster)
+	tab.atMost(fmt.Sprintf("status %v, built by theirs, programs started", s), count(p.ours.programs(t, status...)), figure{}, count(0), "")
+	tab.exact()
+	check := []string{"/usr/sbin/dkms", "check"}
+	ours = &side{m: p.ours, argv: check, exit: p.ours.do(t, request{Argv: check}).Exit}
+	turns(t, 1, repeat(ours, 13))
+	tab.atMost(fmt.Sprintf("check %v, built by theirs", s), ours.median(), figure{}, seconds(checkLimit), "")
 }
 
 // answers compares what status says, also where built and installed modules
