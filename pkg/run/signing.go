@@ -28,17 +28,28 @@ func (x *executor) signer(ctx context.Context, t tree.Target) (*sign.Signer, err
 	defer x.mu.Unlock()
 	s, ok := x.signers[t]
 	if !ok {
-		s.signer, s.err = signerFor(ctx, x.w, t)
+		s.signer, s.err = signerFor(ctx, x.w, t, len(x.signers) > 0)
 		x.signers[t] = s
 	}
 	return s.signer, s.err
 }
 
+// errInChroot is no failure of a run that signs what it builds.
+var errInChroot = exit.Errorf(exit.Usage, "modules are not signed, as this is a chroot or container").
+	WithHint("try_sign_modules=true in /etc/dkms/framework.conf signs them here, too")
+
 // signerFor is the signer for a target. If modules cannot be signed, the result
 // is an error where the kernel would refuse unsigned modules, and otherwise a
-// warning.
-func signerFor(ctx context.Context, w *machine.Writer, t tree.Target) (*sign.Signer, error) {
+// warning. If signerFor is called again in a run, it does not repeat that a
+// chroot signs nothing.
+func signerFor(ctx context.Context, w *machine.Writer, t tree.Target, again bool) (*sign.Signer, error) {
 	s, err := openSigner(ctx, w.Machine, w, t)
+	if errors.Is(err, errInChroot) {
+		if !again {
+			w.Report.Emit(report.Event{Kind: report.Progress, Text: err.Error(), Err: err})
+		}
+		return nil, nil
+	}
 	if err != nil {
 		return nil, unsigned(w.Machine, t, err)
 	}
@@ -129,8 +140,7 @@ func openSigner(ctx context.Context, m *machine.Machine, w *machine.Writer, t tr
 		m.Report.Detailf("modules are not signed: try_sign_modules is false")
 		return nil, nil
 	case options.TrySign != "true" && m.Host.InChroot():
-		m.Report.Detailf("modules are not signed: this is a chroot or container")
-		return nil, nil
+		return nil, errInChroot
 	case hash == "":
 		m.Report.Detailf("modules are not signed: %s has no CONFIG_MODULE_SIG_HASH", k.ConfigFile)
 		return nil, nil
