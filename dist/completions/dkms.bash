@@ -113,12 +113,12 @@ _dkms() {
 		_dkms_reply "$cur" "$(_dkms_kernels)"
 		return
 		;;
-	-c | --config | --archive | --password-file | --hash-file | --busybox | --certificate)
+	-c | --config | --headers | --archive | --password-file | --hash-file | --busybox | --certificate)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		compopt -o filenames 2>/dev/null
 		return
 		;;
-	--kernelsourcedir | --headers | --dkmstree | --sourcetree | --installtree)
+	--kernelsourcedir | --dkmstree | --sourcetree | --installtree)
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		compopt -o filenames 2>/dev/null
 		return
