@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"strings"
+	"sync"
 	"unsafe"
 )
 
@@ -56,12 +57,21 @@ type written struct {
 // render returns the files of an index, in the order in which depmod writes
 // them.
 func (c *contents) render(like map[string]string) []written {
+	var depBin, aliasBin, symbolBin []byte
 	names := c.moduleNames()
+	trie := func(to *[]byte, list []owned, values []string, name string) {
+		*to = buildTrie(list, values, c.layout(), len(like[name]))
+	}
+	var others sync.WaitGroup
+	others.Go(func() { trie(&aliasBin, c.aliases, names, "alias.bin") })
+	others.Go(func() { trie(&symbolBin, c.symbols, names, "symbols.bin") })
 	dep, lines := c.dependencies(len(like["dep"]))
+	trie(&depBin, c.names, lines, "dep.bin")
+	others.Wait()
 	list := []written{
-		{"dep", dep}, {"dep.bin", buildTrie(c.names, lines, c.layout(), len(like["dep.bin"]))},
+		{"dep", dep}, {"dep.bin", depBin},
 		{"alias", c.text(aliasHead, func(m *entryOf) string { return m.aliases })},
-		{"alias.bin", buildTrie(c.aliases, names, c.layout(), len(like["alias.bin"]))},
+		{"alias.bin", aliasBin},
 		{"softdep", c.text(softdepHead, func(m *entryOf) string { return m.softdeps })},
 	}
 	if c.depmod.Version >= weakdeps {
@@ -73,7 +83,7 @@ func (c *contents) render(like map[string]string) []written {
 	}
 	return append(list,
 		written{"symbols", c.symbolLines(len(like["symbols"]))},
-		written{"symbols.bin", buildTrie(c.symbols, names, c.layout(), len(like["symbols.bin"]))},
+		written{"symbols.bin", symbolBin},
 		written{"devname", devname})
 }
 

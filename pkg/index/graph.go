@@ -104,9 +104,9 @@ func (m *marks) mark(i int) bool {
 func (l *loaded) reduce() error {
 	g := make(graph, len(l.modules))
 	seen := newMarks(len(l.modules))
-	for m, entry := range l.modules {
+	for m := range l.modules {
 		seen.clear()
-		for _, d := range entry.deps {
+		for _, d := range l.modules[m].deps {
 			if !seen.mark(d) {
 				continue
 			}

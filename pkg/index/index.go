@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync"
 )
 
 // Tree is the module directory of one kernel, with the other inputs of depmod.
@@ -69,13 +70,34 @@ func (t *Tree) Update() (*Result, error) {
 	return c.result(), c.old.replace(now.render(c.old.files))
 }
 
+// together does several things at once, since somebody waits for an update, and
+// returns the first error in the order of its arguments.
+func together(do ...func() error) error {
+	errs := make([]error, len(do))
+	var running sync.WaitGroup
+	for i, f := range do {
+		running.Go(func() { errs[i] = f() })
+	}
+	running.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // plan finds the changes and proves that no other facts are needed.
 func (t *Tree) plan() (*change, error) {
-	old, err := t.load()
+	old, err := t.open()
 	if err != nil {
 		return nil, err
 	}
-	found, err := t.walk(old)
+	var found []file
+	err = together(old.parse, func() (err error) {
+		found, err = t.walk(old)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -31,10 +31,19 @@ type loaded struct {
 // kernelLists are the lists that come with a kernel.
 var kernelLists = []string{"order", "builtin", "builtin.modinfo"}
 
-// load reads the index. An index that lacks a file comes from another version
+// load reads and parses the index.
+func (t *Tree) load() (*loaded, error) {
+	l, err := t.open()
+	if err != nil {
+		return nil, err
+	}
+	return l, l.parse()
+}
+
+// open reads the index. An index that lacks a file comes from another version
 // of depmod, and one that is older than the kernel's own lists describes other
 // modules; neither can be updated.
-func (t *Tree) load() (*loaded, error) {
+func (t *Tree) open() (*loaded, error) {
 	l := &loaded{dir: t.Dir, files: map[string]string{}, made: stamp{oldest: 1<<63 - 1}}
 	for _, name := range slices.Concat(kernelLists, []string{"dep.bin", "alias.bin", "symbols.bin", "builtin.alias.bin"}) {
 		if !system.IsFile(l.path(name)) {
@@ -50,16 +59,7 @@ func (t *Tree) load() (*loaded, error) {
 			return nil, err
 		}
 	}
-	if err := l.inputs(); err != nil {
-		return nil, err
-	}
-	if err := l.parse(); err != nil {
-		return nil, err
-	}
-	if err := l.verifyOrder(); err != nil {
-		return nil, err
-	}
-	return l, l.reduce()
+	return l, l.inputs()
 }
 
 func (l *loaded) path(name string) string { return filepath.Join(l.dir, "modules."+name) }

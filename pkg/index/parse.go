@@ -16,6 +16,16 @@ func (l *loaded) parse() error {
 	if err := l.parseDep(l.files["dep"]); err != nil {
 		return err
 	}
+	names := l.moduleNames()
+	err := together(l.parseSmall, func() error { return l.parseAliases(names) }, func() error { return l.parseSymbols(names) }, l.reduce)
+	if err != nil {
+		return err
+	}
+	return l.verifyOrder()
+}
+
+// parseSmall parses the files that have a few lines.
+func (l *loaded) parseSmall() error {
 	for _, p := range []struct {
 		name, head, word string
 		of               func(*entryOf) *string
@@ -28,11 +38,7 @@ func (l *loaded) parse() error {
 			return err
 		}
 	}
-	names := l.moduleNames()
-	if err := l.parseAliases(names); err != nil {
-		return err
-	}
-	return l.parseSymbols(names)
+	return nil
 }
 
 // parseDep parses modules.dep: first the names of all modules, then the

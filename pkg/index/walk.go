@@ -36,7 +36,7 @@ type stamp struct{ oldest, newest int64 }
 // walk lists the module files of the tree that depmod would index.
 func (t *Tree) walk(old *loaded) ([]file, error) {
 	w := &walker{tree: t, suffixes: old.depmod.Suffixes, made: old.made}
-	w.list = make([]file, 0, len(old.modules)+16)
+	w.list = make([]file, 0, len(old.order)+64)
 	err := w.dir(unix.AT_FDCWD, t.Dir, "", true, false)
 	return w.list, err
 }

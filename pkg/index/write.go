@@ -24,18 +24,20 @@ func (l *loaded) replace(files []written) error {
 			}
 		}
 	}()
+	var stage []func() error
 	for i, f := range files {
 		if i > 0 && string(f.data) == l.files[f.name] {
 			continue
 		}
-		tmp, err := system.StageBytes(l.path(f.name), f.data, 0o644)
-		if err != nil {
-			return err
-		}
-		staged[i] = tmp
-		if err := readBack(tmp, f.data); err != nil {
-			return err
-		}
+		stage = append(stage, func() (err error) { // at once, because a file system syncs several files like one
+			if staged[i], err = system.StageBytes(l.path(f.name), f.data, 0o644); err != nil {
+				return err
+			}
+			return readBack(staged[i], f.data)
+		})
+	}
+	if err := together(stage...); err != nil {
+		return err
 	}
 	if err := l.checkClock(staged[0]); err != nil {
 		return err
