@@ -3,6 +3,8 @@ package build
 import (
 	"path"
 	"strings"
+
+	"dkms/pkg/system"
 )
 
 // class is the kind of cause of a failed build, as far as its log shows one.
@@ -114,10 +116,13 @@ func diagnose(lines []string, kernel string, confined bool) diagnosis {
 	return diagnosis{}
 }
 
-// missingProgram is the program that a shell, make or env did not find, or ""
-// if the line names none.
+// missingProgram is the program that a shell, make, env or this program did not
+// find, or "" if the line names none.
 func missingProgram(line string) string {
 	line = strings.TrimSpace(line)
+	if name, _, ok := strings.Cut(line, ": "+system.ErrNoProgram.Error()+" in "); ok && !strings.ContainsAny(name, " /") {
+		return name
+	}
 	for _, end := range []string{": command not found", ": Command not found", ": not found", ": No such file or directory"} {
 		rest, ok := strings.CutSuffix(line, end)
 		if !ok {

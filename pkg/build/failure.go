@@ -10,8 +10,12 @@ import (
 )
 
 // failedBy says what failed and how the command line ended; it leaves out the
-// shell that ran the command line.
+// shell that ran the command line. What never began for lack of that shell has
+// not failed.
 func failedBy(what string, err error) error {
+	if errors.Is(err, system.ErrNoProgram) {
+		return err
+	}
 	if e, ok := errors.AsType[*system.ExitError](err); ok {
 		return fmt.Errorf("%s: %s", what, e.How())
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dkms/pkg/exit"
+	"dkms/pkg/system"
 )
 
 // values are the variables that hold after an evaluation.
@@ -110,6 +111,8 @@ func (q *query) explain(ctx context.Context, path string, err error) error {
 			said = append(said, n.String())
 		}
 		return badConf(append(said, path+": "+err.Error()))
+	case errors.Is(err, system.ErrNoProgram):
+		return exit.Errorf(exit.Usage, "evaluating %s: %w", path, err).WithHint("install bash and run the same command again")
 	}
 	return exit.Errorf(exit.Usage, "evaluating %s: %w", path, err)
 }

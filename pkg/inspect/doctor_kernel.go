@@ -34,7 +34,7 @@ func (d *doctor) programs(context.Context) {
 type needed struct{ program, pkg string }
 
 func missingPrograms(has func(string) bool) (missing []needed) {
-	for _, n := range []needed{{"make", "make"}, {"gcc", "gcc"}, {"patch", "patch"}, {"strip", "binutils"}, {"depmod", "kmod"}} {
+	for _, n := range []needed{{"bash", "bash"}, {"make", "make"}, {"gcc", "gcc"}, {"patch", "patch"}, {"strip", "binutils"}, {"depmod", "kmod"}} {
 		if !has(n.program) && !(n.program == "gcc" && (has("cc") || has("clang"))) {
 			missing = append(missing, n)
 		}

@@ -11,11 +11,11 @@ import (
 
 func TestMissingPrograms(t *testing.T) {
 	for have, want := range map[string]string{
-		"make gcc patch strip depmod":   "",
-		"make clang patch strip depmod": "",
-		"make cc patch strip depmod":    "",
-		"make patch strip":              "gcc kmod",
-		"":                              "make gcc patch binutils kmod",
+		"bash make gcc patch strip depmod":   "",
+		"bash make clang patch strip depmod": "",
+		"bash make cc patch strip depmod":    "",
+		"bash make patch strip":              "gcc kmod",
+		"":                                   "bash make gcc patch binutils kmod",
 	} {
 		var got []string
 		for _, n := range missingPrograms(func(p string) bool { return slices.Contains(strings.Fields(have), p) }) {

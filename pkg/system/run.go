@@ -153,19 +153,6 @@ func (r *Runner) Has(name string) bool {
 	return err == nil
 }
 
-func lookPath(name, path string) (string, error) {
-	if strings.ContainsRune(name, '/') {
-		return name, nil
-	}
-	for dir := range strings.SplitSeq(path, ":") {
-		file := filepath.Join(dir, name)
-		if st, err := os.Stat(file); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
-			return file, nil
-		}
-	}
-	return "", fmt.Errorf("%s: program not found in %s", name, path)
-}
-
 // Run starts c in its own process group, unless c is for the terminal, and
 // waits for it. When ctx ends first, the whole group gets SIGTERM and, after
 // killDelay, SIGKILL. A status other than 0 is an [*ExitError].

@@ -89,6 +89,19 @@ story() {
 	status "but for its sources" "hello/1.0: added"
 	expect "a package's common.postinst installs it" in_root /usr/lib/dkms/common.postinst hello 1.0
 	expect "all is well with dkms check" in_root dkms check -k "$kernel"
+	step "without bash"
+	expect "the module goes" in_root dkms remove hello/1.0 --all
+	rm -r "$root"/usr/src/hello-1.0 "$root"/usr/bin/bash && source_of 2.0
+	reject "nothing is built" 6 in_root dkms install hello/2.0 -k "$kernel"
+	said "bash is the reason" ': bash: program not found in '
+	said "and what to install" '^dkms: hint: .*; install bash and run the same command again'
+	status "nothing half is left" "hello/2.0: added"
+	echo '[[ $kernelver == 1.* ]] && MAKE="make one"' >>"$root/usr/src/hello-2.0/dkms.conf"
+	reject "nor is a dkms.conf evaluated that needs it" 1 in_root dkms build hello/2.0 -k "$kernel"
+	said "bash is the reason" 'bash: program not found in '
+	said "and what to install" '^dkms: hint: .*bash'
+	reject "dkms doctor finds it" 11 in_root dkms doctor -k "$kernel"
+	said "and says what to do" '^programs: bash is not installed \(apk add bash\)'
 }
 
 prepare "$@"
