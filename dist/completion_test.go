@@ -59,7 +59,7 @@ var takes = map[string]string{
 	"add": "sources", "build": "added sources", "install": "added sources", "uninstall": "added", "unbuild": "added", "remove": "added",
 	"list": "added", "status": "added", "match": "added", "mktarball": "added", "why": "added", "log": "added", "sign": "added", "lint": "added",
 	"autoinstall": "", "check": "", "doctor": "", "rehearse": "", "mok": "", "generate_mok": "", "ldtarball": "file", "export": "added", "import": "",
-	"version": "nothing", "kernel_preinst": "", "kernel_postinst": "", "kernel_prerm": "",
+	"version": "nothing", "gc": "nothing", "kernel_preinst": "", "kernel_postinst": "", "kernel_prerm": "",
 }
 
 // everyVerb has what must be offered for each verb: modules, their versions
@@ -113,6 +113,7 @@ var completions = []completion{
 	{"dkms status --j", "--json", "--all"},
 	{"dkms autoinstall --dry", "--dry-run", "--json"},
 	{"dkms ldtarball --dry", "--dry-run", "--json"},
+	{"dkms gc --k", "--keep", "--kernelver"},
 	{"dkms rehearse --dry", "--dry-run", "--json"},
 	{"dkms generate_mok --dry", "--dry-run", "--json"},
 	{"dkms why ", "hello zfs-kmod", "new-thing"},

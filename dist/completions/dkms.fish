@@ -2,7 +2,7 @@
 
 function __dkms_verbs
     printf '%s\n' add build install uninstall unbuild remove autoinstall status match \
-        mktarball ldtarball export import list check why log doctor rehearse lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm version
+        mktarball ldtarball export import list check why log doctor gc rehearse lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm version
 end
 
 function __dkms_kernels
@@ -62,6 +62,7 @@ complete -c dkms -n 'not __dkms_verb' -a check -d 'is a kernel safe to boot'
 complete -c dkms -n 'not __dkms_verb' -a why -d 'why a module is, or is not, installed'
 complete -c dkms -n 'not __dkms_verb' -a log -d 'print the log of the last build'
 complete -c dkms -n 'not __dkms_verb' -a doctor -d 'look for what is wrong'
+complete -c dkms -n 'not __dkms_verb' -a gc -d 'remove what nothing needs any more'
 complete -c dkms -n 'not __dkms_verb' -a rehearse -d 'would everything build for a kernel'
 complete -c dkms -n 'not __dkms_verb' -a lint -d 'judge the sources of a module'
 complete -c dkms -n 'not __dkms_verb' -a sign -d 'sign again what is built'
@@ -103,7 +104,7 @@ complete -c dkms -n '__dkms_in add build install autoinstall match ldtarball exp
 complete -c dkms -n '__dkms_in install' -l force-version-override -d 'install over a newer version'
 complete -c dkms -n '__dkms_in install' -l symlink-modules -d 'install links'
 complete -c dkms -n '__dkms_in install' -l modprobe-on-install -d 'load modules for devices'
-complete -c dkms -n '__dkms_in install uninstall unbuild remove autoinstall import kernel_preinst kernel_prerm' -l no-depmod -d 'do not run depmod'
+complete -c dkms -n '__dkms_in install uninstall unbuild remove gc autoinstall import kernel_preinst kernel_prerm' -l no-depmod -d 'do not run depmod'
 complete -c dkms -n '__dkms_in add install remove' -l rpm_safe_upgrade -d 'called by an RPM package'
 complete -c dkms -n '__dkms_in uninstall unbuild remove mktarball' -l all -d 'all kernels'
 complete -c dkms -n '__dkms_in mktarball' -l binaries-only -d 'without sources'
@@ -111,6 +112,8 @@ complete -c dkms -n '__dkms_in mktarball' -l source-only -d 'without builds'
 complete -c dkms -n '__dkms_in match' -l templatekernel -x -a '(__dkms_kernels)' -d template
 complete -c dkms -n '__dkms_in status list check why doctor lint rehearse mok autoinstall export import' -l json -d 'print JSON'
 complete -c dkms -n '__dkms_in add build install match autoinstall rehearse doctor kernel_postinst' -l env -x -d 'variable for the build'
+complete -c dkms -n '__dkms_in gc' -l keep -x -d 'newest versions that stay'
+complete -c dkms -n '__dkms_in gc' -s y -l yes -d 'remove it'
 complete -c dkms -n '__dkms_in doctor' -l fix -d 'do what is safe'
 complete -c dkms -n '__dkms_in rehearse' -l headers -r -F -d 'kernel headers or packages of them'
 complete -c dkms -n '__dkms_in mok' -l password-file -r -F -d 'file with the password'

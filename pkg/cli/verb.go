@@ -46,6 +46,7 @@ func verbs() []verb {
 		&uninstallVerb{},
 		&unbuildVerb{},
 		&removeVerb{},
+		&gcVerb{},
 		&autoinstallVerb{},
 		&listVerb{},
 		&statusVerb{},

@@ -264,6 +264,32 @@ func ForRemove(id tree.ID, subjects []Subject, others bool) *Plan {
 	return p
 }
 
+// Unneeded is something that nothing needs any more: builds of a version, or
+// with Forget the version itself with all its builds.
+type Unneeded struct {
+	ID       tree.ID
+	Subjects []Subject
+	Forget   bool
+	Reason   string
+}
+
+// ForGC plans dkms gc.
+func ForGC(list []Unneeded) *Plan {
+	all := &Plan{}
+	for _, u := range list {
+		p := ForUnbuild(u.Subjects)
+		if u.Forget {
+			p = ForRemove(u.ID, u.Subjects, false)
+		}
+		p.Notes = nil
+		for i := range p.Steps {
+			p.Steps[i].Reason = u.Reason
+		}
+		all.Append(p)
+	}
+	return all
+}
+
 // ForSign plans dkms sign: new signatures for everything that is built. signer
 // is the name on the certificate in use now.
 func ForSign(subjects []Subject, signer string) *Plan {

@@ -24,7 +24,7 @@ const (
 	systemdInit = "/lib/systemd/systemd"
 	openrcInit  = "/sbin/init"
 	// patience is the limit of a boot, for a host that has much else to do.
-	patience = 10 * time.Minute
+	patience = 20 * time.Minute
 )
 
 // machine is a disk that can be booted again and again.
