@@ -113,7 +113,7 @@ var completions = []completion{
 	{"dkms status --j", "--json", "--all"},
 	{"dkms autoinstall --dry", "--dry-run", "--json"},
 	{"dkms ldtarball --dry", "--dry-run", "--json"},
-	{"dkms gc --k", "--keep", "--kernelver"},
+	{"dkms gc --ke", "--keep", "--json"},
 	{"dkms rehearse --dry", "--dry-run", "--json"},
 	{"dkms generate_mok --dry", "--dry-run", "--json"},
 	{"dkms why ", "hello zfs-kmod", "new-thing"},
