@@ -149,7 +149,7 @@ _dkms() {
 		import) _dkms_reply "$cur" "$common --module -v --kernelver --arch --certificate --insecure --force --no-depmod --dry-run --json" ;;
 		check) _dkms_reply "$cur" "$common --kernelver --arch --json --all-kernels" ;;
 		why) _dkms_reply "$cur" "$common --module -v --kernelver --arch --json" ;;
-		log) _dkms_reply "$cur" "$common --module -v --kernelver --arch" ;;
+		log) _dkms_reply "$cur" "$common --module -v --kernelver --arch --follow -f" ;;
 		doctor) _dkms_reply "$cur" "$common --kernelver --arch --fix --force --dry-run --json" ;;
 		rehearse) _dkms_reply "$cur" "$common --module -v --kernelver --arch --headers --config -j --env --dry-run --json --all-kernels" ;;
 		lint) _dkms_reply "$cur" "$common --kernelver --arch -c --json" ;;

@@ -92,6 +92,7 @@ complete -c dkms -n "__dkms_in $one" -s m -l module -x -a '(__dkms_added; __dkms
 complete -c dkms -n "__dkms_in $one" -s v -x -a '(__dkms_versions)' -d version
 complete -c dkms -n __dkms_verb -s k -l kernelver -x -a '(__dkms_kernels)' -d kernel
 complete -c dkms -n __dkms_verb -s a -l arch -x -d architecture
+complete -c dkms -n '__dkms_in log' -s f -l follow -d 'follow the build under way'
 complete -c dkms -n 'not __dkms_in status list check why log lint' -s n -l dry-run -d 'print what would be done'
 complete -c dkms -n '__dkms_in add build install mktarball lint' -s c -r -F -d 'dkms.conf to use'
 complete -c dkms -n '__dkms_in build install autoinstall rehearse' -l config -r -F -d 'kernel configuration'

@@ -178,6 +178,9 @@ func (b *Builder) build(ctx context.Context, j Job, ticket *ticket) (manifest *t
 			b.Pool.needsSweep.Store(true)
 			b.Report.Warnf("%s: kernel %s: what is left of the build could not be put away: %v", j.ID, j.Kernel.Release, closeErr)
 		}
+		if w.log != nil {
+			w.log.Close() // ends its lock, when the outcome is in the tree
+		}
 		if w.faulty {
 			w.apport(ctx)
 		}
@@ -185,7 +188,6 @@ func (b *Builder) build(ctx context.Context, j Job, ticket *ticket) (manifest *t
 	if err := w.prepare(ctx); err != nil {
 		return nil, err
 	}
-	defer w.log.Close()
 	w.warnDropped()
 	if err := w.compile(ctx, target); err != nil {
 		return nil, err

@@ -35,11 +35,19 @@ func openLog(path, title string, now func() time.Time) (*buildLog, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Whoever follows the log sees by the lock that the build is under way. A
+	// file system without locks makes nothing worse than that.
+	unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	fmt.Fprintf(f, "%s\n%s\n", title, now().Format(time.UnixDate))
 	return &buildLog{f, now}, nil
 }
 
-func (l *buildLog) Close() error { return l.file.Close() }
+// Close ends the lock by itself, because a process that the build has left may
+// have the file open.
+func (l *buildLog) Close() error {
+	unix.Flock(int(l.file.Fd()), unix.LOCK_UN)
+	return l.file.Close()
+}
 
 const ruler = "----------------------------------------------------------------"
 

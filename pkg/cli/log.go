@@ -11,12 +11,13 @@ type logVerb struct {
 	named
 	kernels
 	dryAnyway
+	Follow bool `name:"follow" short:"f" help:"Follow the log of the build under way to its end."`
 }
 
 func (*logVerb) about() about {
 	return about{
 		name: "log", everyday: true, help: "print the log of the last build of a module, or of the last failure",
-		examples: [2]string{"log", "log hello/1.0 -k 6.1.0-57-amd64"},
+		examples: [2]string{"log", "log hello --follow"},
 	}
 }
 
@@ -27,6 +28,9 @@ func (v *logVerb) Run(c *call) error {
 		return err
 	}
 	return c.tell(func(on *machine.Machine) (exit.Code, error) {
+		if v.Follow {
+			return inspect.Follow(c.ctx, on, inspect.Query{Name: m.name, Version: m.version, Choice: v.choice()})
+		}
 		return exit.OK, inspect.Log(c.ctx, on, inspect.Query{Name: m.name, Version: m.version, Choice: v.choice()})
 	})
 }

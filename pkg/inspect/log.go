@@ -80,10 +80,15 @@ func printLog(ctx context.Context, m *machine.Machine, path string) error {
 		if err != nil {
 			return err
 		}
-		if meaning := build.Harmless(line); meaning != "" {
-			line += "   [harmless: " + meaning + "]"
-		}
-		m.Report.Result(line)
+		tellLine(m, line)
 	}
 	return nil
+}
+
+// tellLine prints a line of a log.
+func tellLine(m *machine.Machine, line string) {
+	if meaning := build.Harmless(line); meaning != "" {
+		line += "   [harmless: " + meaning + "]"
+	}
+	m.Report.Result(line)
 }
