@@ -75,6 +75,8 @@ var ways = []struct{ option, words, want string }{
 	{"env", "--env|A=b", "--env=A=b"},
 	{"all-kernels", "--all-kernels", "--all-kernels"},
 	{"replace", "--replace", "--replace"},
+	{"follow", "-f", "--follow"},
+	{"follow", "--follow", "--follow"},
 	{"keep", "--keep=2", "--keep=2"},
 	{"keep", "--keep|2", "--keep=2"},
 	{"yes", "--yes", "--yes"},
