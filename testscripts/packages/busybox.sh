@@ -96,6 +96,7 @@ story() {
 	said "bash is the reason" ': bash: program not found in '
 	said "and what to install" '^dkms: hint: .*; install bash and run the same command again'
 	status "nothing half is left" "hello/2.0: added"
+	# shellcheck disable=SC2016 # for bash to read
 	echo '[[ $kernelver == 1.* ]] && MAKE="make one"' >>"$root/usr/src/hello-2.0/dkms.conf"
 	reject "nor is a dkms.conf evaluated that needs it" 1 in_root dkms build hello/2.0 -k "$kernel"
 	said "bash is the reason" 'bash: program not found in '
