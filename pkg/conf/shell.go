@@ -174,7 +174,8 @@ func (s *shell) evaluateIn(ctx context.Context, c confinement, j job) (out outco
 }
 
 // sweep kills the background processes of an evaluation by its user, which owns
-// no other processes. kill fails when no process is left.
+// no other processes. kill fails only if the system has no other process at
+// all, so the loop usually runs to its end.
 func (s *shell) sweep(c confinement) {
 	const all = "for ((i = 0; i < 1000; i++)); do kill -9 -1 || break; done 2>/dev/null"
 	s.run.Run(context.Background(), system.Cmd{Argv: []string{"bash", "-c", all}, Attr: c.attr})
