@@ -29,9 +29,12 @@ func GC(ctx context.Context, m *machine.Machine, keep int, o Options) (code exit
 		if err != nil {
 			return err
 		}
-		g := &garbage{m: m, keep: keep, here: facts.Boot().Kernels}
+		g := &garbage{m: m, keep: keep, here: facts.Boot().Kernels, usable: map[string][]tree.ID{}}
 		if g.versions, err = m.Tree.WithBuilds(facts.Registered()); err != nil {
 			return err
+		}
+		for _, p := range facts.Packages() {
+			g.usable[p.Name] = p.Usable()
 		}
 		p := plan.ForGC(g.unneeded(ctx, facts))
 		gone := g.records()
@@ -61,6 +64,8 @@ type garbage struct {
 	keep     int
 	here     []boot.Kernel
 	versions []tree.Version
+	// usable are the versions of each package with sources, newest first.
+	usable map[string][]tree.ID
 }
 
 // gone says why nothing needs the builds for a target, or is empty. Headers
@@ -108,13 +113,11 @@ func (g *garbage) unneeded(ctx context.Context, facts *machine.Facts) (list []pl
 
 // newer lists the versions of a package that are newer and have sources, the
 // newest first.
-func (g *garbage) newer(id tree.ID) (list []tree.ID) {
-	for _, v := range g.versions {
-		if v.Name == id.Name && v.State == tree.Added && version.Compare(v.Version, id.Version) > 0 {
-			list = append(list, v.ID)
-		}
+func (g *garbage) newer(id tree.ID) []tree.ID {
+	list := g.usable[id.Name]
+	if i := slices.IndexFunc(list, func(u tree.ID) bool { return version.Compare(u.Version, id.Version) <= 0 }); i >= 0 {
+		list = list[:i]
 	}
-	slices.SortFunc(list, func(a, b tree.ID) int { return version.Compare(b.Version, a.Version) })
 	return list
 }
 
