@@ -146,9 +146,9 @@ func (d *doctor) lookedAt(release string) bool {
 	return slices.ContainsFunc(d.targets, func(t tree.Target) bool { return t.Kernel == release })
 }
 
-// missing adds the modules that check calls not ready. It skips installed
-// modules, unless building them again has failed, modules without sources and kernels without headers, because other
-// checks report those.
+// missing adds the modules that check calls not ready. It skips what other checks
+// report: installed modules, unless a new build of them has failed; modules
+// without sources; kernels without headers.
 func (d *doctor) missing(ctx context.Context) {
 	reinstall := func(t tree.Target) *machine.Cure {
 		if d.force {
