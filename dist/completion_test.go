@@ -59,7 +59,7 @@ var takes = map[string]string{
 	"add": "sources", "build": "added sources", "install": "added sources", "uninstall": "added", "unbuild": "added", "remove": "added",
 	"list": "added", "status": "added", "match": "added", "mktarball": "added", "why": "added", "log": "added", "sign": "added", "lint": "added",
 	"autoinstall": "", "check": "", "doctor": "", "rehearse": "", "mok": "", "generate_mok": "", "ldtarball": "file", "export": "added", "import": "",
-	"version": "nothing", "gc": "nothing", "kernel_preinst": "", "kernel_postinst": "", "kernel_prerm": "",
+	"version": "nothing", "gc": "nothing", "init": "file", "kernel_preinst": "", "kernel_postinst": "", "kernel_prerm": "",
 }
 
 // everyVerb has what must be offered for each verb: modules, their versions
@@ -119,6 +119,8 @@ var completions = []completion{
 	{"dkms why ", "hello zfs-kmod", "new-thing"},
 	{"dkms log hello/", "hello/1.0 hello/2.0", "zfs-kmod/2.1.11"},
 	{"dkms doctor --f", "--fix --force", "--json"},
+	{"dkms init --d", "--dry-run", "--json"},
+	{"dkms init ", "", "hello zfs-kmod new-thing"},
 	{"dkms rehearse --h", "--headers --help", "--fix"},
 	{"dkms rehearse -k ", "6.1.0-56-amd64", "hello"},
 	{"dkms lint he", "hello", "zfs-kmod new-thing"},

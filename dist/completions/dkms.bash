@@ -66,7 +66,7 @@ _dkms() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local verb='' module='' word before='' i
 	local verbs='add build install uninstall unbuild remove autoinstall status match
-		mktarball ldtarball export import list check why log doctor gc rehearse lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm version'
+		mktarball ldtarball export import list check why log doctor gc rehearse init lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm version'
 	local common='--verbose --quiet --debug --dkmstree --sourcetree --installtree --help'
 	local one='--module -v --kernelver --arch -c --config --directive --dry-run'
 	COMPREPLY=()
@@ -152,6 +152,7 @@ _dkms() {
 		log) _dkms_reply "$cur" "$common --module -v --kernelver --arch --follow -f" ;;
 		doctor) _dkms_reply "$cur" "$common --kernelver --arch --fix --force --dry-run --json" ;;
 		rehearse) _dkms_reply "$cur" "$common --module -v --kernelver --arch --headers --config -j --env --dry-run --json --all-kernels" ;;
+		init) _dkms_reply "$cur" "$common --dry-run" ;;
 		lint) _dkms_reply "$cur" "$common --kernelver --arch -c --json" ;;
 		sign) _dkms_reply "$cur" "$common --kernelver --arch --no-depmod --dry-run" ;;
 		mok) _dkms_reply "$cur" "$common --kernelver --password-file --hash-file --dry-run --json" ;;
@@ -180,6 +181,10 @@ _dkms() {
 			mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -d -- "$cur")
 			compopt -o filenames 2>/dev/null
 		fi
+		;;
+	init)
+		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+		compopt -o filenames 2>/dev/null
 		;;
 	match) [[ $module ]] || _dkms_reply "$cur" "$(_dkms_modules '')" ;;
 	*)

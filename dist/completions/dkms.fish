@@ -2,7 +2,7 @@
 
 function __dkms_verbs
     printf '%s\n' add build install uninstall unbuild remove autoinstall status match \
-        mktarball ldtarball export import list check why log doctor gc rehearse lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm version
+        mktarball ldtarball export import list check why log doctor gc rehearse init lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm version
 end
 
 function __dkms_kernels
@@ -64,6 +64,7 @@ complete -c dkms -n 'not __dkms_verb' -a log -d 'print the log of the last build
 complete -c dkms -n 'not __dkms_verb' -a doctor -d 'look for what is wrong'
 complete -c dkms -n 'not __dkms_verb' -a gc -d 'remove what nothing needs any more'
 complete -c dkms -n 'not __dkms_verb' -a rehearse -d 'would everything build for a kernel'
+complete -c dkms -n 'not __dkms_verb' -a init -d 'write dkms.conf for sources'
 complete -c dkms -n 'not __dkms_verb' -a lint -d 'judge the sources of a module'
 complete -c dkms -n 'not __dkms_verb' -a sign -d 'sign again what is built'
 complete -c dkms -n 'not __dkms_verb' -a mok -d 'signing key and trust'
@@ -76,6 +77,7 @@ complete -c dkms -n 'not __dkms_verb' -a version -d 'which dkms this is'
 complete -c dkms -n '__dkms_in build install uninstall unbuild remove list status match mktarball export why log lint rehearse sign' -a '(__dkms_added)'
 complete -c dkms -n '__dkms_in mok; and not __dkms_in status enroll' -a 'status enroll'
 complete -c dkms -n '__dkms_in add build install' -a '(__dkms_sources)'
+complete -c dkms -n '__dkms_in init' -x -a '(__fish_complete_directories)'
 complete -c dkms -n '__dkms_in add build install ldtarball import lint rehearse' -F
 
 complete -c dkms -l verbose -d 'show the commands that are run'

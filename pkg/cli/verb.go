@@ -55,6 +55,7 @@ func verbs() []verb {
 		&logVerb{},
 		&doctorVerb{},
 		&rehearseVerb{},
+		&initVerb{},
 		&lintVerb{},
 		&matchVerb{},
 		&mktarballVerb{},

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"dkms/pkg/conf"
+	"dkms/pkg/makefile"
 	"dkms/pkg/system"
 )
 
@@ -93,14 +94,16 @@ func below(path, dir string) bool { return path == dir || strings.HasPrefix(path
 func (l *linter) makefiles(m *conf.Module) {
 	command := m.MakeCommand(l.Target, "DIR")
 	usual := command == (&conf.Module{}).MakeCommand(l.Target, "DIR")
-	files := l.reach(m)
+	files, partial := l.reach(m)
 	for _, f := range files {
 		l.makefile(f, command)
 	}
-	l.objects(m, files, usual)
+	if !partial {
+		l.objects(m, files, usual)
+	}
 	if release := conf.MakeLine(command, "", l.Target.Release); release != command && !kernelDir().MatchString(command) && len(files) > 0 {
-		if n := files[0].onlyOutside(); n > 0 {
-			l.remarks = append(l.remarks, Remark{files[0].path, n, true,
+		if n := files[0].OnlyOutside(); n > 0 {
+			l.remarks = append(l.remarks, Remark{files[0].Path, n, true,
 				"MAKE calls make with KERNELRELEASE set, and this makefile has no rule then: leave MAKE out of dkms.conf, or let it call make -C $kernel_source_dir M=$dkms_tree/$PACKAGE_NAME/$PACKAGE_VERSION/build"})
 		}
 	}
@@ -110,38 +113,49 @@ func (l *linter) makefiles(m *conf.Module) {
 }
 
 var (
-	makeVariable = pattern(`^\s*(?:export\s+|override\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*[:?+]{0,3}=`)
-	kernelDir    = pattern(`\s(-C|--directory)[ =]?`)
-	callsMake    = pattern(`(\$[({]MAKE[)}]|\bmake\b).*\s-C`)
+	kernelDir = pattern(`\s(-C|--directory)[ =]?`)
+	callsMake = pattern(`(\$[({]MAKE[)}]|\bmake\b).*\s-C`)
 )
 
 // makefile looks for uses of the running kernel, and for what kernels do not
 // know any more. A make command that calls the kernel's own build reads only
 // what the makefile makes; one that names the kernel overrides the variables of
 // the makefile, but not its commands.
-func (l *linter) makefile(f *makefile, command string) {
+func (l *linter) makefile(f *makefile.File, command string) {
 	about := l.aboutTarget(command)
 	if about && kernelDir().MatchString(command) {
 		return
 	}
-	for _, line := range f.lines {
-		v := makeVariable().FindStringSubmatch(line.text)
+	for _, line := range f.Lines {
 		switch {
-		case line.recipe && subdirs().MatchString(line.text) && callsMake().MatchString(line.text):
-			l.remarks = append(l.remarks, Remark{f.path, line.number, true, subdirsText})
-		case !running().MatchString(line.text), !line.recipe && v != nil && v[1] == "KERNELRELEASE":
-		case about && line.recipe && callsMake().MatchString(line.text):
-			l.remarks = append(l.remarks, Remark{f.path, line.number, false, "uname -r is the running kernel, whatever kernel MAKE names"})
+		case line.Recipe && subdirs().MatchString(line.Text) && callsMake().MatchString(line.Text):
+			l.remarks = append(l.remarks, Remark{f.Path, line.Number, true, subdirsText})
+		case !running().MatchString(line.Text), !line.Recipe && line.Sets() == "KERNELRELEASE":
+		case about && line.Recipe && callsMake().MatchString(line.Text):
+			l.remarks = append(l.remarks, Remark{f.Path, line.Number, false, "uname -r is the running kernel, whatever kernel MAKE names"})
 		case !about:
-			l.remarks = append(l.remarks, Remark{f.path, line.number, false, "uname -r is the running kernel, and MAKE does not say which kernel to build for"})
+			l.remarks = append(l.remarks, Remark{f.Path, line.Number, false, "uname -r is the running kernel, and MAKE does not say which kernel to build for"})
 		}
 	}
 }
 
+// reach returns the makefiles that a build can reach; partial says that there
+// may be others.
+func (l *linter) reach(m *conf.Module) (files []*makefile.File, partial bool) {
+	var dirs, commands []string
+	for _, record := range m.Records {
+		dirs = append(dirs, record.BuiltLocation)
+	}
+	for _, i := range m.Make.Indexes() {
+		commands = append(commands, m.Make[i])
+	}
+	return makefile.Reach(l.Dir, dirs, commands)
+}
+
 // objects looks for modules that no makefile makes.
-func (l *linter) objects(m *conf.Module, files []*makefile, usual bool) {
-	names, whole := makes(files)
-	if !whole || l.partial || m.PreBuild != "" {
+func (l *linter) objects(m *conf.Module, files []*makefile.File, usual bool) {
+	names, whole := makefile.Names(files)
+	if !whole || m.PreBuild != "" {
 		return
 	}
 	for i, r := range m.Records {

@@ -61,8 +61,6 @@ type linter struct {
 	Package
 	text    string
 	assigns []assignment
-	// partial says that not all makefiles are known.
-	partial bool
 	remarks []Remark
 }
 
