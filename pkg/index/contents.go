@@ -15,6 +15,9 @@ type contents struct {
 	// names, aliases and symbols are sorted by key; symbolText has the symbols
 	// in the order of the text file.
 	names, aliases, symbols, symbolText []owned
+	// keepAliases and keepSymbols say that the files of the old index are right
+	// as they are; the lists above are missing then.
+	keepAliases, keepSymbols bool
 }
 
 // entryOf is the content of the index for one module. Everything except the
@@ -62,16 +65,30 @@ func (c *contents) render(like map[string]string) []written {
 	trie := func(to *[]byte, list []owned, values []string, name string) {
 		*to = buildTrie(list, values, c.layout(), len(like[name]))
 	}
+	var alias, symbols []byte
 	var others sync.WaitGroup
-	others.Go(func() { trie(&aliasBin, c.aliases, names, "alias.bin") })
-	others.Go(func() { trie(&symbolBin, c.symbols, names, "symbols.bin") })
+	others.Go(func() {
+		if c.keepAliases {
+			alias, aliasBin = asBytes(like["alias"]), asBytes(like["alias.bin"])
+			return
+		}
+		alias = c.text(aliasHead, func(m *entryOf) string { return m.aliases })
+		trie(&aliasBin, c.aliases, names, "alias.bin")
+	})
+	others.Go(func() {
+		if c.keepSymbols {
+			symbols, symbolBin = asBytes(like["symbols"]), asBytes(like["symbols.bin"])
+			return
+		}
+		symbols = c.symbolLines(len(like["symbols"]))
+		trie(&symbolBin, c.symbols, names, "symbols.bin")
+	})
 	dep, lines := c.dependencies(len(like["dep"]))
 	trie(&depBin, c.names, lines, "dep.bin")
 	others.Wait()
 	list := []written{
 		{"dep", dep}, {"dep.bin", depBin},
-		{"alias", c.text(aliasHead, func(m *entryOf) string { return m.aliases })},
-		{"alias.bin", aliasBin},
+		{"alias", alias}, {"alias.bin", aliasBin},
 		{"softdep", c.text(softdepHead, func(m *entryOf) string { return m.softdeps })},
 	}
 	if c.depmod.Version >= weakdeps {
@@ -82,8 +99,7 @@ func (c *contents) render(like map[string]string) []written {
 		devname = nil
 	}
 	return append(list,
-		written{"symbols", c.symbolLines(len(like["symbols"]))},
-		written{"symbols.bin", symbolBin},
+		written{"symbols", symbols}, written{"symbols.bin", symbolBin},
 		written{"devname", devname})
 }
 
@@ -117,6 +133,9 @@ func (c *contents) dependencies(size int) ([]byte, []string) {
 
 // asString returns bytes that nobody changes any more as a string.
 func asString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// asBytes returns a string as bytes that nobody may change.
+func asBytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
 func (c *contents) text(head string, of func(*entryOf) string) []byte {
 	size := len(head)

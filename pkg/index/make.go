@@ -32,10 +32,31 @@ func (c *change) contents() (*contents, error) {
 	}
 	slices.SortFunc(names, byKey)
 	now.names = c.merge(c.old.names, names, func(m int) bool { return c.now[m] < 0 }, byKey)
-	slices.SortFunc(aliases, byKey)
-	now.aliases = c.merge(c.old.aliases, aliases, c.touched, byKey)
-	c.symbols(now)
+	now.keepAliases, now.keepSymbols = c.same(len(aliases) == 0)
+	if !now.keepAliases {
+		slices.SortFunc(aliases, byKey)
+		now.aliases = c.merge(c.old.aliases, aliases, c.touched, byKey)
+	}
+	if !now.keepSymbols {
+		c.symbols(now)
+	}
 	return now, nil
+}
+
+// same tells whether the aliases and the symbols of the new index are those of
+// the old one, given whether no changed module has aliases. Modules that move
+// to another position change the numbers in all binary indexes.
+func (c *change) same(noneAdded bool) (aliases, symbols bool) {
+	aliases, symbols = noneAdded, len(c.owners) == 0
+	for i, now := range c.now {
+		if now >= 0 && now != i {
+			return false, false
+		}
+		if c.touched(i) && c.old.modules[i].aliases != "" {
+			aliases = false
+		}
+	}
+	return aliases, symbols
 }
 
 // symbols sets the symbols of the new index: those of the old index whose owner

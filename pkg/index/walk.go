@@ -4,8 +4,10 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"unsafe"
 
 	"dkms/pkg/system"
@@ -21,68 +23,121 @@ type file struct {
 	changed bool
 }
 
-// walker finds the module files of a tree.
+// walker finds the module files of a tree. Several goroutines share one.
 type walker struct {
 	tree     *Tree
+	top      int // the open directory of the tree
 	suffixes []string
 	made     stamp
-	list     []file
+
+	mutex sync.Mutex
+	// more wakes those who wait for directories.
+	more *sync.Cond
+	// todo are the directories to read, and busy is how many are being read.
+	todo []directory
+	busy int
+	list []file
+	err  error
+}
+
+// directory is a directory to walk. Renaming a directory brings in files whose
+// own times are unchanged. The renamed directory and the directory above it have
+// new times then, so all files below count as changed.
+type directory struct {
+	rel                    string // its path in the tree with a slash behind, or nothing for the tree itself
+	parentChanged, renamed bool
 }
 
 // stamp has the oldest and the newest time at which a file of an index was
 // written.
 type stamp struct{ oldest, newest int64 }
 
-// walk lists the module files of the tree that depmod would index.
+// walk lists the module files of the tree that depmod would index, in no
+// particular order.
 func (t *Tree) walk(old *loaded) ([]file, error) {
-	w := &walker{tree: t, suffixes: old.depmod.Suffixes, made: old.made}
+	top, err := unix.Open(t.Dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: t.Dir, Err: err}
+	}
+	defer unix.Close(top)
+	w := &walker{tree: t, top: top, suffixes: old.depmod.Suffixes, made: old.made, todo: []directory{{parentChanged: true}}}
+	w.more = sync.NewCond(&w.mutex)
 	w.list = make([]file, 0, len(old.order)+64)
-	err := w.dir(unix.AT_FDCWD, t.Dir, "", true, false)
-	return w.list, err
+	var walking sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), 4) {
+		walking.Go(w.work)
+	}
+	walking.Wait()
+	return w.list, w.err
 }
 
-// dir walks the directory name of the directory above; rel is its path in the
-// tree with a slash behind, or nothing for the tree itself. Renaming a directory
-// brings in files whose own times are unchanged. The renamed directory and the
-// directory above it have new times then, so all files below count as changed.
-func (w *walker) dir(above int, name, rel string, parentChanged, renamed bool) error {
-	failed := func(op string, err error) error {
-		return &os.PathError{Op: op, Path: filepath.Join(w.tree.Dir, rel), Err: err}
+// work reads directories until all are read or one cannot be read.
+func (w *walker) work() {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	for {
+		for len(w.todo) == 0 && w.busy > 0 && w.err == nil {
+			w.more.Wait()
+		}
+		if len(w.todo) == 0 || w.err != nil {
+			return
+		}
+		d := w.todo[len(w.todo)-1]
+		w.todo = w.todo[:len(w.todo)-1]
+		w.busy++
+		w.mutex.Unlock()
+		files, below, err := w.read(d)
+		w.mutex.Lock()
+		w.busy--
+		w.list, w.todo = append(w.list, files...), append(w.todo, below...)
+		if w.err == nil {
+			w.err = err
+		}
+		w.more.Broadcast()
 	}
-	fd, err := unix.Openat(above, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+}
+
+// read returns the module files of a directory, and the directories below it.
+func (w *walker) read(d directory) (files []file, below []directory, err error) {
+	failed := func(op string, err error) error {
+		return &os.PathError{Op: op, Path: filepath.Join(w.tree.Dir, d.rel), Err: err}
+	}
+	fd, err := unix.Openat(w.top, "./"+d.rel, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return failed("open", err)
+		return nil, nil, failed("open", err)
 	}
 	defer unix.Close(fd)
 	changed := true // the top directory always changes, because the index itself is in it
-	if rel != "" {
+	if d.rel != "" {
 		var st unix.Stat_t
 		if err := unix.Fstat(fd, &st); err != nil {
-			return failed("stat", err)
+			return nil, nil, failed("stat", err)
 		}
-		if changed, err = w.changed(rel, st.Ctim); err != nil {
-			return err
+		if changed, err = w.changed(d.rel, st.Ctim); err != nil {
+			return nil, nil, err
 		}
-		renamed = renamed || changed && parentChanged
+		d.renamed = d.renamed || changed && d.parentChanged
 	}
 	entries, err := system.ReadDirent(fd)
 	if err != nil {
-		return failed("read", err)
+		return nil, nil, failed("read", err)
 	}
 	for _, e := range entries {
-		if e.Name == "build" || e.Name == "source" {
-			continue
-		}
-		if e.Kind == unix.DT_DIR {
-			err = w.dir(fd, e.Name, rel+e.Name+"/", changed, renamed)
-		} else {
-			err = w.file(fd, rel, e, renamed)
-		}
-		if err != nil {
-			return err
+		switch {
+		case e.Name == "build" || e.Name == "source":
+		case e.Kind == unix.DT_DIR:
+			below = append(below, directory{d.rel + e.Name + "/", changed, d.renamed})
+		default:
+			f, isModule, err := w.file(fd, d, e)
+			if err != nil {
+				return nil, nil, err
+			}
+			if isModule {
+				files = append(files, f)
+			}
 		}
 	}
-	return nil
+	return files, below, nil
 }
 
 // changed reports whether rel may be newer than the index. A change between the
@@ -96,29 +151,29 @@ func (w *walker) changed(rel string, ctime unix.Timespec) (bool, error) {
 	return at >= w.made.oldest, nil
 }
 
-func (w *walker) file(dir int, dirRel string, e system.Dirent, renamed bool) error {
-	isModule := slices.ContainsFunc(w.suffixes, func(s string) bool { return strings.HasSuffix(e.Name, s) })
+// file looks at an entry of the directory d, which is open as dir.
+func (w *walker) file(dir int, d directory, e system.Dirent) (f file, isModule bool, err error) {
+	isModule = slices.ContainsFunc(w.suffixes, func(s string) bool { return strings.HasSuffix(e.Name, s) })
 	if !isModule && e.Kind == unix.DT_REG {
-		return nil
+		return f, false, nil
 	}
-	rel := dirRel + e.Name
+	rel := d.rel + e.Name
 	var st unix.Stat_t
 	if err := unix.Fstatat(dir, e.Name, &st, 0); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return doubt("%s is neither a file nor a directory", rel)
+		return f, false, doubt("%s is neither a file nor a directory", rel)
 	}
 	if !isModule {
-		return nil
+		return f, false, nil
 	}
 	changed, err := w.changed(rel, st.Ctim)
 	if err != nil {
-		return err
+		return f, false, err
 	}
 	name, ok := moduleName(rel)
 	if !ok {
-		return doubt("%s has an unusual name", rel)
+		return f, false, doubt("%s has an unusual name", rel)
 	}
-	w.list = append(w.list, file{name: name, path: rel, changed: changed || renamed || e.Kind != unix.DT_REG})
-	return nil
+	return file{name: name, path: rel, changed: changed || d.renamed || e.Kind != unix.DT_REG}, true, nil
 }
 
 // moduleName returns the module name that depmod derives from a file name.
