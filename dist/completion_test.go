@@ -59,7 +59,7 @@ var takes = map[string]string{
 	"add": "sources", "build": "added sources", "install": "added sources", "uninstall": "added", "unbuild": "added", "remove": "added",
 	"list": "added", "status": "added", "match": "added", "mktarball": "added", "why": "added", "log": "added", "sign": "added", "lint": "added",
 	"autoinstall": "", "check": "", "doctor": "", "rehearse": "", "mok": "", "generate_mok": "", "ldtarball": "file", "export": "added", "import": "",
-	"version": "nothing", "gc": "nothing", "init": "file", "kernel_preinst": "", "kernel_postinst": "", "kernel_prerm": "",
+	"version": "nothing", "gc": "nothing", "history": "nothing", "undo": "", "init": "file", "kernel_preinst": "", "kernel_postinst": "", "kernel_prerm": "",
 }
 
 // everyVerb has what must be offered for each verb: modules, their versions
@@ -114,6 +114,8 @@ var completions = []completion{
 	{"dkms autoinstall --dry", "--dry-run", "--json"},
 	{"dkms ldtarball --dry", "--dry-run", "--json"},
 	{"dkms gc --ke", "--keep", "--json"},
+	{"dkms undo --dr", "--dry-run", "--json"},
+	{"dkms history --j", "--json", "--all"},
 	{"dkms rehearse --dry", "--dry-run", "--json"},
 	{"dkms generate_mok --dry", "--dry-run", "--json"},
 	{"dkms why ", "hello zfs-kmod", "new-thing"},

@@ -31,6 +31,7 @@ var arrows = map[string]string{
 	"index":    "module system",
 	"conf":     "exit system version",
 	"tree":     "exit system version",
+	"history":  "system tree",
 	"kernel":   "exit module system version",
 	"archive":  "exit system tree",
 	"makefile": "system",
@@ -43,10 +44,10 @@ var arrows = map[string]string{
 	"build":    "conf exit kernel module report script sign system tree",
 	"install":  "conf exit index kernel module report system tree version",
 	// The machine, and what is done with it or told of it.
-	"machine": "boot build conf exit install kernel module plan report sign system tree version",
+	"machine": "boot build conf exit history install kernel module plan report sign system tree version",
 	"fleet":   "archive build conf exit image machine prebuilt report sign system tree",
-	"inspect": "boot build conf exit install kernel lint machine report sign system tree version",
-	"run":     "archive boot build conf draft exit fleet install kernel machine module plan prebuilt report script sign system tree version",
+	"inspect": "boot build conf exit history install kernel lint machine report sign system tree version",
+	"run":     "archive boot build conf draft exit fleet history install kernel machine module plan prebuilt report script sign system tree version",
 	// The doors.
 	"hook": "exit machine report run system",
 	"cli":  "build exit fleet inspect machine report run system tree",

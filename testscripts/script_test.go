@@ -54,6 +54,11 @@ func scriptHost() system.Host {
 	h.Release = os.Getenv("RELEASE")
 	h.Machine = "x86_64"
 	h.Chroot = func() bool { return os.Getenv("CHROOT") != "" }
+	h.Caller = func() system.Caller {
+		return system.Caller{
+			Program: os.Getenv("CALLER"), Package: os.Getenv("CALLER_PACKAGE"), User: os.Getenv("CALLER_USER"), Transaction: os.Getenv("TRANSACTION"),
+		}
+	}
 	if os.Getenv("AS_USER") != "" {
 		h.UID = 1000
 	}

@@ -66,7 +66,7 @@ _dkms() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local verb='' module='' word before='' i
 	local verbs='add build install uninstall unbuild remove autoinstall status match
-		mktarball ldtarball export import list check why log doctor gc rehearse init lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm version'
+		mktarball ldtarball export import list check why log history doctor gc undo rehearse init lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm version'
 	local common='--verbose --quiet --debug --dkmstree --sourcetree --installtree --help'
 	local one='--module -v --kernelver --arch -c --config --directive --dry-run'
 	COMPREPLY=()
@@ -140,6 +140,8 @@ _dkms() {
 		unbuild) _dkms_reply "$cur" "$common $one --all --no-depmod" ;;
 		remove) _dkms_reply "$cur" "$common $one --all --no-depmod --rpm_safe_upgrade" ;;
 		gc) _dkms_reply "$cur" "$common --keep --yes --no-depmod --dry-run" ;;
+		undo) _dkms_reply "$cur" "$common --kernelver --arch --no-depmod --dry-run" ;;
+		history) _dkms_reply "$cur" "$common --json" ;;
 		autoinstall) _dkms_reply "$cur" "$common --kernelver --arch -j --env --force --no-depmod --kernelsourcedir --config --dry-run --json --all-kernels" ;;
 		list | status) _dkms_reply "$cur" "$common --module -v --kernelver --arch --json" ;;
 		match) _dkms_reply "$cur" "$common --templatekernel --kernelver --arch -j --env --force --dry-run" ;;
@@ -166,7 +168,7 @@ _dkms() {
 	case $verb in
 	'') _dkms_reply "$cur" "$verbs" ;;
 	mok) _dkms_reply "$cur" 'status enroll' ;;
-	check | doctor | gc | autoinstall | generate_mok | kernel_* | version) ;;
+	check | doctor | gc | history | undo | autoinstall | generate_mok | kernel_* | version) ;;
 	export) _dkms_reply "$cur" "$(_dkms_modules "$cur")" ;;
 	add | build | install | ldtarball | import)
 		if [[ -z $module ]]; then

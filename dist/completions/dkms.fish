@@ -2,7 +2,7 @@
 
 function __dkms_verbs
     printf '%s\n' add build install uninstall unbuild remove autoinstall status match \
-        mktarball ldtarball export import list check why log doctor gc rehearse init lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm version
+        mktarball ldtarball export import list check why log history doctor gc undo rehearse init lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm version
 end
 
 function __dkms_kernels
@@ -63,6 +63,8 @@ complete -c dkms -n 'not __dkms_verb' -a why -d 'why a module is, or is not, ins
 complete -c dkms -n 'not __dkms_verb' -a log -d 'print the log of the last build'
 complete -c dkms -n 'not __dkms_verb' -a doctor -d 'look for what is wrong'
 complete -c dkms -n 'not __dkms_verb' -a gc -d 'remove what nothing needs any more'
+complete -c dkms -n 'not __dkms_verb' -a undo -d 'bring back what was installed before a run'
+complete -c dkms -n 'not __dkms_verb' -a history -d 'list what runs have changed'
 complete -c dkms -n 'not __dkms_verb' -a rehearse -d 'would everything build for a kernel'
 complete -c dkms -n 'not __dkms_verb' -a init -d 'write dkms.conf for sources'
 complete -c dkms -n 'not __dkms_verb' -a lint -d 'judge the sources of a module'
@@ -95,7 +97,7 @@ complete -c dkms -n "__dkms_in $one" -s v -x -a '(__dkms_versions)' -d version
 complete -c dkms -n __dkms_verb -s k -l kernelver -x -a '(__dkms_kernels)' -d kernel
 complete -c dkms -n __dkms_verb -s a -l arch -x -d architecture
 complete -c dkms -n '__dkms_in log' -s f -l follow -d 'follow the build under way'
-complete -c dkms -n 'not __dkms_in status list check why log lint' -s n -l dry-run -d 'print what would be done'
+complete -c dkms -n 'not __dkms_in status list check why log history lint' -s n -l dry-run -d 'print what would be done'
 complete -c dkms -n '__dkms_in add build install mktarball lint' -s c -r -F -d 'dkms.conf to use'
 complete -c dkms -n '__dkms_in build install autoinstall rehearse' -l config -r -F -d 'kernel configuration'
 complete -c dkms -n '__dkms_in build install autoinstall' -l kernelsourcedir -x -a '(__fish_complete_directories)' -d 'kernel headers'
@@ -107,13 +109,13 @@ complete -c dkms -n '__dkms_in add build install autoinstall match ldtarball exp
 complete -c dkms -n '__dkms_in install' -l force-version-override -d 'install over a newer version'
 complete -c dkms -n '__dkms_in install' -l symlink-modules -d 'install links'
 complete -c dkms -n '__dkms_in install' -l modprobe-on-install -d 'load modules for devices'
-complete -c dkms -n '__dkms_in install uninstall unbuild remove gc autoinstall import kernel_preinst kernel_prerm' -l no-depmod -d 'do not run depmod'
+complete -c dkms -n '__dkms_in install uninstall unbuild remove gc undo autoinstall import kernel_preinst kernel_prerm' -l no-depmod -d 'do not run depmod'
 complete -c dkms -n '__dkms_in add install remove' -l rpm_safe_upgrade -d 'called by an RPM package'
 complete -c dkms -n '__dkms_in uninstall unbuild remove mktarball' -l all -d 'all kernels'
 complete -c dkms -n '__dkms_in mktarball' -l binaries-only -d 'without sources'
 complete -c dkms -n '__dkms_in mktarball' -l source-only -d 'without builds'
 complete -c dkms -n '__dkms_in match' -l templatekernel -x -a '(__dkms_kernels)' -d template
-complete -c dkms -n '__dkms_in status list check why doctor lint rehearse mok autoinstall export import' -l json -d 'print JSON'
+complete -c dkms -n '__dkms_in status list check why history doctor lint rehearse mok autoinstall export import' -l json -d 'print JSON'
 complete -c dkms -n '__dkms_in add build install match autoinstall rehearse doctor kernel_postinst' -l env -x -d 'variable for the build'
 complete -c dkms -n '__dkms_in gc' -l keep -x -d 'newest versions that stay'
 complete -c dkms -n '__dkms_in gc' -s y -l yes -d 'remove it'

@@ -268,6 +268,7 @@ func (r *Reader) defaults() *Framework {
 		BuildTimeLimit: 30 * time.Minute,
 		FileLimit:      DefaultFileLimit, DiskLimit: DefaultDiskLimit, ProcessLimit: DefaultProcessLimit,
 		PrebuiltTimeout: 30 * time.Second,
+		KeepBuilds:      1,
 	}
 }
 

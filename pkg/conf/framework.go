@@ -64,6 +64,9 @@ type Framework struct {
 	// RefreshInitramfs says that images which contain a changed module are
 	// regenerated.
 	RefreshInitramfs bool
+	// KeepBuilds is how many previous builds of a module for a kernel are kept,
+	// for dkms undo.
+	KeepBuilds int
 
 	// PrebuiltSource is the first place to look for a build, one made
 	// elsewhere. PrebuiltCertificate is a file or directory of the certificates
@@ -106,6 +109,7 @@ var (
 		"compress_gzip_opts", "compress_xz_opts", "compress_zstd_opts",
 		"continue_on_error", "depmod", "hook_errors", "build_sandbox", "build_sandbox_allow",
 		"build_priority", "build_time_limit", "build_file_limit", "build_disk_limit", "build_process_limit", "compiler_launcher", "refresh_initramfs",
+		"keep_builds",
 		"prebuilt_source", "prebuilt_certificate", "prebuilt_timeout", "prebuilt_insecure",
 	}
 	signingNames = []string{"sign_file", "mok_signing_key", "mok_certificate", "try_sign_modules"}
@@ -405,6 +409,12 @@ func (r *Reader) check(fw *Framework, o *options) error {
 				problems = append(problems, fmt.Sprintf("%s: %s=%s is not a number between 0 and %d", fw.Where(name), name, value, maxLimit))
 			}
 			*map[string]*int{"build_file_limit": &fw.FileLimit, "build_disk_limit": &fw.DiskLimit, "build_process_limit": &fw.ProcessLimit}[name] = n
+		case "keep_builds":
+			n, err := strconv.Atoi(value)
+			if err != nil || n < 0 || n > maxKeepBuilds {
+				problems = append(problems, fmt.Sprintf("%s: keep_builds=%s is not a number between 0 and %d", fw.Where(name), value, maxKeepBuilds))
+			}
+			fw.KeepBuilds = n
 		case "build_priority":
 			if value != "normal" && value != "idle" {
 				problems = append(problems, fw.Where(name)+": build_priority="+value+" is neither normal nor idle")
@@ -455,6 +465,9 @@ const (
 	DefaultFileLimit, DefaultDiskLimit = 8 << 10, 32 << 10 // MiB
 	DefaultProcessLimit                = 8 << 10
 )
+
+// maxKeepBuilds bounds how many previous builds may be kept.
+const maxKeepBuilds = 99
 
 // maxLimit is the largest limit of a build: 1 TiB, in MiB.
 const maxLimit = 1 << 20

@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"dkms/pkg/conf"
 	"dkms/pkg/exit"
@@ -34,6 +35,8 @@ type Installer struct {
 	Tree   *tree.Writer
 	Report *report.Reporter
 	Run    *system.Runner
+	// Now is the clock.
+	Now func() time.Time
 	// Distribution is the family of the system according to os-release, and ID
 	// its own name.
 	Distribution, ID string
@@ -129,21 +132,7 @@ func (in *Installer) Install(ctx context.Context, s *Set) error {
 	if err := in.manifest(s); err != nil {
 		return err
 	}
-	t := newTransaction(in.Tree, s.ID, s.target(), s.ID.Version)
-	if err := in.stage(s, t, parts, present); err != nil {
-		return exit.Errorf(exit.InstallFailed, "%s: %w", s.ID, err)
-	}
-	if err := t.commit(ctx, func() error { return in.Tree.Activate(s.ID, s.target()) }); err != nil {
-		return exit.Errorf(exit.InstallFailed, "%s: %w", s.ID, err)
-	}
-	for _, p := range parts {
-		in.Report.Emit(report.Event{Kind: report.Detail, Module: s.ID.String(), Kernel: s.Kernel.Release, Arch: s.Kernel.Arch,
-			Step: "install", Text: "installed " + p.dest})
-	}
-	if err := in.record(t); err != nil {
-		return err
-	}
-	return t.finish()
+	return in.put(ctx, s, parts, present)
 }
 
 // Refresh replaces the installed files of a version by its built files, if the

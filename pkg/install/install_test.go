@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"dkms/pkg/conf"
 	"dkms/pkg/exit"
@@ -45,7 +46,7 @@ func newHouse(t *testing.T) *house {
 	}
 	t.Cleanup(func() { w.Unlock("") })
 	h.Installer = &Installer{
-		Tree: w, Report: report.New(said, &report.Lines{W: said}), Run: system.NewRunner(system.Host{}), Distribution: "debian",
+		Tree: w, Report: report.New(said, &report.Lines{W: said}), Run: system.NewRunner(system.Host{}), Now: time.Now, Distribution: "debian",
 	}
 	h.mkdir(h.k.ModuleDir())
 	return h

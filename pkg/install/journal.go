@@ -186,7 +186,7 @@ func (in *Installer) recordInstalled(t *transaction) error {
 	if err != nil || m == nil {
 		return err
 	}
-	m.Installed = nil
+	m.Installed, m.Used = nil, in.Now().UTC()
 	for _, c := range t.Changes {
 		if c.Staged == "" {
 			continue

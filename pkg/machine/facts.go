@@ -331,6 +331,13 @@ func (p *Package) idle(targets []tree.Target) bool {
 	}
 	for _, t := range targets {
 		mod := p.f.Module(Subject{id, t})
+		if !mod.Active && p.f.Held(mod.Subject) != nil { // what was there before it is to be there
+			active := p.f.m.Tree.Active(p.Name, t)
+			if active == "" {
+				continue
+			}
+			mod = p.f.Module(Subject{tree.ID{Name: p.Name, Version: active}, t})
+		}
 		if !mod.Installed().OK() || mod.Manifest != nil && p.f.kernel(t).index.Outdated(mod.look().Files, p.f.now) != "" {
 			return false
 		}

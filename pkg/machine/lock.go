@@ -15,6 +15,7 @@ import (
 	"dkms/pkg/build"
 	"dkms/pkg/conf"
 	"dkms/pkg/exit"
+	"dkms/pkg/history"
 	"dkms/pkg/install"
 	"dkms/pkg/system"
 	"dkms/pkg/tree"
@@ -33,6 +34,9 @@ type Writer struct {
 	mu      sync.Mutex
 	stale   map[tree.Target]bool // targets whose module index is out of date
 	trouble bool                 // the system, not a module, made a step fail
+
+	record *history.Record
+	failed bool // a step has failed
 }
 
 // failedNote is the unlock note of a run that had errors of the system and may
@@ -58,8 +62,10 @@ func (m *Machine) Lock(ctx context.Context, doing string) (*Writer, error) {
 		return nil, err
 	}
 	w := &Writer{Machine: m, Tree: t, Depmod: true, stale: map[tree.Target]bool{}}
+	t.KeepBuilds = m.Framework.KeepBuilds
+	w.record = w.newRecord(doing)
 	w.Installer = &install.Installer{
-		Tree: t, Report: m.Report, Run: m.Run, Distribution: m.Distribution, ID: conf.DistributionID(m.Host.Root),
+		Tree: t, Report: m.Report, Run: m.Run, Now: m.Host.Now, Distribution: m.Distribution, ID: conf.DistributionID(m.Host.Root),
 		Addon: m.Host.Env["ADDON_MODULES_DIR"], Symlink: m.Settings.Symlink || m.Framework.SymlinkModules,
 		DepmodProgram: m.Framework.Depmod == "program",
 	}
@@ -83,6 +89,7 @@ func (w *Writer) Close(ctx context.Context, err error) error {
 		}
 		err = errors.Join(err, w.Index(context.WithoutCancel(ctx)))
 	}
+	w.endRecord(ctx, err)
 	if w.trouble || IsTrouble(err) {
 		w.Tree.Unlock(failedNote)
 	} else {
@@ -108,16 +115,6 @@ func (w *Writer) Trouble() {
 func IsTrouble(err error) bool {
 	_, ok := errors.AsType[syscall.Errno](err)
 	return ok
-}
-
-// Touch records, on disk and for the end of the run, that the modules of a
-// kernel change.
-func (w *Writer) Touch(t tree.Target) error {
-	if err := w.Tree.MarkPending(t); err != nil {
-		return err
-	}
-	w.Stale(t)
-	return nil
 }
 
 // Stale records that the module index of a target is out of date.
@@ -181,6 +178,9 @@ func (w *Writer) recover() error {
 	}
 	if left != "" || unfinished || len(pending) > 0 {
 		w.sweep(pending)
+	}
+	if left != "" {
+		w.closeRecords()
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"dkms/pkg/build"
 	"dkms/pkg/install"
@@ -116,6 +117,9 @@ func (mod *Module) current() Health {
 	case err != nil:
 		return Health{State: Ready, Reason: "whether its sources have changed is not known: " + err.Error()}
 	case changed:
+		if why, hint := mod.f.heldBack(mod.Subject); why != "" {
+			return Health{State: Ready, Reason: "its sources have changed; a build of them " + strings.TrimPrefix(why, mod.Version+" "), Hint: hint}
+		}
 		return Health{State: Outdated, Reason: SourcesChanged}
 	}
 	return Health{State: Ready}
@@ -158,12 +162,18 @@ func (mod *Module) sourcesChanged() (bool, error) {
 	if mod.Manifest.Sources == "" || mod.State != tree.Added {
 		return false, nil
 	}
+	return mod.changedSince(mod.Manifest.Sources, mod.Manifest.SourcesStamp)
+}
+
+// changedSince tells whether the sources have another digest than they had at
+// some time.
+func (mod *Module) changedSince(digest string, stamp uint64) (bool, error) {
 	s := build.SourcesOf(mod.f.m.Tree, mod.ID, mod.Target, mod.f.etc)
-	if stamp, err := s.Stamp(); err == nil && stamp == mod.Manifest.SourcesStamp {
+	if now, err := s.Stamp(); err == nil && now == stamp {
 		return false, nil
 	}
-	digest, err := s.Digest()
-	return digest != mod.Manifest.Sources, err
+	now, err := s.Digest()
+	return now != digest, err
 }
 
 // readBuild checks the build in the dkms tree.

@@ -143,7 +143,14 @@ func (f *Facts) choose(ctx context.Context, ids []tree.ID, t tree.Target) []Subj
 	for _, id := range ids {
 		s := Subject{id, t}
 		passed = append(passed, s)
-		if f.Module(s).Installed().OK() || f.excluded(ctx, s) == "" {
+		mod := f.Module(s)
+		if !mod.Active && f.Held(s) != nil {
+			if f.m.Tree.Active(s.Name, t) == "" {
+				return passed // nothing was installed before it, either
+			}
+			continue
+		}
+		if mod.Installed().OK() || f.excluded(ctx, s) == "" {
 			return passed
 		}
 	}
@@ -176,11 +183,14 @@ func (f *Facts) candidate(ctx context.Context, s Subject, force bool) plan.Candi
 	}
 	c.Wanted = res.Conf.Autoinstall
 	c.Excluded = f.m.Excluded(res.Conf, s.Target)
+	if !c.Installed && !force {
+		c.Held, _ = f.heldBack(s)
+	}
 	for _, d := range res.Conf.BuildDepends {
 		c.Depends = append(c.Depends, strings.Fields(d)...)
 	}
 	usable := c.Built && c.Stale == ""
-	if usable || !c.Wanted || c.Excluded != "" || force || f.m.Framework.PrebuiltSource != "" {
+	if usable || !c.Wanted || c.Excluded != "" || c.Held != "" || force || f.m.Framework.PrebuiltSource != "" {
 		return c // with a prebuilt_source, a module need not be built here
 	}
 	if failure := f.m.TriedBefore(ctx, s, res.Conf); failure != nil {
@@ -238,12 +248,21 @@ func (f *Facts) Verdicts(ctx context.Context, t tree.Target) []Verdict {
 	return f.oneEach(list, t)
 }
 
-// oneEach removes the verdict on a version that is not meant for the kernel if
-// another version of its package is.
+// oneEach removes the verdict on a version that is not meant for the kernel, or
+// is held back, if there is a verdict on another version of its package.
 func (f *Facts) oneEach(list []Verdict, t tree.Target) []Verdict {
+	all := slices.Clone(list)
 	return slices.DeleteFunc(list, func(v Verdict) bool {
-		return v.State == Excluded && slices.ContainsFunc(list, func(o Verdict) bool {
-			return o.Name == v.Name && o.ID != v.ID && o.State != Excluded && o.State != BrokenSource
+		return slices.ContainsFunc(all, func(o Verdict) bool {
+			switch {
+			case o.Name != v.Name:
+				return false
+			case o.ID == v.ID: // what holds back a newer version is said once
+				return v.State == Ready && v.Reason == "" && o.Reason != ""
+			case v.State == Excluded:
+				return o.State != Excluded && o.State != BrokenSource
+			}
+			return v.State == Missing && f.Held(Subject{v.ID, t}) != nil
 		})
 	})
 }
@@ -267,6 +286,9 @@ func (f *Facts) ofNote(ctx context.Context, n plan.Note, required bool) Verdict 
 	case plan.Unwanted:
 		v.State, v.Reason = Unwanted, n.Reason
 		return v
+	case plan.Held:
+		_, hint := f.heldBack(Subject{n.ID, n.Target})
+		v.Health = Health{State: Missing, Reason: n.Reason, Hint: hint}
 	case plan.Deferred:
 		v.State, v.Reason = Waiting, n.Reason
 	default:
@@ -317,6 +339,9 @@ func (f *Facts) orOlder(ctx context.Context, v Verdict, s Subject, required bool
 	}
 	if !h.OK() {
 		return v
+	}
+	if f.Held(s) != nil {
+		return Verdict{older.ID, Health{State: Ready, Reason: v.Reason, Hint: v.Hint}}
 	}
 	what := "is not installed"
 	switch v.State {

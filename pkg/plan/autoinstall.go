@@ -17,6 +17,8 @@ type Candidate struct {
 	Wanted bool
 	// Excluded is why this kernel is excluded; empty if it is not.
 	Excluded string
+	// Held is why the version is held back; empty if it is not.
+	Held string
 	// Depends are the names in BUILD_DEPENDS.
 	Depends []string
 }
@@ -62,6 +64,9 @@ func (a *autoinstall) classify(c Candidate) {
 	case c.Excluded != "":
 		a.done[c.ID.Name] = nil
 		note.Outcome, note.Reason = Skipped, c.Excluded
+	case c.Held != "":
+		a.done[c.ID.Name] = nil
+		note.Outcome, note.Reason = Held, c.Held
 	default:
 		a.queue = append(a.queue, c)
 		return

@@ -20,7 +20,7 @@ func (p *Plan) Close(c Closing) {
 	var changed, installed []tree.Target
 	for _, s := range p.Steps {
 		switch s.Kind {
-		case Install:
+		case Install, Restore:
 			installed = appendNew(installed, s.Target)
 			changed = appendNew(changed, s.Target)
 		case Uninstall, Sign:

@@ -20,6 +20,8 @@ const (
 	Build Kind = iota
 	Install
 	Uninstall
+	// Restore installs a previous build again.
+	Restore
 	Unbuild
 	Forget
 	Sign
@@ -33,7 +35,7 @@ const (
 )
 
 func (k Kind) String() string {
-	return [...]string{"build", "install", "uninstall", "unbuild", "forget", "sign", "depmod", "initramfs", "load", "post_transaction"}[k]
+	return [...]string{"build", "install", "uninstall", "restore", "unbuild", "forget", "sign", "depmod", "initramfs", "load", "post_transaction"}[k]
 }
 
 // Closing reports whether a step is about a whole run or kernel.
@@ -72,6 +74,8 @@ const (
 	Failed
 	// Unwanted: registered but not to be installed on its own.
 	Unwanted
+	// Held: held back because its installation was undone.
+	Held
 )
 
 // Note is a module version that needs no step, or for which none is possible.

@@ -58,6 +58,7 @@ func (v *verb) register(ctx context.Context, b brought, confFile string) error {
 	if err := v.w.Tree.Add(id, b.sources); err != nil {
 		return err
 	}
+	v.w.Did("add", id, tree.Target{}, nil)
 	v.Report.Emit(report.Event{Kind: report.Done, Module: id.String(), Step: "add", Text: fmt.Sprintf("%s: added from %s", id, b.sources)})
 	return v.postAdd(ctx, sub, c)
 }

@@ -132,6 +132,7 @@ func (x *executor) summaryLines(t tree.Target, lists map[plan.Outcome][]string) 
 		{plan.Changed, "installed", report.Progress},
 		{plan.Skipped, "skipped, not for this kernel", report.Progress},
 		{plan.Deferred, "waiting for modules that are not registered yet", report.Progress},
+		{plan.Held, "held back by an undo", report.Progress},
 		{plan.Failed, "failed", report.Failure},
 	} {
 		if len(lists[l.outcome]) > 0 {

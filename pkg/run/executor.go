@@ -76,6 +76,9 @@ type executor struct {
 	changed   bool
 	builds    *builds
 
+	// back are the installations to be restored.
+	back map[machine.Subject]*backTo
+
 	// keepLog keeps the log of a failed rehearsal, and names the log in the
 	// error.
 	keepLog func(machine.Subject, error) error
@@ -221,6 +224,9 @@ func (x *executor) step(ctx context.Context, i int) error {
 		x.w.Report.Progressf("%s: already %s for %s", s.ID, doneWords[s.Kind], s.Target)
 		return nil
 	}
+	if !x.scratch && (err == nil || exit.Status(err) != exit.Excluded) {
+		x.w.Did(s.Kind.String(), s.ID, s.Target, err)
+	}
 	if err == nil {
 		x.changed = true
 		x.record(sub, result{outcome: plan.Changed})
@@ -325,7 +331,7 @@ func (x *executor) remember(s machine.Subject, err error, outdated string) {
 
 var doneWords = map[plan.Kind]string{
 	plan.Build: "built", plan.Install: "installed", plan.Uninstall: "uninstalled", plan.Unbuild: "unbuilt", plan.Forget: "removed",
-	plan.Sign: "signed",
+	plan.Sign: "signed", plan.Restore: "restored",
 }
 
 func (x *executor) done(to *report.Reporter, s plan.Step, elapsed time.Duration) {
@@ -356,6 +362,8 @@ func (x *executor) do(ctx context.Context, i int, sub machine.Subject) (changed 
 		return x.install(ctx, s, sub)
 	case plan.Uninstall:
 		return x.uninstall(ctx, sub)
+	case plan.Restore:
+		return restoring{x}.restore(ctx, sub)
 	case plan.Unbuild:
 		return true, x.w.Tree.DropBuild(sub.ID, sub.Target)
 	case plan.Forget:

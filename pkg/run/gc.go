@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -44,12 +45,17 @@ func GC(ctx context.Context, m *machine.Machine, keep int, o Options) (code exit
 		}
 		for _, t := range gone {
 			if w == nil {
-				would(m, "forget the failed builds for %s: %s", t, g.gone(t))
+				would(m, "forget the failed and the previous builds for %s: %s", t, g.gone(t))
 			} else if err := forgetFailures(m, w, t); err != nil {
 				return err
 			}
 		}
 		code, err = named(ctx, m, w, o, job{plan: p, command: true})
+		for _, t := range m.Tree.KeptTargets() { // removal has kept what was installed
+			if w != nil && g.gone(t) != "" {
+				err = errors.Join(err, w.Tree.DropKept(t))
+			}
+		}
 		if w == nil && err == nil {
 			m.Report.Progressf("nothing was removed yet; dkms gc --yes does it")
 		}
@@ -84,7 +90,7 @@ func (g *garbage) unneeded(ctx context.Context, facts *machine.Facts) (list []pl
 	for _, v := range g.versions {
 		all := plan.Unneeded{ID: v.ID}
 		var gone []plan.Unneeded
-		wanted := v.State != tree.Added
+		wanted := v.State != tree.Added && v.State != tree.Restored
 		for _, b := range v.Builds {
 			s := inTree(g.m.Tree, v.ID, b.Target)
 			all.Subjects = append(all.Subjects, s)
@@ -99,6 +105,11 @@ func (g *garbage) unneeded(ctx context.Context, facts *machine.Facts) (list []pl
 			default:
 				gone = append(gone, plan.Unneeded{ID: v.ID, Subjects: []plan.Subject{s}, Reason: why})
 			}
+		}
+		if v.State == tree.Restored && !wanted {
+			all.Forget, all.Reason = true, "an undo had brought it back, and it is installed for no kernel"
+			list = append(list, all)
+			continue
 		}
 		newer := g.newer(v.ID)
 		if wanted || len(newer) < g.keep || g.owned(ctx, v.ID) {
@@ -132,8 +143,14 @@ func (g *garbage) owned(ctx context.Context, id tree.ID) bool {
 	return true
 }
 
-// records lists the kernels that are gone and have records of failed builds.
+// records lists the kernels that are gone and have records of failed builds, or
+// previous builds.
 func (g *garbage) records() (list []tree.Target) {
+	for _, t := range g.m.Tree.KeptTargets() {
+		if g.gone(t) != "" {
+			list = append(list, t)
+		}
+	}
 	for _, v := range g.versions {
 		for _, t := range g.m.Tree.Failures(v.ID) {
 			if g.gone(t) != "" && !slices.Contains(list, t) {

@@ -38,7 +38,7 @@ func buildOrInstall(ctx context.Context, m *machine.Machine, name string, n Name
 		switch m.Tree.State(b.ID) {
 		case tree.Broken:
 			return m.Broken(b.ID)
-		case tree.Absent:
+		case tree.Absent, tree.Restored:
 			if b.announced {
 				break
 			}

@@ -46,6 +46,11 @@ func dropBuilds(ctx context.Context, m *machine.Machine, w *machine.Writer, t tr
 		if err := forgetFailures(m, w, t); err != nil {
 			return exit.OK, err
 		}
+		defer func() {
+			if keptErr := w.Tree.DropKept(t); keptErr != nil {
+				m.Report.Warnf("kernel %s: previous builds stay: %v", t.Kernel, keptErr)
+			}
+		}()
 	}
 	if len(subjects) == 0 {
 		return exit.OK, nil

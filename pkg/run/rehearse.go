@@ -222,7 +222,7 @@ func meant(ctx context.Context, m *machine.Machine, q Rehearsing, o Options) (br
 		switch m.Tree.State(id) {
 		case tree.Broken:
 			return brought{}, m.Broken(id)
-		case tree.Absent:
+		case tree.Absent, tree.Restored:
 			if dir = m.Tree.Sources(id); !system.IsFile(filepath.Join(dir, "dkms.conf")) {
 				dir = ""
 			}

@@ -99,7 +99,7 @@ func (x *executor) sign(ctx context.Context, sub machine.Subject) error {
 	if !x.w.Tree.IsInstalled(sub.ID, sub.Target) {
 		return done()
 	}
-	if err := x.w.Touch(sub.Target); err != nil {
+	if err := x.w.Touch(sub); err != nil {
 		return errors.Join(err, undo())
 	}
 	changed, err := x.w.Installer.Refresh(sub.ID, sub.Target)

@@ -45,11 +45,20 @@ func (x *executor) install(ctx context.Context, s plan.Step, sub machine.Subject
 	if s.Replaces && x.w.Tree.IsInstalled(sub.ID, sub.Target) { // packages rely on POST_REMOVE and POST_INSTALL as a pair
 		hook = postRemove(ctx, x.w.Machine, sub)
 	}
-	if err := x.w.Touch(sub.Target); err != nil {
+	if err := x.w.Touch(sub); err != nil {
 		return false, err
 	}
+	if !s.Auto || x.Force { // somebody wants it
+		if err := x.w.Tree.ForgetHold(sub.ID, sub.Target); err != nil {
+			return false, err
+		}
+	}
+	before := x.w.Tree.Active(sub.Name, sub.Target)
 	if err := x.w.Installer.Install(ctx, set); err != nil {
 		return false, err
+	}
+	if err := dropRestored(x.w, before, sub); err != nil {
+		x.w.Report.Warnf("%s/%s: %v", sub.Name, before, err)
 	}
 	x.installed = append(x.installed, sub)
 	x.w.Tree.ForgetFailure(sub.ID, sub.Target)
@@ -77,8 +86,13 @@ func (x *executor) set(sub machine.Subject, c *conf.Module) *install.Set {
 func (x *executor) uninstall(ctx context.Context, sub machine.Subject) (changed bool, err error) {
 	x.weak(ctx, sub, false)
 	hook := postRemove(ctx, x.w.Machine, sub)
-	if err := x.w.Touch(sub.Target); err != nil {
+	if err := x.w.Touch(sub); err != nil {
 		return false, err
+	}
+	if x.back == nil { // somebody wants it away, and an undo does not decide any more
+		if err := x.w.Tree.ForgetHold(sub.ID, sub.Target); err != nil {
+			return false, err
+		}
 	}
 	if err := x.w.Installer.Uninstall(sub.ID, x.w.Kernel(sub.Target)); err != nil {
 		return false, err

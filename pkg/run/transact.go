@@ -49,6 +49,8 @@ type job struct {
 	// command says that the administrator's command runs if something has
 	// changed.
 	command bool
+	// back are the installations that the steps of kind Restore bring back.
+	back map[machine.Subject]*backTo
 	// firstFailure ends the run at the first module that fails.
 	firstFailure bool
 }
@@ -64,7 +66,7 @@ func carryOut(ctx context.Context, m *machine.Machine, w *machine.Writer, o Opti
 		show(m.Report, j.plan)
 		return x.dry(m), nil
 	}
-	x.background, x.source, x.firstFailure = j.background, j.source, j.firstFailure
+	x.background, x.source, x.firstFailure, x.back = j.background, j.source, j.firstFailure, j.back
 	if err := x.run(ctx); err != nil {
 		return x, err
 	}

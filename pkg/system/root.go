@@ -71,6 +71,11 @@ type Host struct {
 	// running kernel belongs to another system; nil means that it does not. It
 	// is evaluated only when it is needed.
 	Chroot func() bool
+	// Caller says who has started the program; nil means that this is not
+	// known. It is evaluated only when it is needed.
+	Caller func() Caller
+	// Arguments are those of the program.
+	Arguments []string
 }
 
 // ThisHost describes the machine that the program runs on. env is in the
@@ -90,6 +95,8 @@ func ThisHost(env []string) Host {
 	}
 	h.Dir, _ = os.Getwd()
 	h.Chroot = sync.OnceValue(func() bool { return inChroot(h) })
+	h.Caller = sync.OnceValue(func() Caller { return ThisCaller(h.Env) })
+	h.Arguments = os.Args[1:]
 	return h
 }
 

@@ -27,6 +27,9 @@ type Writer struct {
 	// Left describes what the last writer was doing, if that writer was
 	// interrupted, or is the note that the last writer unlocked with.
 	Left string
+	// KeepBuilds is how many previous builds of a package for a target are kept:
+	// those that were installed and are not in the tree any more.
+	KeepBuilds int
 
 	level  int
 	unlock func(note string)

@@ -68,6 +68,8 @@ type Manifest struct {
 	// Installed lists the files in the install tree; it is empty if the build
 	// is not installed, or was installed by the original.
 	Installed []Installed `json:"installed,omitempty"`
+	// Used is when the build was last installed.
+	Used time.Time `json:"used,omitzero"`
 }
 
 // Origin is the source of a build that was not made on this machine.

@@ -18,6 +18,8 @@ type Stage struct {
 	tree   *Writer
 	id     ID
 	target Target
+	// swapped says that Dir holds the previous build.
+	swapped bool
 }
 
 // Stage starts a build in an empty directory. It deletes what interrupted
@@ -37,7 +39,7 @@ func (t *Writer) Stage(id ID, k Target) (*Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Stage{dir, t, id, k}, nil
+	return &Stage{Dir: dir, tree: t, id: id, target: k}, nil
 }
 
 // Lay makes the directories of a build.
@@ -76,10 +78,20 @@ func (s *Stage) Save(m *Manifest) error {
 
 // Swap exchanges the build in the tree and the one in Dir. A second Swap brings
 // the previous build back.
-func (s *Stage) Swap() error { return system.SwapDir(s.tree.BuildDir(s.id, s.target), s.Dir) }
+func (s *Stage) Swap() error {
+	err := system.SwapDir(s.tree.BuildDir(s.id, s.target), s.Dir)
+	if err == nil {
+		s.swapped = !s.swapped
+	}
+	return err
+}
 
-// Discard deletes Dir, and its parent directory if that is empty then.
+// Discard deletes Dir, and its parent directory if that is empty then. After a
+// swap, Dir is a build that becomes a previous one if it was ever installed.
 func (s *Stage) Discard() error {
+	if s.swapped {
+		s.tree.retire(s.Dir, s.id, s.target)
+	}
 	err := os.RemoveAll(s.Dir)
 	os.Remove(filepath.Dir(s.Dir))
 	return err

@@ -163,6 +163,9 @@ const (
 	Absent State = iota
 	Added
 	Broken
+	// Restored: an undo has brought back builds of a version that is not
+	// registered.
+	Restored
 )
 
 // State tells whether a version is added, broken or neither.
@@ -182,6 +185,8 @@ func (t *Tree) state(id ID) (State, error) {
 		return Broken, err
 	case !system.IsDir(t.VersionDir(id)): // another process may have removed the version meanwhile
 		return Absent, nil
+	case system.IsFile(filepath.Join(t.VersionDir(id), restoredName)):
+		return Restored, nil
 	case isLink, system.IsDir(t.Sources(id)):
 		return Broken, nil
 	default:
@@ -365,7 +370,11 @@ func (t *Writer) Add(id ID, sources string) error {
 		if err := os.MkdirAll(t.ScratchDir(id), 0o755); err != nil {
 			return err
 		}
-		return system.ReplaceLink(t.SourceLink(id), sources)
+		if err := system.ReplaceLink(t.SourceLink(id), sources); err != nil {
+			return err
+		}
+		os.Remove(filepath.Join(t.VersionDir(id), restoredName))
+		return nil
 	}
 	stage := filepath.Join(t.ModuleDir(id.Name), StagePrefix+id.Version)
 	if err := os.RemoveAll(stage); err != nil {
@@ -401,12 +410,14 @@ func (t *Writer) Deactivate(name string, k Target) error {
 	return system.SyncDir(t.ModuleDir(name))
 }
 
-// DropBuild deletes the build of a version for a target, and the directory of
-// the kernel if nothing else is in it.
+// DropBuild takes the build of a version for a target out, and deletes the
+// directory of the kernel if nothing else is in it. A build that was ever
+// installed becomes a previous build, see [Writer.KeepBuilds].
 func (t *Writer) DropBuild(id ID, k Target) error {
 	if err := errors.Join(id.Check(), k.Check()); err != nil {
 		return err // an empty name or ".." would delete more
 	}
+	t.retire(t.BuildDir(id, k), id, k)
 	if err := removeWhole(t.BuildDir(id, k)); err != nil {
 		return err
 	}

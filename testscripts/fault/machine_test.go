@@ -272,6 +272,8 @@ func (m *machine) picture() string {
 			to, err := os.Readlink(m.path(rel))
 			_, _, ko := module.ParseSuffix(rel)
 			switch {
+			case strings.HasPrefix(rel, "var/lib/dkms/.history"), strings.HasPrefix(rel, "var/lib/dkms/.kept"):
+				// What was interrupted is on record as such, and nothing depends on it.
 			case strings.HasPrefix(d.Name(), ".failure-"), d.Name() == ".log", strings.Contains(rel, "/.log/"):
 				// What failed once is remembered, and nothing depends on it.
 			case d.IsDir() && strings.HasPrefix(rel, "var/lib/dkms/") && d.Name() == "build":

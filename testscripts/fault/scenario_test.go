@@ -171,6 +171,30 @@ var scenarios = []scenario{
 		originals: []string{"updates/dkms/left.ko"},
 	},
 	{
+		name: "undo of an upgrade, to a version that is in the tree",
+		prepare: func(m *machine) {
+			m.sources("foo", "1.0", []string{"left", "right", "old"})
+			m.sources("foo", "2.0", []string{"left", "right", "new"})
+			m.want("install", "foo/1.0")
+			m.want("install", "foo/2.0")
+		},
+		command: []string{"undo"},
+		again:   []int{0, 1},
+	},
+	{
+		name: "undo of an upgrade, to a build that was kept",
+		prepare: func(m *machine) {
+			m.sources("foo", "1.0", pair)
+			m.want("install", "foo/1.0")
+			m.compressed()
+			m.want("install", "--force", "foo/1.0")
+		},
+		twice:   true,
+		full:    true,
+		command: []string{"undo"},
+		again:   []int{0, 1},
+	},
+	{
 		name: "uninstall, and the kernel's own comes back",
 		prepare: func(m *machine) {
 			m.sources("foo", "1.0", pair)

@@ -1,0 +1,350 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dkms/pkg/build"
+	"dkms/pkg/exit"
+	"dkms/pkg/history"
+	"dkms/pkg/install"
+	"dkms/pkg/machine"
+	"dkms/pkg/plan"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+)
+
+// undoing takes back what some runs have changed.
+type undoing struct {
+	*machine.Machine
+	w *machine.Writer
+	// all are the records, the newest first, and runs those to be undone.
+	all, runs []*history.Record
+	// changes are what the runs together have changed, and wanted those of them
+	// for the chosen kernels.
+	changes, wanted []*history.Change
+	back            map[machine.Subject]*backTo
+}
+
+// Undo brings back the modules that were installed before a run, for the chosen
+// kernels or for all; with run 0, before the last run that has changed modules.
+// If a package manager's transaction called the run, all runs of the transaction
+// are undone. Nothing is built: the previous builds come from the tree. If one
+// of them is gone, or if a module has changed since, nothing is changed.
+func Undo(ctx context.Context, m *machine.Machine, run int, choice machine.Choice, o Options) (code exit.Code, err error) {
+	err = transact(ctx, m, "undo", o, func(w *machine.Writer) error {
+		u := &undoing{Machine: m, w: w, back: map[machine.Subject]*backTo{}}
+		if err := u.find(run); err != nil {
+			return err
+		}
+		u.compose(choice)
+		p, err := u.plan()
+		if err != nil {
+			return err
+		}
+		if w == nil || len(p.Steps) == 0 {
+			code, err = named(ctx, m, w, o, job{plan: p, command: true})
+			return err
+		}
+		number, err := u.hold()
+		if err != nil {
+			return err
+		}
+		code, err = named(ctx, m, w, o, job{plan: p, command: true, back: u.back})
+		return errors.Join(err, u.settle(ctx, number))
+	})
+	return code, err
+}
+
+// find finds the runs to be undone.
+func (u *undoing) find(run int) error {
+	var err error
+	if u.all, _, err = history.List(u.Tree); err != nil {
+		return err
+	}
+	at := slices.IndexFunc(u.all, func(r *history.Record) bool {
+		return r.Run == run || run == 0 && len(r.Changes) > 0 && !r.Ended.IsZero()
+	})
+	switch {
+	case at < 0 && run == 0:
+		return exit.Errorf(exit.Usage, "there is nothing to undo: no run on record has changed an installed module").WithHint("dkms history lists the runs")
+	case at < 0:
+		return exit.Errorf(exit.Usage, "there is no record of run %d", run).WithHint("dkms history lists the runs")
+	}
+	r := u.all[at]
+	switch {
+	case r.Ended.IsZero():
+		return exit.Errorf(exit.Usage, "run %d has not ended yet", r.Run)
+	case r.UndoneBy != 0:
+		return exit.Errorf(exit.Usage, "run %d was undone by run %d", r.Run, r.UndoneBy).WithHint("dkms undo %d takes that back", r.UndoneBy)
+	case run == 0 && len(r.Undoes) > 0:
+		return u.twice(r, u.all[at+1:])
+	case len(r.Changes) == 0:
+		return exit.Errorf(exit.Usage, "run %d has changed no installed module", r.Run).WithHint("dkms history %d shows what it has done", r.Run)
+	}
+	for _, o := range u.all {
+		same := o.Caller.Transaction != "" && o.Caller.Transaction == r.Caller.Transaction
+		if o == r || same && len(r.Undoes)+len(o.Undoes)+o.UndoneBy == 0 && len(o.Changes) > 0 && !o.Ended.IsZero() {
+			u.runs = append(u.runs, o)
+		}
+	}
+	return nil
+}
+
+// twice is the error of an undo without a number after an undo.
+func (u *undoing) twice(r *history.Record, older []*history.Record) error {
+	hint := fmt.Sprintf("dkms undo %d takes that back", r.Run)
+	for _, o := range older {
+		if len(o.Changes) > 0 && len(o.Undoes)+o.UndoneBy == 0 {
+			hint += fmt.Sprintf("\ndkms undo %d goes further back", o.Run)
+			break
+		}
+	}
+	return exit.Errorf(exit.Usage, "the last run, %d, has undone %s already", r.Run, runWords(r.Undoes)).WithHint("%s", hint)
+}
+
+// runWords names runs.
+func runWords(runs []int) string {
+	list := make([]string, len(runs))
+	for i, n := range runs {
+		list[i] = fmt.Sprint(n)
+	}
+	if len(list) == 1 {
+		return "run " + list[0]
+	}
+	return "runs " + strings.Join(list, ", ")
+}
+
+func (u *undoing) numbers() []int {
+	var list []int
+	for _, r := range slices.Backward(u.runs) {
+		list = append(list, r.Run)
+	}
+	return list
+}
+
+// compose puts the changes of the runs together: what was there before the first
+// of them, and after the last.
+func (u *undoing) compose(choice machine.Choice) {
+	for _, r := range slices.Backward(u.runs) {
+		for _, c := range r.Changes {
+			at := slices.IndexFunc(u.changes, func(o *history.Change) bool { return o.Module == c.Module && o.Target() == c.Target() })
+			if at < 0 {
+				whole := *c
+				u.changes = append(u.changes, &whole)
+				continue
+			}
+			u.changes[at].After = c.After
+		}
+	}
+	u.changes = slices.DeleteFunc(u.changes, func(c *history.Change) bool { return c.Before.Same(c.After) })
+	filters := []tree.Target{{}}
+	if !choice.Any() {
+		filters = choice.Filters()
+	}
+	for _, c := range u.changes {
+		if slices.ContainsFunc(filters, func(f tree.Target) bool { return machine.MatchesTarget(f, c.Target()) }) {
+			u.wanted = append(u.wanted, c)
+		}
+	}
+}
+
+// plan plans the undo, or returns why it cannot be.
+func (u *undoing) plan() (*plan.Plan, error) {
+	p := &plan.Plan{}
+	var errs []error
+	for _, c := range slices.Backward(u.wanted) {
+		note := plan.Note{ID: tree.ID{Name: c.Module, Version: c.Before.Version}, Target: c.Target()}
+		now := history.StateOf(u.Tree, c.Module, c.Target())
+		switch {
+		case now.Same(c.Before):
+			note.Outcome, note.Reason = plan.Ready, "is as it was before "+runWords(u.numbers())
+			if note.ID.Version == "" {
+				note.ID.Version = c.After.Version
+			}
+			p.Notes = append(p.Notes, note)
+			continue
+		case !system.IsDir(u.Kernel(c.Target()).ModuleDir()):
+			u.Report.Warnf("%s: kernel %s is not on this machine any more; nothing is brought back for it", c.Module, c.Kernel)
+			continue
+		case !now.Same(c.After):
+			errs = append(errs, u.changedSince(c, now))
+			continue
+		}
+		step := plan.Step{Kind: plan.Restore, ID: note.ID, Target: c.Target(), Reason: runWords(u.numbers()) + " is undone", Replaces: now.Version != ""}
+		if len(u.runs) > 1 {
+			step.Reason = runWords(u.numbers()) + " are undone"
+		}
+		if c.Before.Version == "" {
+			step.Kind, step.ID.Version = plan.Uninstall, c.After.Version
+		} else if err := u.source(c); err != nil {
+			errs = append(errs, err)
+		}
+		p.Add(step)
+	}
+	return p, errors.Join(errs...)
+}
+
+// changedSince is the error of a module that has changed after the runs.
+func (u *undoing) changedSince(c *history.Change, now history.State) error {
+	has := "nothing of it is installed now"
+	if now.Version != "" {
+		has = fmt.Sprintf("%s is installed now", now.Version)
+	}
+	err := exit.Errorf(exit.Usage, "%s: kernel %s: changed again after %s: %s", c.Module, c.Kernel, runWords(u.numbers()), has)
+	for _, r := range u.all {
+		if slices.Contains(u.runs, r) || r.UndoneBy != 0 {
+			continue
+		}
+		if slices.ContainsFunc(r.Changes, func(o *history.Change) bool { return o.Module == c.Module && o.Target() == c.Target() }) {
+			return err.WithHint("dkms undo %d comes first", r.Run)
+		}
+	}
+	return err.WithHint("dkms install %s/%s -k %s installs the version of that time", c.Module, c.Before.Version, u.KernelArg(c.Target()))
+}
+
+// source finds the build that was installed before a change.
+func (u *undoing) source(c *history.Change) error {
+	id := tree.ID{Name: c.Module, Version: c.Before.Version}
+	sub := machine.Subject{ID: id, Target: c.Target()}
+	again := func(err *exit.Error) error {
+		return err.WithHint("dkms install --force %s -k %s builds it, if its sources are there", id, u.KernelArg(c.Target()))
+	}
+	if len(c.Before.Files) == 0 {
+		return again(exit.Errorf(exit.Usage, "%s: kernel %s: which files were installed is not on record", id, c.Kernel))
+	}
+	b := &backTo{}
+	for _, f := range c.Before.Files {
+		b.files = append(b.files, install.Placed{Path: f.Path, SHA256: f.SHA256})
+	}
+	m, err := u.Tree.Manifest(id, c.Target())
+	dir := u.Tree.BuildDir(id, c.Target())
+	if err != nil || !holds(m, b.files) {
+		if b.kept, m = u.Tree.KeptBuild(id, c.Target(), func(m *tree.Manifest) bool { return holds(m, b.files) }); m == nil {
+			return again(exit.Errorf(exit.NotBuilt, "%s: kernel %s: its build was not kept (keep_builds=%d)", id, c.Kernel, u.Framework.KeepBuilds))
+		}
+		dir = b.kept
+	}
+	for _, f := range b.files {
+		if err := install.Holds(filepath.Join(dir, "module"), f); err != nil {
+			return again(exit.Errorf(exit.NotBuilt, "%s: kernel %s: %w", id, c.Kernel, err))
+		}
+	}
+	k := u.Kernel(c.Target())
+	if m.Headers != "" && k.HasHeaders() && build.HeadersStamp(k) != m.HeadersStamp && build.KernelInputs(k, u.Machine.Run) != m.Headers {
+		return again(exit.Errorf(exit.Usage, "%s: kernel %s: the headers of the kernel have changed since it was built, so it may not load", id, c.Kernel))
+	}
+	u.back[sub] = b
+	return nil
+}
+
+// holds tells whether a manifest lists the files that were installed.
+func holds(m *tree.Manifest, files []install.Placed) bool {
+	return m != nil && !slices.ContainsFunc(files, func(f install.Placed) bool { return !m.Has(filepath.Base(f.Path), f.SHA256) })
+}
+
+// hold holds back the versions that go, before anything is changed: no other run
+// is to install them again after an undo that was interrupted. A hold on a
+// version that is installed has no effect. It returns the number of this run.
+func (u *undoing) hold() (int, error) {
+	u.w.Undoes(u.numbers())
+	number, err := u.w.Number()
+	if err != nil {
+		return 0, err
+	}
+	for _, c := range u.wanted {
+		id := tree.ID{Name: c.Module, Version: c.After.Version}
+		if id.Version == "" || !system.IsDir(u.Tree.VersionDir(id)) {
+			continue
+		}
+		h := tree.Hold{Run: number}
+		if u.Tree.State(id) == tree.Added {
+			s := build.SourcesOf(u.Tree, id, c.Target(), nil)
+			if h.Sources, err = s.Digest(); err == nil {
+				h.SourcesStamp, err = s.Stamp()
+			}
+		}
+		if err == nil {
+			err = u.w.Tree.RecordHold(id, c.Target(), h)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", id, err)
+		}
+	}
+	return number, nil
+}
+
+// settle takes the holds back where the undo has failed, says what is held
+// back, and marks the runs as undone if nothing of them is left.
+func (u *undoing) settle(ctx context.Context, number int) error {
+	var errs []error
+	var held []string
+	whole := true
+	for _, c := range u.changes {
+		now := history.StateOf(u.Tree, c.Module, c.Target())
+		undone := now.Same(c.Before) || !system.IsDir(u.Kernel(c.Target()).ModuleDir())
+		whole = whole && undone
+		if !slices.Contains(u.wanted, c) {
+			continue
+		}
+		loser := c.After.Version
+		if undone {
+			loser = c.Before.Version
+			if c.After.Version != "" && c.After.Version != c.Before.Version {
+				held = append(held, fmt.Sprintf("%s/%s for %s", c.Module, c.After.Version, c.Kernel))
+			}
+		}
+		if loser != "" && (c.After.Version != c.Before.Version || !undone) {
+			errs = append(errs, u.w.Tree.ForgetHold(tree.ID{Name: c.Module, Version: loser}, c.Target()))
+		}
+	}
+	if len(held) > 0 {
+		u.Report.Progressf("held back, until the sources change or dkms install installs it: %s", strings.Join(held, ", "))
+	}
+	u.verify(ctx)
+	if !whole {
+		return errors.Join(errs...)
+	}
+	for _, r := range u.runs {
+		r.UndoneBy = number
+		errs = append(errs, r.Save(u.w.Tree))
+		for _, n := range r.Undoes {
+			if again, err := history.Read(u.Tree, n); err == nil {
+				again.UndoneBy = 0
+				errs = append(errs, again.Save(u.w.Tree))
+			} else if !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// verify warns of what this machine does not take as it is now, although it took
+// it once.
+func (u *undoing) verify(ctx context.Context) {
+	facts, err := u.Facts()
+	if err != nil {
+		u.Report.Warnf("whether the kernels are safe to boot now is not known: %v", err)
+		return
+	}
+	for _, c := range u.wanted {
+		if c.Before.Version == "" {
+			u.Report.Warnf("kernel %s has no version of %s now, as before; dkms check -k %s says what that means", c.Kernel, c.Module, u.KernelArg(c.Target()))
+			continue
+		}
+		mod := facts.Module(machine.Subject{ID: tree.ID{Name: c.Module, Version: c.Before.Version}, Target: c.Target()})
+		h := mod.Installed()
+		if h.OK() && facts.SignaturesRequired(c.Target()) {
+			h = facts.Signature(ctx, mod)
+		}
+		if !h.OK() {
+			u.Report.Warnf("%s: kernel %s: %s: %s", mod.ID, c.Kernel, h.State, h.Why())
+		}
+	}
+}
