@@ -129,6 +129,8 @@ var completions = []completion{
 	{"dkms export hello/", "hello/1.0 hello/2.0", "zfs-kmod/2.1.11"},
 	{"dkms export hello/1.0 -k ", "6.1.0-56-amd64", "hello"},
 	{"dkms export --f", "--format --force", "--fix"},
+	{"dkms export --format ", "oci sysext deb rpm pacman", "hello"},
+	{"dkms export --d", "--depends --dry-run", "--config"},
 	{"dkms import --c", "--certificate", "--config"},
 	{"dkms autoinstall --j", "--json", "--fix"},
 	{"dkms mok --j", "--json", "--fix"},

@@ -36,6 +36,7 @@ var arrows = map[string]string{
 	"archive":  "exit system tree",
 	"makefile": "system",
 	"image":    "archive exit system",
+	"pack":     "exit system",
 	// What to do, how to build it, and where to put it.
 	"plan":     "exit tree",
 	"lint":     "conf exit makefile system version",
@@ -45,7 +46,7 @@ var arrows = map[string]string{
 	"install":  "conf exit index kernel module report system tree version",
 	// The machine, and what is done with it or told of it.
 	"machine": "boot build conf exit history install kernel module plan report sign system tree version",
-	"fleet":   "archive build conf exit image machine prebuilt report sign system tree",
+	"fleet":   "archive build conf exit image machine module pack prebuilt report sign system tree",
 	"inspect": "boot build conf exit history install kernel lint machine report sign system tree version",
 	"run":     "archive boot build conf draft exit fleet history install kernel machine module plan prebuilt report script sign system tree version",
 	// The doors.

@@ -21,6 +21,7 @@ if [ "$what" = test ] || [ "$what" = differential ] || [ "$what" = bench ]; then
 		/usr/include/libelf.h:libelf-dev softhsm2-util:softhsm2
 		skopeo:skopeo docker-registry:docker-registry umoci:umoci busybox:busybox-static
 		ccache:ccache distccd:distcc rpm:rpm python3:python3
+		fakeroot:fakeroot makepkg:makepkg bsdtar:libarchive-tools mkfs.erofs:erofs-utils
 		grub-mkconfig:grub-common bootctl:systemd-boot /usr/lib/systemd/boot/efi/linuxx64.efi.stub:systemd-boot-efi"
 fi
 if [ "$what" = arch ]; then

@@ -83,7 +83,7 @@ _dkms() {
 		[[ $word == = ]] && continue
 		case $before in
 		-m | --module) module=$word ;;
-		-v | -k | --kernelver | -a | --arch | -c | -j | --config | --archive | --format | --busybox | --certificate) ;;
+		-v | -k | --kernelver | -a | --arch | -c | -j | --config | --archive | --format | --busybox | --packager | --depends | --certificate) ;;
 		--kernelsourcedir | --headers | --templatekernel | --directive | --env | --dkmstree | --sourcetree | --installtree) ;;
 		*)
 			if [[ $word != -* && " ${verbs//[[:space:]]/ } " == *" $word "* ]]; then
@@ -124,10 +124,10 @@ _dkms() {
 		return
 		;;
 	--format)
-		_dkms_reply "$cur" 'oci tar'
+		_dkms_reply "$cur" 'oci tar sysext deb rpm pacman'
 		return
 		;;
-	-a | --arch | -j | --keep | --directive | --env) return ;;
+	-a | --arch | -j | --keep | --directive | --env | --packager | --depends) return ;;
 	esac
 
 	if [[ $cur == -* ]]; then
@@ -147,7 +147,7 @@ _dkms() {
 		match) _dkms_reply "$cur" "$common --templatekernel --kernelver --arch -j --env --force --dry-run" ;;
 		mktarball) _dkms_reply "$cur" "$common $one --all --archive --binaries-only --source-only" ;;
 		ldtarball) _dkms_reply "$cur" "$common --archive --force --dry-run" ;;
-		export) _dkms_reply "$cur" "$common --module -v --kernelver --arch --archive --format --busybox --force --dry-run --json" ;;
+		export) _dkms_reply "$cur" "$common --module -v --kernelver --arch --archive --format --busybox --packager --depends --force --dry-run --json" ;;
 		import) _dkms_reply "$cur" "$common --module -v --kernelver --arch --certificate --insecure --force --no-depmod --dry-run --json" ;;
 		check) _dkms_reply "$cur" "$common --kernelver --arch --json --all-kernels" ;;
 		why) _dkms_reply "$cur" "$common --module -v --kernelver --arch --json" ;;

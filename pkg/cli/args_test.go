@@ -88,6 +88,8 @@ var ways = []struct{ option, words, want string }{
 	{"format", "--format=tar", "--format=tar"},
 	{"format", "--format|tar", "--format=tar"},
 	{"busybox", "--busybox=/b", "--busybox=/b"},
+	{"packager", "--packager|A <a@b>", "--packager=A <a@b>"},
+	{"depends", "--depends=a (= 1), b", "--depends=a (= 1), b"},
 	{"certificate", "--certificate|/c", "--certificate=/c"},
 	{"insecure", "--insecure", "--insecure"},
 	{"help", "-h", "--help"},

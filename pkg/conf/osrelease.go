@@ -28,6 +28,10 @@ func Distribution(root system.Root) (string, error) {
 // things that only the distribution's own tools can do.
 func DistributionID(root system.Root) string { return readOSRelease(root)["ID"] }
 
+// OSRelease returns the values of the system's os-release(5); there are none
+// without the file.
+func OSRelease(root system.Root) map[string]string { return readOSRelease(root) }
+
 func readOSRelease(root system.Root) map[string]string {
 	for _, path := range []string{"/etc/os-release", "/usr/lib/os-release"} {
 		if text, err := readText(resolve(root, path)); err == nil {

@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"dkms/pkg/conf"
 	"dkms/pkg/exit"
-	"dkms/pkg/image"
 	"dkms/pkg/machine"
+	"dkms/pkg/pack"
 	"dkms/pkg/prebuilt"
 	"dkms/pkg/report"
 	"dkms/pkg/sign"
@@ -26,15 +23,20 @@ type Export struct {
 	// Modules are NAME or NAME/VERSION.
 	Modules []string
 	Choice  machine.Choice
-	// Format is oci (a directory) or tar; empty means oci.
+	// Format is oci (a directory), tar, sysext or a format of packages; empty
+	// means oci.
 	Format string
-	// Path is where the image goes; empty means a generated name in the
-	// caller's working directory.
+	// Path is the file or directory to write, or the directory for several
+	// packages; empty means a generated name in the caller's working directory.
 	Path string
+	// Packager answers for packages, and Depends is what they depend on instead
+	// of the kernel's package.
+	Packager string
+	Depends  []string
 	// Busybox is the shell of the image: a file, "none", or "" for the
 	// installed busybox.
 	Busybox string
-	// Force replaces an existing image; DryRun only reports what would be
+	// Force replaces what exists, and takes builds that are not sound; DryRun only reports what would be
 	// written.
 	Force, DryRun bool
 	// JSON prints the result as JSON.
@@ -43,13 +45,13 @@ type Export struct {
 	Sign func(t tree.Target) (*sign.Signer, error)
 }
 
-// exported is what export reports about an image. The JSON names are an
+// exported is what export reports. The JSON names are an
 // interface; see dkms(8).
 type exported struct {
 	Schema  int        `json:"schema"`
-	Path    string     `json:"path"`
+	Path    string     `json:"path,omitempty"`
 	Format  string     `json:"format"`
-	Digest  string     `json:"digest"`
+	Digest  string     `json:"digest,omitempty"`
 	Kernel  string     `json:"kernel"`
 	Arch    string     `json:"arch"`
 	Modules []exportID `json:"modules"`
@@ -58,13 +60,26 @@ type exported struct {
 type exportID struct {
 	Module  string `json:"module"`
 	Version string `json:"version"`
-	Tag     string `json:"tag"`
+	// Tag is that of an image; the others are those of a package.
+	Tag     string   `json:"tag,omitempty"`
+	Package string   `json:"package,omitempty"`
+	Path    string   `json:"path,omitempty"`
+	Digest  string   `json:"digest,omitempty"`
+	Depends []string `json:"depends,omitempty"`
 }
 
 const exportSchema = 1
 
-// Write writes the builds of some modules for a kernel as an OCI image.
+// Write writes the builds of some modules for a kernel, in the form that Format
+// names.
 func (e Export) Write(ctx context.Context, m *machine.Machine) error {
+	if e.Format == "" {
+		e.Format = "oci"
+	}
+	write, err := e.writer()
+	if err != nil {
+		return err
+	}
 	targets, err := m.Targets(e.Choice, m.Running)
 	if err != nil {
 		return err
@@ -79,35 +94,45 @@ func (e Export) Write(ctx context.Context, m *machine.Machine) error {
 	}
 	out := exported{Schema: exportSchema, Format: e.Format, Kernel: t.Kernel, Arch: t.Arch}
 	for _, id := range ids {
-		out.Modules = append(out.Modules, exportID{id.Name, id.Version, prebuilt.Tag(id, t)})
+		out.Modules = append(out.Modules, exportID{Module: id.Name, Version: id.Version})
 	}
-	if out.Format == "" {
-		out.Format = "oci"
+	return write(ctx, m, t, ids, &out)
+}
+
+// writer returns the function that writes the form, if the options are those of
+// the form.
+func (e Export) writer() (func(context.Context, *machine.Machine, tree.Target, []tree.ID, *exported) error, error) {
+	image := e.Format == "oci" || e.Format == "tar"
+	switch {
+	case !image && e.Busybox != "":
+		return nil, exit.Errorf(exit.Usage, "--busybox is for images, and not for --format %s", e.Format)
+	case !pack.Known(e.Format) && (e.Packager != "" || len(e.Depends) > 0):
+		return nil, exit.Errorf(exit.Usage, "--packager and --depends are for packages, and not for --format %s", e.Format)
+	case image:
+		return e.writeImage, nil
+	case pack.Known(e.Format):
+		return e.writePackages, nil
+	case e.Format == "sysext":
+		return e.writeExtension, nil
+	case e.Format == "apk":
+		return nil, exit.Errorf(exit.Usage, "--format apk: packages of Alpine cannot be made yet").
+			WithHint("--format tar makes an image that dkms import takes there")
 	}
-	if out.Path, err = e.path(m, out); err != nil {
-		return err
-	}
-	if e.DryRun {
-		m.Report.Result(fmt.Sprintf("would export %s for %s to %s", joined(ids), t, out.Path))
-		return nil
-	}
-	img, err := e.pack(ctx, m, t, ids)
-	if err != nil {
-		return err
-	}
-	if out.Digest, err = writeImage(img, out.Path, out.Format); err != nil {
-		if _, ok := errors.AsType[*exit.Error](err); ok {
-			return err
-		}
-		return exit.Errorf(exit.ArchiveDest, "%s: %w", out.Path, err)
-	}
+	return nil, exit.Errorf(exit.Usage, "--format %s: there are oci, tar, sysext, %s", e.Format, strings.Join(pack.Formats(), ", "))
+}
+
+// done reports what was written.
+func (e Export) done(m *machine.Machine, what string, t tree.Target, path string) {
 	m.Report.Emit(report.Event{Kind: report.Done, Kernel: t.Kernel, Arch: t.Arch, Step: "export",
-		Text: fmt.Sprintf("%s: exported for %s to %s", joined(ids), t, out.Path)})
-	if e.JSON {
-		return m.Report.JSON(out)
+		Text: fmt.Sprintf("%s: exported for %s to %s", what, t, path)})
+}
+
+// failed is the error of a file that could not be written.
+func failed(path string, err error) error {
+	if _, ok := errors.AsType[*exit.Error](err); ok || err == nil {
+		return err
 	}
-	m.Report.Result(out.Digest)
-	return nil
+	return exit.Errorf(exit.ArchiveDest, "%s: %w", path, err)
 }
 
 func joined(ids []tree.ID) string {
@@ -122,11 +147,19 @@ func joined(ids []tree.ID) string {
 // Where the request gives no version, ids chooses the version that other
 // modules build against.
 func (e Export) ids(m *machine.Machine, t tree.Target) ([]tree.ID, error) {
-	if len(e.Modules) == 0 {
+	words := e.Modules
+	if len(words) == 0 && e.Format == "sysext" {
+		names, err := m.Tree.Names()
+		if err != nil {
+			return nil, err
+		}
+		words = slices.DeleteFunc(names, func(name string) bool { return m.Tree.Newest(name, t) == "" })
+	}
+	if len(words) == 0 {
 		return nil, exit.Errorf(exit.Usage, "export needs a module").WithHint("dkms export MODULE[/VERSION]... -k KERNEL")
 	}
 	var ids []tree.ID
-	for _, w := range e.Modules {
+	for _, w := range words {
 		name, version, _ := strings.Cut(w, "/")
 		if version == "" && system.PlainName(name) {
 			version = m.Tree.Newest(name, t)
@@ -148,62 +181,29 @@ func (e Export) ids(m *machine.Machine, t tree.Target) ([]tree.ID, error) {
 	return ids, nil
 }
 
-// path returns where the image goes: the path of --archive, or a generated name
-// in the caller's working directory.
-func (e Export) path(m *machine.Machine, out exported) (string, error) {
-	path := e.Path
-	if path == "" {
-		path = out.Modules[0].Tag
-		if len(out.Modules) > 1 {
-			path = fmt.Sprintf("dkms_%s_%s", out.Kernel, out.Arch)
-		}
-		if out.Format == "tar" {
-			path += ".tar"
-		}
-	}
-	path = m.Host.Abs(path)
-	switch st, err := os.Lstat(path); {
-	case out.Format != "oci" && out.Format != "tar":
-		return "", exit.Errorf(exit.Usage, "--format %s: there are oci and tar", out.Format)
-	case errors.Is(err, fs.ErrNotExist):
-		return path, nil
-	case err != nil:
-		return "", exit.Errorf(exit.ArchiveDest, "%w", err)
-	case !e.Force:
-		return "", exit.Errorf(exit.ArchiveDest, "%s exists", path).WithHint("--force replaces it")
-	case out.Format == "tar" && st.Mode().IsRegular(), out.Format == "oci" && system.IsFile(filepath.Join(path, "oci-layout")):
-		return path, nil
-	}
-	return "", exit.Errorf(exit.ArchiveDest, "%s exists and is no image: it stays", path)
-}
-
-// pack makes the image.
-func (e Export) pack(ctx context.Context, m *machine.Machine, t tree.Target, ids []tree.ID) (*image.Image, error) {
+// packer returns what describes builds, and signs the descriptions if there is a
+// key, and the configurations of the versions.
+func (e Export) packer(ctx context.Context, m *machine.Machine, t tree.Target, ids []tree.ID) (*prebuilt.Packer, map[tree.ID]*conf.Module, error) {
 	subjects := make([]machine.Subject, len(ids))
 	for i, id := range ids {
 		subjects[i] = machine.Subject{ID: id, Target: t}
 	}
-	depends := map[tree.ID][]string{}
+	confs := map[tree.ID]*conf.Module{}
 	for i, res := range m.Confs(ctx, subjects, m.ConfFile) {
 		if res.Err != nil {
-			return nil, fmt.Errorf("%s: %w", ids[i], res.Err)
+			return nil, nil, fmt.Errorf("%s: %w", ids[i], res.Err)
 		}
-		depends[ids[i]] = dependNames(m, res.Conf)
+		confs[ids[i]] = res.Conf
 	}
 	p := &prebuilt.Packer{Tree: m.Tree, Run: m.Run, Temp: m.Framework.TmpLocation}
+	if e.DryRun { // which makes no key
+		return p, confs, nil
+	}
 	signer, err := e.Sign(t)
-	if err != nil {
-		return nil, err
-	}
-	if signer != nil {
+	if err == nil && signer != nil {
 		p.Sign = signer.Sign
-	} else {
-		m.Report.Warnf("there is no key to sign with: no machine will import this image")
 	}
-	if p.Busybox, err = e.busybox(m, t); err != nil {
-		return nil, err
-	}
-	return p.Pack(ctx, m.Kernel(t), ids, func(id tree.ID) []string { return depends[id] })
+	return p, confs, err
 }
 
 // dependNames returns the registered modules that a module builds on.
@@ -212,70 +212,4 @@ func dependNames(m *machine.Machine, c *conf.Module) []string {
 	return slices.DeleteFunc(names, func(n string) bool {
 		return !slices.ContainsFunc(c.BuildDepends, func(pattern string) bool { return machine.Matches(pattern, n) })
 	})
-}
-
-// busybox returns the shell for an image. Only Kubernetes needs a shell, so a
-// missing busybox does not prevent the export.
-func (e Export) busybox(m *machine.Machine, t tree.Target) (string, error) {
-	switch e.Busybox {
-	case "none":
-		return "", nil
-	case "":
-	default:
-		path := m.Host.Abs(e.Busybox)
-		if err := prebuilt.Busybox(path, t.Arch); err != nil {
-			return "", exit.Errorf(exit.Usage, "--busybox: %w", err)
-		}
-		return path, nil
-	}
-	for _, path := range []string{"/bin/busybox", "/usr/bin/busybox", "/bin/busybox.static", "/sbin/busybox"} {
-		if path = m.Host.Root.Path(path); prebuilt.Busybox(path, t.Arch) == nil {
-			return path, nil
-		}
-	}
-	m.Report.Progressf("there is no static busybox here: Kubernetes cannot copy modules out of this image (install busybox-static, or use --busybox)")
-	return "", nil
-}
-
-// writeImage writes an image to path, completely or not at all.
-func writeImage(img *image.Image, path, format string) (digest string, err error) {
-	if path, err = system.Resolve(path); err != nil {
-		return "", err
-	}
-	parent := filepath.Dir(path)
-	stage, err := os.MkdirTemp(parent, system.StagePrefix+"export.")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(stage)
-	layout := filepath.Join(stage, "layout")
-	if digest, err = image.Write(layout, img); err != nil {
-		return "", err
-	}
-	if format == "tar" {
-		file := filepath.Join(stage, "tar")
-		if err := writeArchive(file, layout); err != nil {
-			return "", err
-		}
-		if err := os.Rename(file, path); err != nil {
-			return "", err
-		}
-		return digest, system.SyncDir(parent)
-	}
-	return digest, system.SwapDir(path, layout)
-}
-
-func writeArchive(file, layout string) error {
-	f, err := os.Create(file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := image.Archive(f, layout); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	return f.Close()
 }

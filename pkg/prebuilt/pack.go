@@ -40,11 +40,7 @@ func (p *Packer) Pack(ctx context.Context, k *kernel.Kernel, ids []tree.ID, depe
 	var files []image.File
 	var records []*Record
 	for _, id := range ids {
-		r, err := p.record(id, target, depends(id))
-		if err != nil {
-			return nil, err
-		}
-		list, err := p.files(ctx, r)
+		r, list, err := p.files(ctx, id, target, depends(id))
 		if err != nil {
 			return nil, err
 		}
@@ -106,40 +102,63 @@ func (p *Packer) record(id tree.ID, target tree.Target, depends []string) (*Reco
 	return r, nil
 }
 
-// files returns the members of an image for one build.
-func (p *Packer) files(ctx context.Context, r *Record) ([]image.File, error) {
-	var list []image.File
-	dir, below := p.Tree.Modules(r.ID(), r.Target()), kernelDir(r.Kernel)+"/"+modulesBelow
+// Describe returns the record of a build whose files are those that were built,
+// its text, and the signature of the text, which is nil without [Packer].Sign.
+// depends are the names of the modules that the build was made against.
+func (p *Packer) Describe(ctx context.Context, id tree.ID, target tree.Target, depends []string) (r *Record, text, sig []byte, err error) {
+	if r, err = p.record(id, target, depends); err != nil {
+		return nil, nil, nil, err
+	}
+	dir := p.Tree.Modules(id, target)
 	for _, f := range r.Files {
 		path := filepath.Join(dir, f.Name)
 		data, err := os.ReadFile(path)
 		if err != nil {
-			return nil, exit.Errorf(exit.NotBuilt, "%s: %w", r.ID(), err)
+			return nil, nil, nil, exit.Errorf(exit.NotBuilt, "%s: %w", id, err)
 		}
 		if digest(data) != f.SHA256 {
-			return nil, exit.Errorf(exit.NotBuilt, "%s: %s is not what was built", r.ID(), path).
-				WithHint("build it again: dkms build --force %s -k %s", r.ID(), r.Kernel)
+			return nil, nil, nil, exit.Errorf(exit.NotBuilt, "%s: %s is not what was built", id, path).
+				WithHint("build it again: dkms build --force %s -k %s", id, target.Kernel)
 		}
-		list = append(list, image.File{Name: below + "/" + f.Name, Path: path})
 	}
 	if data, err := os.ReadFile(filepath.Join(dir, symversFile)); err == nil {
 		r.Symvers = digest(data)
-		list = append(list, image.File{Name: recordDir(r.ID()) + "/" + symversFile, Data: data})
 	}
-	data, err := json.MarshalIndent(r, "", "  ")
+	if text, err = json.MarshalIndent(r, "", "  "); err != nil {
+		return nil, nil, nil, err
+	}
+	text = append(text, '\n')
+	if p.Sign != nil {
+		if sig, err = p.Sign(ctx, text); err != nil {
+			return nil, nil, nil, fmt.Errorf("%s: %w", id, err)
+		}
+	}
+	return r, text, sig, nil
+}
+
+// files returns the members of an image for one build.
+func (p *Packer) files(ctx context.Context, id tree.ID, target tree.Target, depends []string) (*Record, []image.File, error) {
+	r, text, sig, err := p.Describe(ctx, id, target, depends)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	data = append(data, '\n')
-	list = append(list, image.File{Name: recordDir(r.ID()) + "/" + recordFile, Data: data})
-	if p.Sign == nil {
-		return list, nil
+	var list []image.File
+	dir, record := p.Tree.Modules(id, target), recordDir(id)
+	for _, f := range r.Files {
+		list = append(list, image.File{Name: kernelDir(r.Kernel) + "/" + modulesBelow + "/" + f.Name, Path: filepath.Join(dir, f.Name)})
 	}
-	sig, err := p.Sign(ctx, data)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.ID(), err)
+	if r.Symvers != "" {
+		data, err := os.ReadFile(filepath.Join(dir, symversFile))
+		if err != nil {
+			return nil, nil, err
+		}
+		list = append(list, image.File{Name: record + "/" + symversFile, Data: data})
 	}
-	return append(list, image.File{Name: recordDir(r.ID()) + "/" + signature, Data: sig}), nil
+	list = append(list, image.File{Name: record + "/" + recordFile, Data: text})
+	if sig != nil {
+		list = append(list, image.File{Name: record + "/" + signature, Data: sig})
+	}
+	return r, list, nil
 }
 
 // index runs depmod to index the modules among files and the kernel's own
