@@ -32,6 +32,7 @@ func (v *removeVerb) Run(c *call) error {
 		return err
 	}
 	return c.tell(func(on *machine.Machine) (exit.Code, error) {
-		return run.Remove(c.ctx, on, tree.ID{Name: m.name, Version: m.version}, v.choice(), v.All, run.Options{DryRun: v.DryRun, NoDepmod: v.NoDepmod, SafeUpgrade: v.RpmSafeUpgrade})
+		return run.Remove(c.ctx, on, tree.ID{Name: m.name, Version: m.version}, v.choice(), v.All,
+			run.Options{DryRun: v.DryRun, NoDepmod: v.NoDepmod, SafeUpgrade: v.RpmSafeUpgrade}, run.Person{In: c.process.In, Out: c.process.Err})
 	})
 }

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -22,11 +23,38 @@ func Unbuild(ctx context.Context, m *machine.Machine, id tree.ID, choice machine
 	return takeOut(ctx, m, "unbuild", id, choice, all, o, func(s []plan.Subject, _ bool) *plan.Plan { return plan.ForUnbuild(s) })
 }
 
-// Remove unbuilds a version and forgets it once no build is left.
-func Remove(ctx context.Context, m *machine.Machine, id tree.ID, choice machine.Choice, all bool, o Options) (exit.Code, error) {
-	return takeOut(ctx, m, "remove", id, choice, all, o, func(s []plan.Subject, others bool) *plan.Plan {
-		return plan.ForRemove(id, s, others)
-	})
+// Remove unbuilds a version and forgets it once no build is left. Where id has
+// no version and several are registered, it asks which, if somebody is there to
+// answer.
+func Remove(ctx context.Context, m *machine.Machine, id tree.ID, choice machine.Choice, all bool, o Options, ask Person) (exit.Code, error) {
+	ids, err := toRemove(ctx, m, id, o, ask)
+	if err != nil {
+		return 0, err
+	}
+	status := exit.OK
+	for _, id := range ids {
+		code, err := takeOut(ctx, m, "remove", id, choice, all, o, func(s []plan.Subject, others bool) *plan.Plan {
+			return plan.ForRemove(id, s, others)
+		})
+		if err != nil {
+			return 0, err
+		}
+		status = cmp.Or(status, code)
+	}
+	return status, nil
+}
+
+// toRemove returns the versions to remove. It asks before anything is locked, and
+// only somebody who may remove them; scripts of packages are never asked.
+func toRemove(ctx context.Context, m *machine.Machine, id tree.ID, o Options, ask Person) ([]tree.ID, error) {
+	if id.Version != "" || o.SafeUpgrade || !ask.present() || m.Host.UID != 0 && !o.DryRun {
+		return []tree.ID{id}, nil
+	}
+	list, err := registered(m, id.Name)
+	if err != nil || len(list) < 2 {
+		return []tree.ID{id}, err
+	}
+	return ask.versions(ctx, list)
 }
 
 func takeOut(ctx context.Context, m *machine.Machine, name string, id tree.ID, choice machine.Choice, all bool, o Options,
