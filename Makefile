@@ -90,6 +90,8 @@ files := \
 	dist/examples/dkms-textfile:$(SHARE)/doc/dkms/examples/dkms-textfile:755 \
 	dist/man/dkms.8:$(SHARE)/man/man8/dkms.8:644 \
 	dist/man/dkms-hook.8:$(SHARE)/man/man8/dkms-hook.8:644 \
+	dist/man/dkms-journal.7:$(SHARE)/man/man7/dkms-journal.7:644 \
+	dist/man/dkms-json.5:$(SHARE)/man/man5/dkms-json.5:644 \
 	dist/man/dkms.conf.5:$(SHARE)/man/man5/dkms.conf.5:644 \
 	dist/man/dkms-framework.conf.5:$(SHARE)/man/man5/dkms-framework.conf.5:644 \
 	$(hooks_$(distro)) \

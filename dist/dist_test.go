@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -106,7 +107,9 @@ var everywhere = []string{
 	"644 /usr/share/doc/dkms/packaging.md",
 	"644 /usr/share/fish/vendor_completions.d/dkms.fish",
 	"644 /usr/share/man/man5/dkms-framework.conf.5",
+	"644 /usr/share/man/man5/dkms-json.5",
 	"644 /usr/share/man/man5/dkms.conf.5",
+	"644 /usr/share/man/man7/dkms-journal.7",
 	"644 /usr/share/man/man8/dkms-hook.8",
 	"644 /usr/share/man/man8/dkms.8",
 	"644 /usr/share/zsh/site-functions/_dkms",
@@ -328,8 +331,8 @@ func TestFrameworkConfExamples(t *testing.T) {
 func TestManPages(t *testing.T) {
 	need(t, "mandoc")
 	pages, err := filepath.Glob("man/*")
-	if err != nil || len(pages) != 4 {
-		t.Fatalf("man/* = %v, %v; want 4 pages", pages, err)
+	if err != nil || len(pages) != 6 {
+		t.Fatalf("man/* = %v, %v; want 6 pages", pages, err)
 	}
 	mustRun(t, ".", append([]string{"mandoc", "-T", "lint", "-W", "warning"}, pages...)...)
 }
@@ -370,6 +373,106 @@ func TestExitStatusTable(t *testing.T) {
 			t.Errorf("dkms(8) has exit status %s, which pkg/exit has not", c)
 		}
 	}
+}
+
+// TestExitStatusesAreReturned wants each status of pkg/exit to be that of some
+// error: dkms(8) promises it.
+func TestExitStatusesAreReturned(t *testing.T) {
+	text := read(t, "../pkg/exit/exit.go")
+	names := regexp.MustCompile(`(?m)^\t([A-Z]\w+) +Code = \d`).FindAllStringSubmatch(text, -1)
+	if len(names) < 15 {
+		t.Fatalf("pkg/exit has %d statuses; the test cannot read it", len(names))
+	}
+	sources := ""
+	for _, path := range goFiles(t, "../pkg/*/*.go") {
+		sources += read(t, path)
+	}
+	for _, n := range names {
+		if !regexp.MustCompile(`\bexit\.` + n[1] + `\b`).MatchString(sources) {
+			t.Errorf("nothing ends with exit.%s", n[1])
+		}
+	}
+}
+
+// goFiles are the files of a pattern that are no tests.
+func goFiles(t *testing.T, pattern string) []string {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%s: %v", pattern, err)
+	}
+	return slices.DeleteFunc(files, func(f string) bool { return strings.HasSuffix(f, "_test.go") })
+}
+
+// printed are the structs that --json prints, apart from those of inspect,
+// which are all printed, by the file that declares them.
+var printed = map[string]string{
+	"../pkg/lint/lint.go": "Remark", "../pkg/cli/version.go": "", "../pkg/report/json.go": "record",
+	"../pkg/run/rehearse.go": "Rehearsal Rehearsed", "../pkg/fleet/export.go": "exported exportID", "../pkg/history/history.go": "", "../pkg/system/caller.go": "Caller", "../pkg/tree/record.go": "Failure Origin Answer",
+}
+
+// TestJSONPage holds the members in dkms-json(5) against the tags of the structs
+// that are printed. The scripts hold it against what is printed.
+func TestJSONPage(t *testing.T) {
+	tags := map[string]bool{"schema": true}
+	for _, path := range goFiles(t, "../pkg/inspect/*.go") {
+		jsonTags(t, path, "", tags)
+	}
+	for path, types := range printed {
+		jsonTags(t, path, types, tags)
+	}
+	documented := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^\.It Va (.*)$`).FindAllStringSubmatch(read(t, "man/dkms-json.5"), -1) {
+		for _, part := range strings.FieldsFunc(m[1], func(r rune) bool { return strings.ContainsRune(" ,.[]", r) }) {
+			documented[part] = true
+		}
+	}
+	for tag := range tags {
+		if !documented[tag] {
+			t.Errorf("dkms-json(5) lacks %s", tag)
+		}
+	}
+	for name := range documented {
+		if !tags[name] {
+			t.Errorf("dkms-json(5) has %s, which nothing prints", name)
+		}
+	}
+}
+
+// source is the text of an expression in a file that was parsed by itself.
+func source(t *testing.T, path string, e ast.Expr) string {
+	t.Helper()
+	return read(t, path)[e.Pos()-1 : e.End()-1]
+}
+
+// jsonTags adds the names of JSON members in some types of a file, or in all,
+// and those of maps that are printed.
+func jsonTags(t *testing.T, path, types string, tags map[string]bool) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.TypeSpec:
+			return types == "" || slices.Contains(strings.Fields(types), n.Name.Name)
+		case *ast.Field:
+			if n.Tag != nil {
+				name, _, _ := strings.Cut(reflect.StructTag(strings.Trim(n.Tag.Value, "`")).Get("json"), ",")
+				if name != "" && name != "-" {
+					tags[name] = true
+				}
+			}
+		case *ast.CallExpr:
+			if f, ok := n.Fun.(*ast.SelectorExpr); ok && f.Sel.Name == "JSON" && len(n.Args) == 1 {
+				for _, m := range regexp.MustCompile(`"([a-z]+)":`).FindAllStringSubmatch(source(t, path, n.Args[0]), -1) {
+					tags[m[1]] = true
+				}
+			}
+		}
+		return true
+	})
 }
 
 // help is what dkms prints for some words that ask for help.

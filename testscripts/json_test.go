@@ -15,13 +15,13 @@ import (
 )
 
 // wantMembers is "members ACTION FILE...": the JSON in the files has the
-// members that dkms(8) has in the section of the action, each of them at least
+// members that dkms-json(5) has in the section of the action, each of them at least
 // once, and no others.
 func wantMembers(ts *testscript.TestScript, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: members ACTION FILE...")
 	}
-	manual, err := os.ReadFile(ts.Getenv("FAKEKERNEL") + "/../../dist/man/dkms.8")
+	manual, err := os.ReadFile(ts.Getenv("FAKEKERNEL") + "/../../dist/man/dkms-json.5")
 	ts.Check(err)
 	documented := membersOf(string(manual), args[0])
 	allowed := maps.Clone(documented)
@@ -45,12 +45,12 @@ func wantMembers(ts *testscript.TestScript, args []string) {
 	}
 	for path := range seen {
 		if !allowed[path] && !isContainer(path, allowed) {
-			ts.Fatalf("%s: %s is not in dkms(8)", args[0], path)
+			ts.Fatalf("%s: %s is not in dkms-json(5)", args[0], path)
 		}
 	}
 	for path := range documented {
 		if !seen[path] && !seen[strings.TrimSuffix(path, "[]")] { // the list may be empty
-			ts.Fatalf("%s: no file has %s, which is in dkms(8); there are %q", args[0], path, slices.Sorted(maps.Keys(seen)))
+			ts.Fatalf("%s: no file has %s, which is in dkms-json(5); there are %q", args[0], path, slices.Sorted(maps.Keys(seen)))
 		}
 	}
 }
@@ -70,9 +70,9 @@ var (
 	nested     = regexp.MustCompile(`(depends\[\]\.)+depends`)
 )
 
-// membersOf reads the members of an action from the section JSON OUTPUT.
+// membersOf reads the members of an action from the section MEMBERS.
 func membersOf(manual, action string) map[string]bool {
-	_, section, _ := strings.Cut(manual, "\n.Sh JSON OUTPUT\n")
+	_, section, _ := strings.Cut(manual, "\n.Sh MEMBERS")
 	section, _, _ = strings.Cut(section, "\n.Sh ")
 	_, section, _ = strings.Cut(section, "\n.Ss "+action+"\n")
 	section, _, _ = strings.Cut(section, "\n.Ss ")

@@ -82,9 +82,9 @@ complete -c dkms -n '__dkms_in add build install' -a '(__dkms_sources)'
 complete -c dkms -n '__dkms_in init' -x -a '(__fish_complete_directories)'
 complete -c dkms -n '__dkms_in add build install ldtarball import lint rehearse' -F
 
-complete -c dkms -l verbose -d 'show the commands that are run'
-complete -c dkms -s q -l quiet -d 'show nothing but errors'
-complete -c dkms -l debug -d 'show more'
+complete -c dkms -l verbose -d 'say more'
+complete -c dkms -s q -l quiet -d 'show nothing but warnings and errors'
+complete -c dkms -l debug -d 'show every program that is started'
 complete -c dkms -l dkmstree -x -a '(__fish_complete_directories)' -d 'state tree'
 complete -c dkms -l sourcetree -x -a '(__fish_complete_directories)' -d 'source tree'
 complete -c dkms -l installtree -x -a '(__fish_complete_directories)' -d 'install tree'

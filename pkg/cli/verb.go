@@ -130,7 +130,7 @@ func (r byRoot) needsRoot() bool { return !r.DryRun }
 
 // jsonOutput is the option of verbs that can print JSON.
 type jsonOutput struct {
-	JSON bool `name:"json" help:"Print JSON, see dkms(8)."`
+	JSON bool `name:"json" help:"Print JSON, see dkms-json(5)."`
 }
 
 // forced is the option --force, for verbs that otherwise skip or refuse work.

@@ -22,7 +22,6 @@ const (
 	NoSource         Code = 2 // add: source directory missing; archive missing
 	AlreadyAdded     Code = 3 // add: already added
 	NotAdded         Code = 3 // uninstall, unbuild, remove, mktarball: not added
-	AlreadyBuilt     Code = 3 // build: the build directory is in the way
 	ArchWithAll      Code = 3 // -a with --all
 	TwoActions       Code = 4 // more than one action word
 	NoConf           Code = 4 // dkms.conf not readable
@@ -45,7 +44,6 @@ const (
 	ArchiveDest      Code = 9 // mktarball: destination not writable
 	MakeFailed       Code = 10
 	SomeFailed       Code = 11 // autoinstall: at least one module failed
-	NoArch           Code = 12
 	DependsMissing   Code = 13 // BUILD_DEPENDS not installed
 	KernelHookFailed Code = 14 // kernel_preinst, kernel_prerm: at least one module failed
 	EmptyTarget      Code = 16 // an empty kernel or architecture

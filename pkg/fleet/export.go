@@ -45,8 +45,8 @@ type Export struct {
 	Sign func(t tree.Target) (*sign.Signer, error)
 }
 
-// exported is what export reports. The JSON names are an
-// interface; see dkms(8).
+// exported is what export reports. The JSON names are an interface; see
+// dkms-json(5).
 type exported struct {
 	Schema  int        `json:"schema"`
 	Path    string     `json:"path,omitempty"`

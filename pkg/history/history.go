@@ -22,7 +22,8 @@ import (
 	"dkms/pkg/tree"
 )
 
-// Record is the record of one run. The JSON names are an interface; see dkms(8).
+// Record is the record of one run. The JSON names are an interface; see
+// dkms-json(5).
 type Record struct {
 	Schema int `json:"schema"`
 	// Run numbers the runs of a machine, from 1.

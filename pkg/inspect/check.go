@@ -18,7 +18,7 @@ import (
 )
 
 // Verdict is the answer to "is it safe to boot this kernel". The JSON names
-// are an interface; see dkms(8).
+// are an interface; see dkms-json(5).
 type Verdict struct {
 	Kernel string `json:"kernel"`
 	Arch   string `json:"arch"`

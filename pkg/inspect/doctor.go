@@ -16,7 +16,7 @@ import (
 )
 
 // Finding is one fault of the machine. The JSON names are an interface; see
-// dkms(8).
+// dkms-json(5).
 type Finding struct {
 	// Check is the name of the check that found it.
 	Check string `json:"check"`

@@ -12,7 +12,7 @@ import (
 )
 
 // MOKStatus is the signing key and its trust on this machine. The JSON names
-// are an interface; see dkms(8).
+// are an interface; see dkms-json(5).
 type MOKStatus struct {
 	Schema int `json:"schema"`
 	// Key and Certificate are paths; Key can also be a pkcs11: URI. KeyExists

@@ -211,7 +211,7 @@ func (t *teller) print(l *statusLine) {
 // statusSchema is the version of the JSON that status prints.
 const statusSchema = 1
 
-// printJSON prints one object; the names in it are an interface, see dkms(8).
+// printJSON prints one object; the names in it are an interface, see dkms-json(5).
 func (t *teller) printJSON(lines []*statusLine) error {
 	type entry struct {
 		Module  string `json:"module"`

@@ -14,7 +14,7 @@ import (
 )
 
 // Explanation says why a module version is installed for a kernel or not. The
-// JSON names are an interface; see dkms(8).
+// JSON names are an interface; see dkms-json(5).
 type Explanation struct {
 	ModuleVerdict
 	Kernel string `json:"kernel"`

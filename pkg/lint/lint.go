@@ -21,7 +21,7 @@ import (
 )
 
 // Remark is one finding about one file. The JSON names are an interface; see
-// dkms(8).
+// dkms-json(5).
 type Remark struct {
 	File string `json:"file"`
 	// Line is 0 where the remark is about something that is missing.

@@ -21,7 +21,7 @@ type JSONLines struct {
 // eventSchema is the schema version of the objects.
 const eventSchema = 1
 
-// record is an event as a JSON object; the names are an interface, see dkms(8).
+// record is an event as a JSON object; the names are an interface, see dkms-json(5).
 type record struct {
 	Schema int       `json:"schema"`
 	Time   time.Time `json:"time"`

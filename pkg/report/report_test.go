@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -183,6 +186,28 @@ func TestJournalOtherwise(t *testing.T) {
 	}
 	if b.String() != want {
 		t.Errorf("Otherwise has %q; want %q", b.String(), want)
+	}
+}
+
+// dkms-journal(7) has every field, and the number by which entries are found.
+func TestJournalPage(t *testing.T) {
+	page, err := os.ReadFile("../../dist/man/dkms-journal.7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documented []string
+	for _, m := range regexp.MustCompile(`(?m)^\.It Va (.*)$`).FindAllStringSubmatch(string(page), -1) {
+		documented = append(documented, strings.Split(m[1], " , ")...)
+	}
+	fields := fieldsOf(Event{Module: "foo/1", Kernel: "6", Arch: "x", Step: "build", Err: exit.Errorf(1, "").WithHint("do")})
+	want := append(slices.Collect(maps.Keys(fields)), "MESSAGE", "PRIORITY")
+	slices.Sort(documented)
+	slices.Sort(want)
+	if !slices.Equal(documented, want) {
+		t.Errorf("dkms-journal(7) has the fields %q; want %q", documented, want)
+	}
+	if n := strings.Count(string(page), messageID); n != 2 {
+		t.Errorf("dkms-journal(7) has %s %d times; want 2", messageID, n)
 	}
 }
 

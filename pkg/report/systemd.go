@@ -45,15 +45,6 @@ func (j *Journal) Event(e Event) {
 	if e.Kind == Detail && !j.Verbose {
 		return
 	}
-	fields := map[string]string{"SYSLOG_IDENTIFIER": "dkms"}
-	for name, value := range map[string]string{"MODULE": e.Module, "KERNEL": e.Kernel, "ARCH": e.Arch, "STEP": e.Step, "HINT": exit.Hint(e.Err)} {
-		if value != "" {
-			fields[name] = value
-		}
-	}
-	if e.Module != "" {
-		fields["MESSAGE_ID"] = messageID
-	}
 	priority := journal.PriInfo
 	switch e.Kind {
 	case Detail:
@@ -67,10 +58,25 @@ func (j *Journal) Event(e Event) {
 	if hint := exit.Hint(e.Err); hint != "" {
 		text += "; " + hint
 	}
-	if journal.Send(harmless(text), priority, fields) != nil {
+	if journal.Send(harmless(text), priority, fieldsOf(e)) != nil {
 		j.Otherwise.Verbose = j.Verbose
 		j.Otherwise.Event(e)
 	}
+}
+
+// fieldsOf returns the fields of an entry, beside MESSAGE and PRIORITY. The
+// names are an interface, see dkms-journal(7).
+func fieldsOf(e Event) map[string]string {
+	fields := map[string]string{"SYSLOG_IDENTIFIER": "dkms"}
+	for name, value := range map[string]string{"MODULE": e.Module, "KERNEL": e.Kernel, "ARCH": e.Arch, "STEP": e.Step, "HINT": exit.Hint(e.Err)} {
+		if value != "" {
+			fields[name] = value
+		}
+	}
+	if e.Module != "" {
+		fields["MESSAGE_ID"] = messageID
+	}
+	return fields
 }
 
 // Notify is the sink for the service manager (sd_notify(3)). It sends STATUS=

@@ -18,7 +18,7 @@ import (
 )
 
 // Rehearsal is the answer to "would everything build for this kernel". The
-// JSON names are an interface; see dkms(8).
+// JSON names are an interface; see dkms-json(5).
 type Rehearsal struct {
 	Kernel string `json:"kernel"`
 	Arch   string `json:"arch"`
