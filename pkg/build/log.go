@@ -132,6 +132,38 @@ func Lines(ctx context.Context, path string) iter.Seq2[string, error] {
 	}
 }
 
+// Tail reads the lines of a log that is still written. It cuts lines that are
+// too long.
+type Tail struct {
+	in   *bufio.Reader
+	part []byte
+}
+
+// NewTail returns a reader of the log f.
+func NewTail(f io.Reader) *Tail { return &Tail{in: bufio.NewReader(f)} }
+
+// Line returns the next line, or [io.EOF] where the log has no whole line more
+// for now.
+func (t *Tail) Line() (string, error) {
+	for {
+		piece, err := t.in.ReadSlice('\n')
+		t.part = append(t.part, piece[:min(len(piece), maxLine-len(t.part))]...)
+		switch {
+		case err == nil:
+			return strings.TrimSuffix(t.Rest(), "\n"), nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return "", err
+		}
+	}
+}
+
+// Rest returns the end of the log that is no whole line.
+func (t *Tail) Rest() string {
+	text := string(t.part)
+	t.part = t.part[:0]
+	return text
+}
+
 // readLine reads a line and drops the part that does not fit into the buffer of
 // r.
 func readLine(r *bufio.Reader) (string, error) {
