@@ -30,9 +30,6 @@ func Main(p system.Process) int {
 
 // runWords runs the command line.
 func runWords(ctx context.Context, p system.Process) exit.Code {
-	if len(p.Args) == 0 {
-		overview(p.Out)
-	}
 	l, deprecated, err := read(p.Args)
 	if l.wants("version") && err == nil {
 		fmt.Fprintln(p.Out, build.Release)
@@ -45,6 +42,9 @@ func runWords(ctx context.Context, p system.Process) exit.Code {
 	c := &call{ctx: ctx, process: p, host: p.Host, verb: l.about.name}
 	c.report = c.reporter(l)
 	defer c.report.Close()
+	if len(p.Args) == 0 {
+		c.overview()
+	}
 	if err == nil {
 		for _, d := range deprecated {
 			c.report.Warnf("%s does nothing any more", d)

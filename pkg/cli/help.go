@@ -7,6 +7,10 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"dkms/pkg/exit"
+	"dkms/pkg/inspect"
+	"dkms/pkg/machine"
 )
 
 const description = "Build, sign and install out-of-tree kernel modules.\n"
@@ -18,10 +22,17 @@ func usage(w io.Writer) {
 	fmt.Fprint(w, "\ndkms help VERB has its options and examples; dkms(8) has everything.\n")
 }
 
-// overview lists the everyday verbs, for dkms without a word.
-func overview(w io.Writer) {
+// overview lists the everyday verbs, and what needs attention on this machine,
+// for dkms without a word.
+func (c *call) overview() {
+	w := c.process.Out
 	fmt.Fprintf(w, "%s\n", description)
 	list(w, func(a about) bool { return a.everyday })
+	fmt.Fprintln(w)
+	err := c.tell(func(m *machine.Machine) (exit.Code, error) { return exit.OK, inspect.Attention(c.ctx, m) })
+	if err != nil {
+		c.report.Result("This machine: what needs attention is not known: " + err.Error())
+	}
 	fmt.Fprint(w, "\ndkms --help lists all verbs, dkms help VERB has its options and examples.\n")
 }
 

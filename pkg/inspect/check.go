@@ -86,19 +86,13 @@ func Check(ctx context.Context, m *machine.Machine, q Query) (exit.Code, error) 
 	if err != nil {
 		return 0, err
 	}
-	q.Choice.Every = false // without -k, every kernel is meant already
-	targets, err := m.Targets(q.Choice, t.bootable)
+	verdicts, err := t.verdicts(ctx)
 	if err != nil {
 		return 0, err
 	}
 	code := exit.OK
-	var verdicts []Verdict
-	for _, k := range targets {
-		v := t.verdictOn(ctx, k)
-		if !v.Safe {
-			code = exit.SomeFailed
-		}
-		verdicts = append(verdicts, v)
+	if slices.ContainsFunc(verdicts, func(v Verdict) bool { return !v.Safe }) {
+		code = exit.SomeFailed
 	}
 	r := newRestart(t.facts.Boot().Next, verdicts)
 	switch {
@@ -115,6 +109,22 @@ func Check(ctx context.Context, m *machine.Machine, q Query) (exit.Code, error) 
 		m.Report.Detailf("%s", r.source())
 	}
 	return code, nil
+}
+
+// verdicts returns the verdicts on the named kernels, or on every kernel of the
+// machine.
+func (t *teller) verdicts(ctx context.Context) ([]Verdict, error) {
+	choice := t.Choice
+	choice.Every = false // without -k, every kernel is meant already
+	targets, err := t.Targets(choice, t.bootable)
+	if err != nil {
+		return nil, err
+	}
+	var list []Verdict
+	for _, k := range targets {
+		list = append(list, t.verdictOn(ctx, k))
+	}
+	return list, nil
 }
 
 // bootable returns the kernels of the machine: the one that boots next, the
