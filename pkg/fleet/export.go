@@ -80,12 +80,12 @@ func (e Export) Write(ctx context.Context, m *machine.Machine) error {
 	if err != nil {
 		return err
 	}
-	targets, err := m.Targets(e.Choice, m.Running)
+	targets, err := m.Targets(e.Choice, m.Discover)
 	if err != nil {
 		return err
 	}
 	if len(targets) != 1 {
-		return exit.Errorf(exit.KernelCount, "export takes exactly one kernel")
+		return exit.Errorf(exit.KernelCount, "export takes exactly one kernel").WithHint("name it with -k")
 	}
 	t := targets[0]
 	ids, err := e.ids(m, t)

@@ -36,6 +36,9 @@ func (x *executor) install(ctx context.Context, s plan.Step, sub machine.Subject
 	if err := x.w.Installer.Check(set); err != nil {
 		return false, err
 	}
+	if err := machine.ReadOnly(x.w.Machine, sub); err != nil {
+		return false, err
+	}
 	env := scriptEnv(sub)
 	maps.Copy(env, c.Env)
 	if err := runScript(ctx, x.w.Machine, sub.ID, "PRE_INSTALL", c.PreInstall, env); err != nil && !x.Force {
@@ -84,6 +87,9 @@ func (x *executor) set(sub machine.Subject, c *conf.Module) *install.Set {
 }
 
 func (x *executor) uninstall(ctx context.Context, sub machine.Subject) (changed bool, err error) {
+	if err := machine.ReadOnly(x.w.Machine, sub); err != nil {
+		return false, err
+	}
 	x.weak(ctx, sub, false)
 	hook := postRemove(ctx, x.w.Machine, sub)
 	if err := x.w.Touch(sub); err != nil {

@@ -93,7 +93,10 @@ func (t *Tree) lockLevel(ctx context.Context, level int, doing string, waiting f
 }
 
 func (t *Tree) lockError(err error) error {
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
+	if errors.Is(err, unix.EROFS) {
+		return exit.Errorf(exit.Usage, "%s is not writable: %w", t.dir, err).WithHint("dkms_tree in /etc/dkms/framework.conf names a directory that is")
+	}
+	if errors.Is(err, fs.ErrPermission) {
 		return exit.Errorf(exit.Usage, "%s is not writable: %w", t.dir, err).WithHint("run this as root")
 	}
 	if held, ok := errors.AsType[*system.HeldError](err); ok && errors.Is(held, context.DeadlineExceeded) {
