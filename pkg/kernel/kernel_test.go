@@ -205,6 +205,55 @@ func TestHeadersHint(t *testing.T) {
 	}
 }
 
+// Kernels that somebody has built on Debian: no server has their headers.
+func TestHeadersOfOwnKernels(t *testing.T) {
+	r := newRoot(t)
+	write(t, r.Path("/var/lib/dpkg/info/linux-image-6.12.95-mine.list"), "")
+	write(t, r.Path("/var/lib/dpkg/info/linux-image-6.12.95-mine-amd64.list"), "")
+	packaged := func(release string) string {
+		return "install linux-headers-" + release + " from where linux-image-" + release + " came from (make bindeb-pkg leaves both above the sources)"
+	}
+	unpackaged := func(release string) string {
+		dir := r.Path("/lib/modules/" + release + "/build")
+		return "link the directory that this kernel was built in as " + dir + " (no package has this kernel)"
+	}
+	meta := func(release, flavour string) string {
+		return "install the package linux-headers-" + release + " (linux-headers-" + flavour + " brings those of every new kernel)"
+	}
+	for _, test := range []struct{ distribution, release, want string }{
+		{"debian", "6.12.95-mine", packaged("6.12.95-mine")},
+		{"debian", "6.12.95-mine-amd64", packaged("6.12.95-mine-amd64")},
+		{"debian", "6.13.0", unpackaged("6.13.0")},
+		{"ubuntu debian", "6.13.0-rc2+", unpackaged("6.13.0-rc2+")},
+		{"debian", "6.13.0-test-amd64", unpackaged("6.13.0-test-amd64")},
+		{"debian", "6.1.0-56-amd64", meta("6.1.0-56-amd64", "amd64")},
+		{"debian", "6.12.95+deb13-cloud-amd64", meta("6.12.95+deb13-cloud-amd64", "cloud-amd64")},
+		{"debian", "6.12.9+bpo-amd64", meta("6.12.9+bpo-amd64", "amd64")},
+		{"debian", "6.1.0-0.deb11.13-amd64", meta("6.1.0-0.deb11.13-amd64", "amd64")},
+		{"debian", "5.10.0-0.bpo.3-rt-amd64", meta("5.10.0-0.bpo.3-rt-amd64", "rt-amd64")},
+		{"debian", "6.10-rc2-amd64", meta("6.10-rc2-amd64", "amd64")},
+		{"debian", "6.7.12-amd64", meta("6.7.12-amd64", "amd64")},
+		{"ubuntu", "6.8.0-31-generic", meta("6.8.0-31-generic", "generic")},
+		{"ubuntu", "6.5.0-1014-oem", "install the package linux-headers-6.5.0-1014-oem"},
+		{"debian", "6.1.0-56-4kc-malta", "install the package linux-headers-6.1.0-56-4kc-malta"},
+		{"debian", "6.8.12-4-pve", "install the package proxmox-headers-6.8.12-4-pve (proxmox-default-headers brings those of every new kernel)"},
+	} {
+		if err := os.MkdirAll(r.Path("/lib/modules/"+test.release), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		k := New(r, test.release, "x86_64", Options{})
+		if got := exit.Hint(k.CheckHeaders(test.distribution)); got != test.want {
+			t.Errorf("the hint for %s on %s is %q; want %q", test.release, test.distribution, got, test.want)
+		}
+		if pkg := k.HeadersPackage(test.distribution); (pkg == "") == strings.HasPrefix(test.want, "install the package") {
+			t.Errorf("HeadersPackage of %s on %s = %q", test.release, test.distribution, pkg)
+		}
+	}
+	if got := exit.Hint(New(r, "2.4.0", "x86_64", Options{}).CheckHeaders("debian")); got != "install the package linux-headers-2.4.0" {
+		t.Errorf("the hint for a kernel that is not here is %q", got)
+	}
+}
+
 func TestConfigPrecedence(t *testing.T) {
 	headers := "/lib/modules/" + release + "/build"
 	order := []string{"/given", headers + "/include/config/auto.conf", headers + "/.config", "/boot/config-" + release}

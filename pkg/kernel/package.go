@@ -79,10 +79,12 @@ func (k *Kernel) headersHint(distribution string) string {
 	if k.Headers != filepath.Join(k.ModuleDir(), "build") {
 		return "name the directory of the headers of this kernel with --kernelsourcedir, or leave the option out"
 	}
-	pkg, meta := k.HeadersPackage(distribution), k.headersMeta(distribution)
+	pkg, meta, own := k.HeadersPackage(distribution), k.headersMeta(distribution), k.ownHint(distribution)
 	switch v := k.vendor(); {
 	case v != nil && v.other != "":
 		return v.other
+	case own != "":
+		return own
 	case pkg == "":
 		return "install the headers or the prepared sources of this kernel"
 	case meta != "" && meta != pkg:
@@ -101,13 +103,16 @@ func (k *Kernel) vendor() *vendor {
 }
 
 // HeadersPackage returns the package with the headers of the kernel on a
-// distribution, or "" where there is no such package.
+// distribution, or "" where no server has such a package.
 func (k *Kernel) HeadersPackage(distribution string) string {
 	if v := k.vendor(); v != nil {
 		if v.headers == nil {
 			return ""
 		}
 		return v.headers(k.Release)
+	}
+	if k.ownHint(distribution) != "" {
+		return ""
 	}
 	r := k.Release
 	for _, word := range strings.Fields(distribution) {
@@ -157,12 +162,10 @@ func (k *Kernel) headersMeta(distribution string) string {
 		}
 		return v.meta(k.Release)
 	}
+	if f := k.flavour(distribution); f != "" {
+		return "linux-headers-" + f
+	}
 	for _, word := range strings.Fields(distribution) {
-		for _, f := range flavours[word] {
-			if strings.HasSuffix(k.Release, "-"+f) {
-				return "linux-headers-" + f
-			}
-		}
 		if slices.Contains([]string{"fedora", "rhel", "centos"}, word) {
 			return "kernel-devel"
 		}
