@@ -14,6 +14,9 @@ OPENRC   = $(if $(filter debian other,$(distro)),$(if $(wildcard /sbin/openrc-ru
 # Void's.
 RUNIT    = /etc/sv
 SHARE    = /usr/share
+# zsh of Debian does not look into site-functions of /usr/share, and has a
+# completion of its own for the original.
+ZSH      = $(SHARE)/zsh/$(if $(filter debian:/usr/share,$(distro):$(SHARE)),vendor-completions,site-functions)
 # Where the programs are built, and where install takes them from.
 BIN      = bin
 # debian, gentoo, fedora, suse, arch, alpine, void, other or all: whose kernel
@@ -81,7 +84,7 @@ files := \
 	dist/compat/dkms_autoinstaller:$(LIBDIR)/dkms_autoinstaller:755 \
 	dist/framework.conf:/etc/dkms/framework.conf:644 \
 	dist/completions/dkms.bash:$(SHARE)/bash-completion/completions/dkms:644 \
-	dist/completions/_dkms:$(SHARE)/zsh/site-functions/_dkms:644 \
+	dist/completions/_dkms:$(ZSH)/_dkms:644 \
 	dist/completions/dkms.fish:$(SHARE)/fish/vendor_completions.d/dkms.fish:644 \
 	dist/doc/differences.md:$(SHARE)/doc/dkms/differences.md:644 \
 	dist/doc/licenses.txt:$(SHARE)/doc/dkms/licenses.txt:644 \

@@ -112,7 +112,6 @@ var everywhere = []string{
 	"644 /usr/share/man/man7/dkms-journal.7",
 	"644 /usr/share/man/man8/dkms-hook.8",
 	"644 /usr/share/man/man8/dkms.8",
-	"644 /usr/share/zsh/site-functions/_dkms",
 	"755 /usr/lib/dkms/common.postinst",
 	"755 /usr/lib/dkms/dkms-hook",
 	"755 /usr/lib/dkms/dkms_autoinstaller",
@@ -158,6 +157,11 @@ var byDistro = map[string][]string{
 func TestInstall(t *testing.T) {
 	for distro, own := range byDistro {
 		dest := install(t, "DISTRO="+distro)
+		zsh := "site-functions"
+		if distro == "debian" {
+			zsh = "vendor-completions"
+		}
+		own = append(own, "644 /usr/share/zsh/"+zsh+"/_dkms")
 		if distro != "void" {
 			own = append(own, "644 /usr/lib/systemd/system/dkms.service")
 		}

@@ -43,10 +43,6 @@ esac
 cp dist/package/nfpm.yaml "$tmp"
 doc=$STAGE/usr/share/doc/dkms
 if [ "$format" = deb ]; then
-	# zsh looks there for what packages bring.
-	mkdir "$STAGE/usr/share/zsh/vendor-completions"
-	mv "$STAGE/usr/share/zsh/site-functions/_dkms" "$STAGE/usr/share/zsh/vendor-completions"
-	rmdir "$STAGE/usr/share/zsh/site-functions"
 	install -m 644 dist/package/deb/README.Debian "$doc"
 	cat dist/package/deb/copyright dist/doc/licenses.txt >"$doc/copyright"
 	rm "$doc/licenses.txt"
