@@ -22,7 +22,7 @@ type importVerb struct {
 
 func (*importVerb) about() about {
 	return about{
-		name: "import", help: "take the builds of such an image, and install them",
+		name: "import", help: "take the builds of an image, and install them",
 		examples: [2]string{"import hello.tar --certificate builder.der", "import docker://registry.example.org/drivers:hello hello/1.0"},
 		needs:    "root", events: true,
 	}

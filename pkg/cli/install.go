@@ -19,7 +19,7 @@ type installVerb struct {
 
 func (*installVerb) about() about {
 	return about{
-		name: "install", original: true, everyday: true, help: "install it, building it first where needed",
+		name: "install", original: true, everyday: true, help: "build and install a module",
 		examples: [2]string{"install ./hello-1.0", "install --dry-run hello/1.0 -k 6.1.0-56-rt-amd64"},
 		needs:    "root",
 	}

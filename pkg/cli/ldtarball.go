@@ -20,7 +20,7 @@ type ldtarballVerb struct {
 
 func (*ldtarballVerb) about() about {
 	return about{
-		name: "ldtarball", original: true, help: "load such an archive, or one of sources",
+		name: "ldtarball", original: true, help: "load an archive of mktarball, or one of sources",
 		examples: [2]string{"ldtarball hello.tar.gz", "ldtarball --dry-run hello.tar.gz"},
 		needs:    "root",
 	}

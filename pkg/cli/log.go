@@ -16,7 +16,7 @@ type logVerb struct {
 
 func (*logVerb) about() about {
 	return about{
-		name: "log", everyday: true, help: "print the log of the last build of a module, or of the last failure",
+		name: "log", everyday: true, help: "print the log of the last build, or of the last failure",
 		examples: [2]string{"log", "log hello --follow"},
 	}
 }

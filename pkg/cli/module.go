@@ -182,7 +182,7 @@ func lostPath(h system.Host, code exit.Code, words []string) error {
 	case !system.IsDir(h.Abs(words[at])):
 		return exit.Errorf(code, "%s: no such file or directory", words[at])
 	}
-	return exit.Errorf(code, "%s: holds no dkms.conf", words[at])
+	return exit.Errorf(code, "%s: holds no dkms.conf", words[at]).WithHint("dkms init %s writes one", words[at])
 }
 
 // isPath reports whether word cannot mean a module.

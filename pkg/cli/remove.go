@@ -20,7 +20,7 @@ type removeVerb struct {
 
 func (*removeVerb) about() about {
 	return about{
-		name: "remove", original: true, everyday: true, help: "unbuild it and forget it",
+		name: "remove", original: true, everyday: true, help: "unbuild a module and forget it",
 		examples: [2]string{"remove hello/1.0 --all", "remove hello/1.0 --all --dry-run"},
 	}
 }

@@ -19,7 +19,7 @@ type unbuildVerb struct {
 
 func (*unbuildVerb) about() about {
 	return about{
-		name: "unbuild", original: true, help: "uninstall it and delete the build",
+		name: "unbuild", original: true, help: "uninstall a module and delete its build",
 		examples: [2]string{"unbuild hello/1.0 -k 6.1.0-56-amd64", "unbuild hello/1.0 --all"},
 	}
 }

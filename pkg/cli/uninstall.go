@@ -18,7 +18,7 @@ type uninstallVerb struct {
 
 func (*uninstallVerb) about() about {
 	return about{
-		name: "uninstall", original: true, help: "take it out of the kernel again",
+		name: "uninstall", original: true, help: "take a module out of the kernel again",
 		examples: [2]string{"uninstall hello/1.0", "uninstall hello/1.0 --all"},
 		needs:    "root",
 	}

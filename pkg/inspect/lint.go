@@ -101,7 +101,7 @@ func (s Source) file(m *machine.Machine) (string, error) {
 	}
 	file := filepath.Join(dir, "dkms.conf")
 	if !system.IsFile(file) {
-		return "", exit.Errorf(exit.NoConfInDir, "%s holds no dkms.conf", dir)
+		return "", exit.Errorf(exit.NoConfInDir, "%s holds no dkms.conf", dir).WithHint("dkms init %s writes one", dir)
 	}
 	return file, nil
 }

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -102,6 +103,11 @@ func (r *Reporter) Close() {
 			c.Close()
 		}
 	}
+}
+
+// Attended reports whether somebody watches at a terminal.
+func (r *Reporter) Attended() bool {
+	return slices.ContainsFunc(r.sinks, func(s Sink) bool { _, ok := s.(*Live); return ok })
 }
 
 // Emit hands e to every sink.

@@ -30,14 +30,34 @@ func Autoinstall(ctx context.Context, m *machine.Machine, choice machine.Choice,
 		return 0, err
 	}
 	facts, err := m.Facts()
-	if err != nil || facts.Idle(targets) {
-		return exit.OK, err
+	if err != nil {
+		return 0, err
+	}
+	if facts.Idle(targets) {
+		sayIdle(m, facts, targets)
+		return exit.OK, nil
 	}
 	err = transact(ctx, m, name, o, func(w *machine.Writer) error {
 		code, err = autoinstall(ctx, m, w, targets, o, job{background: true, source: prebuiltSource(m, o, false), kernelInstall: hook, command: true})
 		return err
 	})
 	return code, err
+}
+
+// sayIdle says at a terminal that there is nothing to do. Hooks and services
+// have nothing to say then.
+func sayIdle(m *machine.Machine, facts *machine.Facts, targets []tree.Target) {
+	var kernels []string
+	for _, t := range targets {
+		kernels = append(kernels, t.Kernel)
+	}
+	switch {
+	case !m.Report.Attended():
+	case len(facts.Packages()) == 0:
+		m.Report.Progressf("nothing to do: no module is registered")
+	default:
+		m.Report.Progressf("nothing to do: every module is ready for %s", strings.Join(kernels, ", "))
+	}
 }
 
 // autoinstallTargets are the kernels of a run: the named ones, each once, or

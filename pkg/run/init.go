@@ -100,7 +100,7 @@ func sayNext(m *machine.Machine, word string, d *draft.Draft) {
 	}
 	m.Report.Emit(report.Event{
 		Kind: report.Done, Text: d.Name + "/" + d.Version + ": wrote " + strings.Join(names, " and ") + "; " + what,
-		Err: exit.Errorf(exit.OK, "written").WithHint("dkms lint %s; then %sdkms install %s", word, sudo, word),
+		Err: exit.Errorf(exit.OK, "written").WithHint("dkms lint %s && %sdkms install %s", word, sudo, word),
 	})
 }
 

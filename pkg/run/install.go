@@ -78,7 +78,7 @@ func (v *verb) subjects(b brought, targets []tree.Target) ([]plan.Subject, error
 			// DKMS refuses a build that has lost a module, and whoever has changed
 			// a module by hand decides: the step refuses it, too, without --force.
 			list[i].Stale = ""
-		case s.Unsound != "" && v.name != "build":
+		case s.Unsound != "" && s.Unsound != s.Stale && v.name != "build": // the build step says why it builds again
 			v.Report.Warnf("%s: %s; it is installed again", s.ID, s.Unsound)
 		}
 	}
