@@ -108,7 +108,7 @@ dirs := /etc/dkms/framework.conf.d /var/lib/dkms
 subst = sed -e 's|/usr/sbin/dkms|$(SBIN)/dkms|g' -e 's|/usr/lib/dkms|$(LIBDIR)|g' \
 	-e 's,\(^\|[^r]\)/lib/modules,\1$(MODDIR),g' -e "s|@HOOK@|$$hook|g"
 
-.PHONY: all install uninstall test arch test-index test-vm differential race lint fuzz bench demo clean man-check licenses source deb rpm test-packages test-arch test-rpm test-kernels test-busybox
+.PHONY: all install uninstall test arch test-index test-vm differential race lint fuzz bench demo clean man-check licenses source deb rpm test-packages test-arch test-rpm test-kernels test-initramfs test-busybox
 all:
 	$(BUILD) -o $(BIN)/dkms ./oneshot
 	$(BUILD) -o $(BIN)/dkms-hook ./hooks
@@ -244,6 +244,10 @@ test-arch: source
 # This machine with tools of busybox in the place of its own, as Alpine has them.
 test-busybox: all
 	sh testscripts/packages/busybox.sh $(BIN)/dkms $(BIN)/dkms-hook
+
+# Images of the tools that make an initramfs, as Debian has them.
+test-initramfs: all
+	sh testscripts/packages/initramfs.sh $(BIN)/dkms
 
 # Debian's packages with modules, with Debian's dkms and with ours.
 # KERNELS_SUITES="bullseye trixie sid" are kernels from 5.10 to the newest.

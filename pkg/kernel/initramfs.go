@@ -1,96 +1,179 @@
 package kernel
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"fmt"
-	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 
-	"dkms/pkg/module"
+	"dkms/pkg/initramfs"
 	"dkms/pkg/system"
 )
 
-// initramfsTool is a program that makes initramfs images, with the commands
-// that list an image and that regenerate one. A tool counts as installed only
-// if both programs are: Debian's dracut brings an update-initramfs, too, but no
-// lsinitramfs.
+// initramfsTool is a program that makes initramfs images.
 type initramfsTool struct {
 	program string
-	list    []string
+	// other is another program of the same package: Debian's dracut brings an
+	// update-initramfs, too.
+	other   string
 	refresh func(release, image string) []string
+	// conf are the files that name modules, which are to be in the image, in
+	// lines or after one of words.
+	conf  []string
+	words []string
 }
 
 var initramfsTools = []initramfsTool{
-	{"update-initramfs", []string{"lsinitramfs"}, func(release, _ string) []string {
+	{"update-initramfs", "lsinitramfs", func(release, _ string) []string {
 		return []string{"update-initramfs", "-u", "-k", release}
-	}},
-	{"dracut", []string{"lsinitrd"}, func(release, image string) []string {
+	}, []string{"/etc/initramfs-tools/modules"}, nil},
+	{"dracut", "lsinitrd", func(release, image string) []string {
 		return []string{"dracut", "--force", image, release}
-	}},
-	{"mkinitcpio", []string{"lsinitcpio"}, func(release, image string) []string {
+	}, []string{"/etc/dracut.conf", "/etc/dracut.conf.d/*.conf"}, []string{"add_drivers", "force_drivers"}},
+	{"mkinitcpio", "lsinitcpio", func(release, image string) []string {
 		return []string{"mkinitcpio", "-k", release, "-g", image}
-	}},
+	}, []string{"/etc/mkinitcpio.conf", "/etc/mkinitcpio.conf.d/*.conf"}, []string{"MODULES"}},
+	{"booster", "booster", func(release, image string) []string {
+		return []string{"booster", "build", "--force", "--kernel-version", release, image}
+	}, []string{"/etc/booster.yaml"}, []string{"modules", "modules_force_load"}},
 }
 
-// Initramfs is the early file system of a kernel and the tool that made it.
+// kernelInstall makes the images that it has put into the boot partition again.
+var kernelInstall = initramfsTool{"kernel-install", "kernel-install", nil, nil, nil}
+
+// Initramfs is an early file system of a kernel and the tool that makes it.
 type Initramfs struct {
+	// Image is the file.
 	Image string
-	tool  initramfsTool
+	tool  *initramfsTool
 	root  system.Root
+	image string // the kernel's own image, for kernel-install
 }
 
-// Initramfs returns the image of the kernel and this system's tool for it, or
-// nil where there is no image or no tool that this program supports.
-func (k *Kernel) Initramfs() *Initramfs {
-	for _, pattern := range []string{"/boot/initrd.img-%s", "/boot/initramfs-%s.img", "/boot/initrd-%s", "/boot/initramfs-%s"} {
-		image := k.root.Path(fmt.Sprintf(pattern, k.Release))
-		if !system.IsFile(image) {
-			continue
-		}
-		for _, t := range initramfsTools {
-			if locate(k.root, t.program) != "" && locate(k.root, t.list[0]) != "" {
-				return &Initramfs{image, t, k.root}
+// Initramfs lists the images of the kernel: those beside the kernel's image,
+// those that kernel-install has put into the boot partition (Boot Loader
+// Specification of the UAPI group), and unified kernel images.
+func (k *Kernel) Initramfs() []*Initramfs {
+	var list []*Initramfs
+	add := func(tool *initramfsTool, pattern string) {
+		files, _ := filepath.Glob(k.root.Path(pattern))
+		for _, file := range files {
+			if system.IsFile(file) && !slices.ContainsFunc(list, func(i *Initramfs) bool { return i.Image == file }) {
+				list = append(list, &Initramfs{file, tool, k.root, filepath.Join(k.ModuleDir(), "vmlinuz")})
 			}
+		}
+	}
+	tool := k.initramfsTool()
+	for _, pattern := range []string{"/boot/initrd.img-%s", "/boot/initramfs-%s.img", "/boot/initrd-%s", "/boot/initramfs-%s"} {
+		add(tool, fmt.Sprintf(pattern, escaped(k.Release)))
+	}
+	if base, err := system.ReadRegular(filepath.Join(k.ModuleDir(), "pkgbase"), maxPkgbase); err == nil { // Arch names images by their package
+		if name := strings.TrimSpace(string(base)); system.PlainName(name) {
+			add(tool, "/boot/initramfs-"+escaped(name)+".img")
+			add(tool, "/boot/booster-"+escaped(name)+".img")
+		}
+	}
+	installer := &kernelInstall
+	if locate(k.root, installer.program) == "" {
+		installer = nil
+	}
+	for _, boot := range []string{"/boot", "/efi", "/boot/efi"} {
+		add(installer, boot+"/*/"+escaped(k.Release)+"/initrd*")
+		unified, _ := filepath.Glob(k.root.Path(boot + "/EFI/Linux/*.efi"))
+		for _, file := range unified {
+			if initramfs.UnifiedRelease(file) == k.Release {
+				list = append(list, &Initramfs{file, installer, k.root, filepath.Join(k.ModuleDir(), "vmlinuz")})
+			}
+		}
+	}
+	return list
+}
+
+// maxPkgbase bounds how many bytes of a file pkgbase are read.
+const maxPkgbase = 4 << 10
+
+// escaped quotes what has a meaning in a pattern.
+func escaped(name string) string {
+	return strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `\`, `\\`).Replace(name)
+}
+
+// initramfsTool is the tool of this system, or nil if there is none that this
+// program supports.
+func (k *Kernel) initramfsTool() *initramfsTool {
+	for i, t := range initramfsTools {
+		if locate(k.root, t.program) != "" && locate(k.root, t.other) != "" {
+			return &initramfsTools[i]
 		}
 	}
 	return nil
 }
 
-// Contains returns the names of those modules that the image contains.
-func (i *Initramfs) Contains(ctx context.Context, run *system.Runner, modules map[string]bool) ([]string, error) {
-	out, err := run.Output(ctx, system.Cmd{Argv: append(i.program(i.tool.list), i.Image)})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", i.Image, err)
+// Command is the command that makes the image again, or nil if the tool is not
+// known.
+func (i *Initramfs) Command(release string) []string {
+	switch {
+	case i.tool == nil:
+		return nil
+	case i.tool.refresh == nil:
+		return []string{i.tool.program, "add", release, i.image}
 	}
-	var found []string
-	for scan := bufio.NewScanner(bytes.NewReader(out)); scan.Scan(); {
-		// dracut prints lines like those of ls -l: the name is the last word.
-		words := bytes.Fields(scan.Bytes())
-		if len(words) == 0 {
+	return i.tool.refresh(release, i.Image)
+}
+
+// Refresh makes the image again.
+func (i *Initramfs) Refresh(ctx context.Context, run *system.Runner, release string) error {
+	argv := i.Command(release)
+	if argv == nil {
+		return fmt.Errorf("%s: the program that made it is not known", i.Image)
+	}
+	if file := locate(i.root, argv[0]); file != "" {
+		argv[0] = file
+	}
+	return run.Run(ctx, system.Cmd{Argv: argv})
+}
+
+// Demands tells whether the configuration of the tool names a module. It reads
+// the words of the files, and evaluates none of them.
+func (i *Initramfs) Demands(name string) bool {
+	if i.tool == nil {
+		return false
+	}
+	for _, pattern := range i.tool.conf {
+		files, _ := filepath.Glob(i.root.Path(pattern))
+		for _, file := range files {
+			data, err := system.ReadRegular(file, maxConf)
+			if err == nil && names(string(data), i.tool.words, name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// maxConf bounds how many bytes of a configuration are read.
+const maxConf = 1 << 20
+
+// names tells whether a line of a configuration names a module: as its first
+// word or, with words, after an assignment to one of these.
+func names(text string, words []string, name string) bool {
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		fields := strings.FieldsFunc(line, func(c rune) bool { return strings.ContainsRune(" \t\n=+\"'(),:[]", c) })
+		if len(fields) == 0 {
 			continue
 		}
-		if name, _, ok := module.ParseSuffix(path.Base(string(words[len(words)-1]))); ok && modules[name] {
-			found = append(found, name)
+		if words == nil {
+			if initramfs.Name(fields[0]) == name {
+				return true
+			}
+			continue
+		}
+		if slices.Contains(words, fields[0]) && slices.ContainsFunc(fields[1:], func(f string) bool { return initramfs.Name(f) == name }) {
+			return true
 		}
 	}
-	return found, nil
-}
-
-// Refresh regenerates the image.
-func (i *Initramfs) Refresh(ctx context.Context, run *system.Runner, release string) error {
-	return run.Run(ctx, system.Cmd{Argv: i.program(i.tool.refresh(release, i.Image))})
-}
-
-// program replaces the first word of a command by the path of the tool below
-// this root.
-func (i *Initramfs) program(argv []string) []string {
-	list := append([]string{}, argv...)
-	if file := locate(i.root, argv[0]); file != "" {
-		list[0] = file
-	}
-	return list
+	return false
 }
 
 // locate returns the file of a program below this root, or "".

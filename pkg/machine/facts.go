@@ -35,6 +35,7 @@ type Facts struct {
 	kernels  keyed[tree.Target, *kernelFacts]
 	keys     keyed[tree.Target, usedKey]
 	scans    keyed[string, install.Copies]
+	images   keyed[tree.Target, []*Image]
 
 	mu    sync.Mutex
 	confs map[Subject]conf.Result

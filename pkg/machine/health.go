@@ -34,6 +34,9 @@ const (
 	// Outdated: the version is installed, but its sources or the kernel's
 	// headers have changed since the build.
 	Outdated State = "outdated"
+	// Stale: the version is installed, but the initramfs of the kernel has
+	// another build of it, or none any more.
+	Stale State = "stale"
 	// Damaged: a file of the version is missing or altered.
 	Damaged State = "damaged"
 	// Foreign: a file is made for another kernel or another kind of machine.

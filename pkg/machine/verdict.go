@@ -273,12 +273,7 @@ func (f *Facts) ofNote(ctx context.Context, n plan.Note, required bool) Verdict 
 	switch n.Outcome {
 	case plan.Ready:
 		mod := f.Module(Subject{n.ID, n.Target})
-		v.Health = mod.Installed()
-		if required {
-			if h := f.Signature(ctx, mod); !h.OK() {
-				v.Health = h
-			}
-		}
+		v.Health = f.serves(ctx, mod, required)
 		return v
 	case plan.Skipped:
 		v.State, v.Reason = Excluded, n.Reason
@@ -301,6 +296,24 @@ func (f *Facts) ofNote(ctx context.Context, n plan.Note, required bool) Verdict 
 		}
 	}
 	return f.orOlder(ctx, v, Subject{n.ID, n.Target}, required)
+}
+
+// serves is the health of an installed version at the next start of the kernel:
+// its files, their signatures if this machine requires them, and their copies in
+// the initramfs.
+func (f *Facts) serves(ctx context.Context, mod *Module, required bool) Health {
+	installed := mod.Installed()
+	h := installed
+	if h.OK() && required {
+		h = f.Signature(ctx, mod)
+	}
+	if h.OK() {
+		h = f.InImages(mod)
+	}
+	if h.OK() {
+		return installed // with its reason
+	}
+	return h
 }
 
 // ofStep is the verdict on a module that autoinstall would install.
@@ -333,11 +346,10 @@ func (f *Facts) orOlder(ctx context.Context, v Verdict, s Subject, required bool
 		return v
 	}
 	older := f.Module(Subject{tree.ID{Name: s.Name, Version: active}, s.Target})
-	h := older.Installed()
-	if h.OK() && required {
-		h = f.Signature(ctx, older)
-	}
-	if !h.OK() {
+	switch h := f.serves(ctx, older, required); {
+	case h.State == Stale:
+		return Verdict{older.ID, h}
+	case !h.OK():
 		return v
 	}
 	if f.Held(s) != nil {

@@ -2,54 +2,91 @@ package run
 
 import (
 	"context"
-	"path/filepath"
 	"strings"
 
-	"dkms/pkg/module"
+	"dkms/pkg/machine"
 	"dkms/pkg/tree"
 )
 
 // An initramfs with an old copy of a module would load that copy at the next
-// boot. initramfs therefore checks the initramfs of a kernel whose modules were
-// just installed. It warns or, if the administrator wants that, updates the
-// initramfs.
+// boot. initramfs therefore compares the images of a kernel with the modules that
+// were just installed for it. It warns or, if the administrator wants that, has
+// the images made again, each once.
 func (c closing) initramfs(ctx context.Context, t tree.Target) {
-	changed := map[string]bool{}
+	var files []string
 	for _, s := range c.installed {
 		m, err := c.w.Tree.Manifest(s.ID, s.Target)
 		if err != nil || m == nil || s.Target != t {
 			continue
 		}
 		for _, f := range m.Installed {
-			if name, _, ok := module.ParseSuffix(filepath.Base(f.Path)); ok {
-				changed[name] = true
+			files = append(files, f.Path)
+		}
+	}
+	if len(files) == 0 {
+		return
+	}
+	images := c.images(t)
+	again := false
+	for _, i := range images {
+		again = c.refresh(ctx, t, i, files) || again
+	}
+	if again {
+		images = c.images(t)
+		for _, i := range images {
+			if old, missing := i.Faults(files); len(old)+len(missing) > 0 {
+				c.w.Report.Warnf("%s was made again and is still not right: %s", i.Image, faults(old, missing))
 			}
 		}
 	}
-	if len(changed) > 0 {
-		c.refresh(ctx, t, changed)
+	if len(images) == 0 {
+		return
+	}
+	if err := c.w.RecordImages(t, images); err != nil {
+		c.w.Report.Warnf("what the initramfs of %s holds is not on record: %v", t.Kernel, err)
 	}
 }
 
-func (c closing) refresh(ctx context.Context, t tree.Target, names map[string]bool) {
-	image := c.w.Kernel(t).Initramfs()
-	if image == nil {
-		return
-	}
-	found, err := image.Contains(ctx, c.w.Run, names)
+// images are the images of a kernel as they are now.
+func (c closing) images(t tree.Target) []*machine.Image {
+	facts, err := c.w.Facts()
 	if err != nil {
-		c.w.Report.Warnf("whether %s holds a module that changed is not known: %v", image.Image, err)
-		return
+		c.w.Report.Warnf("the initramfs of %s was not looked at: %v", t.Kernel, err)
+		return nil
 	}
+	return facts.Images(t)
+}
+
+// refresh has an image made again if that is needed and wanted, and tells whether
+// it was.
+func (c closing) refresh(ctx context.Context, t tree.Target, i *machine.Image, files []string) bool {
+	old, missing := i.Faults(files)
 	switch {
-	case len(found) == 0:
+	case i.Err != nil:
+		c.w.Report.Warnf("whether %s holds a module that changed is not known: %v", i.Image, i.Err)
+		return false
+	case len(old)+len(missing) == 0:
+		return false
 	case !c.w.Framework.RefreshInitramfs:
-		c.w.Report.Warnf("%s holds an old copy of %s; make it again before the next boot, or set refresh_initramfs in framework.conf",
-			image.Image, strings.Join(found, ", "))
-	default:
-		c.w.Report.Progressf("making %s again: it holds %s", image.Image, strings.Join(found, ", "))
-		if err := image.Refresh(ctx, c.w.Run, t.Kernel); err != nil {
-			c.w.Report.Warnf("%s is out of date: %v", image.Image, err)
-		}
+		c.w.Report.Warnf("%s %s; make it again before the next boot, or set refresh_initramfs in framework.conf: %s", i.Image, faults(old, missing), i.Again())
+		return false
 	}
+	c.w.Report.Progressf("making %s again: it %s", i.Image, faults(old, missing))
+	if err := i.Refresh(ctx, c.w.Run, t.Kernel); err != nil {
+		c.w.Report.Warnf("%s is out of date: %v", i.Image, err)
+		return false
+	}
+	return true
+}
+
+// faults says in a clause what is wrong with an image.
+func faults(old, missing []string) string {
+	var list []string
+	if len(old) > 0 {
+		list = append(list, "holds an old copy of "+strings.Join(old, ", "))
+	}
+	if len(missing) > 0 {
+		list = append(list, "does not hold "+strings.Join(missing, ", ")+" any more")
+	}
+	return strings.Join(list, " and ")
 }

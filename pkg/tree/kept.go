@@ -63,6 +63,11 @@ func (t *Tree) KeptBuild(id ID, k Target, wanted func(*Manifest) bool) (dir stri
 	return "", nil
 }
 
+// ImagesNote is the path of what is known about the initramfs images of a target.
+func (t *Tree) ImagesNote(k Target) string {
+	return filepath.Join(t.dir, ".initramfs-"+k.Kernel+"-"+k.Arch+noteSuffix)
+}
+
 // KeptTargets lists the targets with previous builds.
 func (t *Tree) KeptTargets() (list []Target) {
 	dirs, _ := filepath.Glob(filepath.Join(t.dir, keptName, "*", "*", "*"))
@@ -99,11 +104,13 @@ func (t *Writer) pruneKept(name string, k Target) {
 	}
 }
 
-// DropKept deletes the previous builds for a target whose kernel goes.
+// DropKept deletes the previous builds for a target whose kernel goes, and what is
+// known about its initramfs images.
 func (t *Writer) DropKept(k Target) error {
 	if err := k.Check(); err != nil {
 		return err
 	}
+	os.Remove(t.ImagesNote(k))
 	dirs, err := filepath.Glob(filepath.Join(t.dir, keptName, "*", k.Kernel, k.Arch))
 	for _, dir := range dirs {
 		err = errors.Join(err, os.RemoveAll(dir))
