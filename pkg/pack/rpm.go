@@ -105,9 +105,13 @@ func (rpm) contents(ctx context.Context, run *system.Runner, file string) (map[s
 	return sums, nil
 }
 
-// owner asks rpm. Kernels of Fedora, RHEL and openSUSE provide a name with their
-// release as its version; of others, the version of the package counts.
+// owner asks rpm, if it has a database: it would make one for the question.
+// Kernels of Fedora, RHEL and openSUSE provide a name with their release as its
+// version; of others, the version of the package counts.
 func (rpm) owner(ctx context.Context, d database, file, kernel string) (Need, bool) {
+	if dir, ok := d.ask(ctx, "rpm", "--eval", "%{_dbpath}"); !ok || !system.IsDir(path.Join("/", d.root, dir)) {
+		return Need{}, false
+	}
 	argv := []string{"rpm"}
 	if d.root != "" {
 		argv = append(argv, "--root", d.root)
