@@ -22,12 +22,23 @@ func (m *Machine) Signing(ctx context.Context, kernel string) (*conf.Framework, 
 // FindPair returns the paths of the key and the certificate for a target, which
 // need not exist yet.
 func (m *Machine) FindPair(ctx context.Context, t tree.Target, options *conf.Framework) (sign.Pair, error) {
+	return sign.Find(signSources(ctx, m, t, options))
+}
+
+// SignDigest returns the name of the digest of signatures for a target, or "" if
+// the kernel does not support signatures.
+func SignDigest(ctx context.Context, m *Machine, t tree.Target, options *conf.Framework) (string, error) {
+	return sign.Digest(signSources(ctx, m, t, options))
+}
+
+func signSources(ctx context.Context, m *Machine, t tree.Target, options *conf.Framework) sign.Sources {
 	k := m.Kernel(t)
-	return sign.Find(sign.Sources{
+	return sign.Sources{
 		Root: m.Host.Root, Key: options.SigningKey, Cert: options.Certificate, Env: m.Host.Env,
-		Distribution: m.Distribution, KernelSource: k.Headers, ConfigKey: k.Config().Text("CONFIG_MODULE_SIG_KEY"),
+		Distribution: m.Distribution, KernelSource: k.Headers,
+		ConfigKey: k.Config().Text("CONFIG_MODULE_SIG_KEY"), ConfigHash: k.Config().SignHash(),
 		Portage: sign.Portageq(ctx, m.Run, m.Host.Root),
-	})
+	}
 }
 
 // Trust says whether this machine trusts a certificate, which may be nil.

@@ -134,18 +134,21 @@ func openSigner(ctx context.Context, m *machine.Machine, w *machine.Writer, t tr
 		return nil, err
 	}
 	k := m.Kernel(t)
-	hash := k.Config().SignHash()
 	switch {
 	case options.TrySign == "false":
 		m.Report.Detailf("modules are not signed: try_sign_modules is false")
 		return nil, nil
 	case options.TrySign != "true" && m.Host.InChroot():
 		return nil, errInChroot
-	case hash == "":
+	case k.Config().SignHash() == "":
 		m.Report.Detailf("modules are not signed: %s has no CONFIG_MODULE_SIG_HASH", k.ConfigFile)
 		return nil, nil
 	}
 	pair, err := signingPair(ctx, m, w, t, options)
+	if err != nil {
+		return nil, err
+	}
+	hash, err := machine.SignDigest(ctx, m, t, options)
 	if err != nil {
 		return nil, err
 	}

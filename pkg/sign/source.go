@@ -24,8 +24,9 @@ type Sources struct {
 	Distribution string
 	// KernelSource is the headers directory of the target kernel.
 	KernelSource string
-	// ConfigKey is CONFIG_MODULE_SIG_KEY of the target kernel, unquoted.
-	ConfigKey string
+	// ConfigKey and ConfigHash are CONFIG_MODULE_SIG_KEY and
+	// CONFIG_MODULE_SIG_HASH of the target kernel, unquoted.
+	ConfigKey, ConfigHash string
 }
 
 // These are the origins of a [Pair] that the code uses in more than one place.
@@ -76,6 +77,30 @@ func Find(s Sources) (Pair, error) {
 		}
 	}
 	return s.fallback()
+}
+
+// Digest returns the name of the digest of signatures: that of the kernel, and on
+// Gentoo the MODULES_SIGN_HASH of the environment or of Portage, if there is one
+// and the kernel supports signatures.
+func Digest(s Sources) (string, error) {
+	if s.ConfigHash == "" || !strings.HasPrefix(s.Distribution, "gentoo") {
+		return s.ConfigHash, nil
+	}
+	hash, origin := s.Env["MODULES_SIGN_HASH"], originEnv
+	if hash == "" {
+		var err error
+		if hash, origin, err = s.setting("MODULES_SIGN_HASH"); err != nil {
+			return "", err
+		}
+	}
+	switch {
+	case hash == "":
+		return s.ConfigHash, nil
+	case digestByName(hash) == nil:
+		return "", exit.Errorf(exit.Usage, "MODULES_SIGN_HASH: %s: not a digest of module signatures (%s)", hash, origin).
+			WithHint("correct MODULES_SIGN_HASH, or remove it: the kernel's is %s", s.ConfigHash)
+	}
+	return hash, nil
 }
 
 // configured is the pair of framework.conf, if that names a key.

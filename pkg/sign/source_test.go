@@ -105,6 +105,27 @@ func TestFindErrors(t *testing.T) {
 	}
 }
 
+func TestDigest(t *testing.T) {
+	tests := []struct{ distribution, kernel, env, conf, want, err string }{
+		{"gentoo", "sha256", "", "", "sha256", ""},
+		{"gentoo", "sha256", "", "MODULES_SIGN_HASH=sha384", "sha384", ""},
+		{"gentoo", "sha256", "sha512", "MODULES_SIGN_HASH=sha384", "sha512", ""},
+		{"gentoo", "", "sha512", "", "", ""},
+		{"gentoo", "sha256", "", "MODULES_SIGN_HASH=md5", "", "MODULES_SIGN_HASH: md5: not a digest of module signatures (/etc/portage/make.conf)"},
+		{"gentoo", "sha256", "", "MODULES_SIGN_HASH=${x:-sha1}", "", "make.conf:1: MODULES_SIGN_HASH: $"},
+		{"debian", "sha256", "sha512", "MODULES_SIGN_HASH=sha384", "sha256", ""},
+	}
+	for _, tt := range tests {
+		got, err := Digest(Sources{
+			Root: fake(t, map[string]string{"/etc/portage/make.conf": tt.conf}), Distribution: tt.distribution,
+			ConfigHash: tt.kernel, Env: map[string]string{"MODULES_SIGN_HASH": tt.env},
+		})
+		if got != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("Digest(%+v) = %q, %v", tt, got, err)
+		}
+	}
+}
+
 func TestEnsureOnlyWhereItMay(t *testing.T) {
 	for _, origin := range []string{"environment", "/etc/portage/make.conf", "CONFIG_MODULE_SIG_KEY", "ubuntu"} {
 		dir := t.TempDir()
