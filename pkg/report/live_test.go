@@ -264,6 +264,11 @@ func TestTerminal(t *testing.T) {
 		t.Skip("no pseudo-terminals: ", err)
 	}
 	defer pty.Close()
+	for _, caller := range []string{"DPKG_MAINTSCRIPT_PACKAGE", "EBUILD_PHASE"} {
+		if Terminal(map[string]string{"TERM": "xterm", caller: "x"}, pty) {
+			t.Errorf("Terminal = true with %s; want false", caller)
+		}
+	}
 	for term, want := range map[string]bool{"xterm": true, "dumb": false, "": false} {
 		if got := Terminal(map[string]string{"TERM": term}, pty); got != want {
 			t.Errorf("Terminal(TERM=%s) = %v; want %v", term, got, want)

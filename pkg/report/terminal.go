@@ -11,8 +11,11 @@ import (
 )
 
 // Terminal reports whether f is a terminal on which a line can be overwritten.
+// The terminals that dpkg and Portage give to the scripts of packages are not:
+// both log everything that is written there.
 func Terminal(env map[string]string, f *os.File) bool {
-	if f == nil || env["TERM"] == "" || env["TERM"] == "dumb" {
+	logged := env["DPKG_MAINTSCRIPT_PACKAGE"] != "" || env["EBUILD_PHASE"] != ""
+	if f == nil || logged || env["TERM"] == "" || env["TERM"] == "dumb" {
 		return false
 	}
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
