@@ -67,7 +67,7 @@ _dkms() {
 	local verb='' module='' word before='' i
 	local verbs='add build install uninstall unbuild remove autoinstall status match
 		mktarball ldtarball export import list check why log history doctor gc undo rehearse init lint sign mok generate_mok kernel_preinst kernel_postinst kernel_prerm version'
-	local common='--verbose --quiet --debug --dkmstree --sourcetree --installtree --help'
+	local common='--verbose --quiet --debug --dkmstree --sourcetree --installtree --root --toolchain --help'
 	local one='--module -v --kernelver --arch -c --config --directive --dry-run'
 	COMPREPLY=()
 
@@ -84,7 +84,7 @@ _dkms() {
 		case $before in
 		-m | --module) module=$word ;;
 		-v | -k | --kernelver | -a | --arch | -c | -j | --config | --archive | --format | --busybox | --packager | --depends | --certificate) ;;
-		--kernelsourcedir | --headers | --templatekernel | --directive | --env | --dkmstree | --sourcetree | --installtree) ;;
+		--kernelsourcedir | --headers | --templatekernel | --directive | --env | --dkmstree | --sourcetree | --installtree | --root | --toolchain) ;;
 		*)
 			if [[ $word != -* && " ${verbs//[[:space:]]/ } " == *" $word "* ]]; then
 				verb=$word
@@ -118,7 +118,7 @@ _dkms() {
 		compopt -o filenames 2>/dev/null
 		return
 		;;
-	--kernelsourcedir | --dkmstree | --sourcetree | --installtree)
+	--kernelsourcedir | --dkmstree | --sourcetree | --installtree | --root | --toolchain)
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		compopt -o filenames 2>/dev/null
 		return

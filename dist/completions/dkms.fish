@@ -88,6 +88,8 @@ complete -c dkms -l debug -d 'show every program that is started'
 complete -c dkms -l dkmstree -x -a '(__fish_complete_directories)' -d 'state tree'
 complete -c dkms -l sourcetree -x -a '(__fish_complete_directories)' -d 'source tree'
 complete -c dkms -l installtree -x -a '(__fish_complete_directories)' -d 'install tree'
+complete -c dkms -l root -x -a '(__fish_complete_directories)' -d 'work on another system'
+complete -c dkms -l toolchain -x -a 'host root (__fish_complete_directories)' -d 'with --root, what builds'
 complete -c dkms -s h -l help -d 'print a summary'
 complete -c dkms -s V -l version -d 'print the version'
 

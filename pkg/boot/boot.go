@@ -76,7 +76,9 @@ func Look(h system.Host) Machine {
 // foreign reports whether the root belongs to an image, a chroot or a
 // container, so that the running kernel and the firmware tell nothing about its
 // files.
-func foreign(h system.Host) bool { return h.Root.Dir != "" && h.Root.Dir != "/" || h.InChroot() }
+func foreign(h system.Host) bool {
+	return h.Root.Dir != "" && h.Root.Dir != "/" || h.Image || h.InChroot()
+}
 
 // Find returns the kernel of a release.
 func (m Machine) Find(release string) (Kernel, bool) {

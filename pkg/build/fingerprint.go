@@ -34,6 +34,9 @@ func (b *Inputs) Fingerprint(j Job) (string, error) {
 func (b *Inputs) fingerprint(j Job, source, headers string) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "2\n%s\n%s\n%s\n%s\n", j.ID, j.target(), headers, source)
+	if b.Host.Tools != nil { // the programs are not those of the system
+		fmt.Fprintln(h, "toolchain", b.Host.Tools)
+	}
 	if b.Environment != "" {
 		hashFile(h, b.Environment, b.Environment)
 	}
@@ -59,7 +62,7 @@ func KernelInputs(k *kernel.Kernel, run *system.Runner) string {
 	tools := k.Toolchain(run)
 	fmt.Fprintf(h, "%s %s %v %s\n", tools.CC, tools.LD, tools.Clang, k.Config().Text("CONFIG_CC_VERSION_TEXT"))
 	if cc, err := run.Find(tools.CC); err == nil {
-		if st, err := os.Stat(cc); err == nil {
+		if st, err := run.Stat(cc); err == nil {
 			fmt.Fprintf(h, "%d %d\n", st.Size(), st.ModTime().Unix())
 		}
 	}

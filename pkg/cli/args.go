@@ -144,8 +144,12 @@ func find(word string) (s *spelling, value string, inline bool) {
 			return &spellings[i], value, inline
 		}
 	}
+	declared := []any{&everyVerb{}}
 	for _, v := range verbs() {
-		for _, own := range optionsOf(v) {
+		declared = append(declared, v)
+	}
+	for _, d := range declared {
+		for _, own := range optionsOf(d) {
 			if value, inline, ok := own.match(word); ok {
 				return &own, value, inline
 			}
@@ -154,10 +158,10 @@ func find(word string) (s *spelling, value string, inline bool) {
 	return nil, "", false
 }
 
-// optionsOf lists the options that a verb declares beyond those of DKMS 3.4.3:
+// optionsOf lists the options that a struct of options, such as a verb, declares beyond those of DKMS 3.4.3:
 // the fields with a name. It reads their tags, because building kong's tables
 // for all verbs would slow down every run.
-func optionsOf(v verb) []spelling {
+func optionsOf(v any) []spelling {
 	var list []spelling
 	for _, field := range reflect.VisibleFields(reflect.TypeOf(v).Elem()) {
 		s := spelling{name: field.Tag.Get("name"), short: field.Tag.Get("short"), value: field.Type.Kind() != reflect.Bool}

@@ -67,6 +67,10 @@ var ways = []struct{ option, words, want string }{
 	{"modprobe-on-install", "--modprobe-on-install", "--modprobe-on-install"},
 	{"debug", "--debug", "--debug"},
 	{"jobs", "-j|4", "--jobs=4"},
+	{"root", "--root=/r", "--root=/r"},
+	{"root", "--root|r", "--root=r"},
+	{"toolchain", "--toolchain=root", "--toolchain=root"},
+	{"toolchain", "--toolchain|/t", "--toolchain=/t"},
 	{"dry-run", "-n", "--dry-run"},
 	{"dry-run", "--dry-run", "--dry-run"},
 	{"json", "--json", "--json"},
@@ -133,7 +137,7 @@ func TestSpellings(t *testing.T) {
 
 // allOptions are those of DKMS 3.4.3 and of the verbs.
 func allOptions() []spelling {
-	list := slices.Clone(spellings)
+	list := append(slices.Clone(spellings), optionsOf(&everyVerb{})...)
 	for _, v := range verbs() {
 		list = append(list, optionsOf(v)...)
 	}
@@ -217,7 +221,7 @@ func TestEveryVerbTakesTheTable(t *testing.T) {
 	for _, v := range verbs() {
 		a := v.about()
 		for _, test := range ways {
-			own := slices.ContainsFunc(optionsOf(v), func(s spelling) bool { return s.name == test.option })
+			own := slices.ContainsFunc(slices.Concat(optionsOf(&everyVerb{}), optionsOf(v)), func(s spelling) bool { return s.name == test.option })
 			switch {
 			case !isOriginal(test.option) && !own, test.option == "version", test.option == "help", test.option == "all":
 				continue
@@ -234,7 +238,7 @@ func TestEveryVerbTakesTheTable(t *testing.T) {
 			t.Fatalf("%s: %v", a.name, err)
 		}
 		for _, f := range parser.Model.Flags {
-			if !slices.ContainsFunc(append(spellings, optionsOf(v)...), func(s spelling) bool { return s.name == f.Name }) {
+			if !slices.ContainsFunc(slices.Concat(spellings, optionsOf(&everyVerb{}), optionsOf(v)), func(s spelling) bool { return s.name == f.Name }) {
 				t.Errorf("%s: the option %s has no name tag", a.name, f.Name)
 			}
 		}

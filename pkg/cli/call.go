@@ -24,6 +24,22 @@ type call struct {
 	verb string
 }
 
+// enter makes the system of --root the one that the verb works on.
+func (c *call) enter(about about) error {
+	root, tools := c.options.Root, c.options.Toolchain
+	switch {
+	case root == "" && tools != "":
+		return exit.Errorf(exit.Usage, "--toolchain needs --root")
+	case root == "":
+		return nil
+	case about.running:
+		return exit.Errorf(exit.Usage, "%s is about the running machine: it does not take --root", about.name)
+	}
+	p, err := c.process.Enter(root, tools)
+	c.process, c.host = p, p.Host
+	return err
+}
+
 // root returns an error unless root runs the program.
 func (c *call) root() error {
 	if c.host.UID == 0 {

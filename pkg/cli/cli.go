@@ -95,6 +95,9 @@ func (c *call) carryOut(l *line) error {
 	if err != nil {
 		return err
 	}
+	if err := c.enter(l.about); err != nil {
+		return err
+	}
 	if r, ok := l.verb.(interface{ needsRoot() bool }); ok && r.needsRoot() {
 		if err := c.root(); err != nil {
 			return err

@@ -16,7 +16,7 @@ type mokEnrollVerb struct {
 
 func (*mokEnrollVerb) about() about {
 	return about{
-		name: "mok enroll", help: "have the signing key trusted, from the next start on",
+		running: true, name: "mok enroll", help: "have the signing key trusted, from the next start on",
 		examples: [2]string{"mok enroll", "mok enroll --password-file /root/password"},
 		needs:    "root",
 	}

@@ -15,7 +15,7 @@ type mokStatusVerb struct {
 
 func (*mokStatusVerb) about() about {
 	return about{
-		name: "mok status", help: "does this machine trust the signing key",
+		running: true, name: "mok status", help: "does this machine trust the signing key",
 		examples: [2]string{"mok status", "mok status --json"},
 	}
 }

@@ -33,6 +33,9 @@ type about struct {
 	instead string
 	// hidden marks verbs for programs, which no list shows.
 	hidden bool
+	// running says that the verb is about the running machine, and not about
+	// its files, so that it has no meaning for the system of --root.
+	running bool
 	// events says that --json prints events as they happen.
 	events bool
 }
@@ -87,6 +90,8 @@ type everyVerb struct {
 	Installtree     string   `placeholder:"DIR" help:"Directory of the kernels' modules."`
 	Kernelsourcedir string   `placeholder:"DIR" help:"Kernel headers directory."`
 	Config          string   `placeholder:"FILE" help:"Kernel configuration file."`
+	Root            string   `name:"root" placeholder:"DIR" help:"Work on the system below DIR, which does not run."`
+	Toolchain       string   `name:"toolchain" placeholder:"host|root|DIR" help:"With --root: whose make and compiler build modules."`
 	Directive       []string `sep:"none" placeholder:"NAME=VALUE" help:"Set a directive of every dkms.conf (repeatable)."`
 }
 

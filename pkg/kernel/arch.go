@@ -3,6 +3,8 @@ package kernel
 import (
 	"debug/elf"
 	"strings"
+
+	"dkms/pkg/system"
 )
 
 // Arch returns the spelling of an architecture in the tree: that of uname -m,
@@ -50,6 +52,44 @@ func MadeFor(arch string, machine elf.Machine, order elf.Data) bool {
 	wantMachine, wantOrder := elfOf(usualArch(arch))
 	return wantMachine == elf.EM_NONE ||
 		machine == wantMachine && (wantOrder == elf.ELFDATANONE || order == wantOrder)
+}
+
+// Machine returns the architecture of a system that does not run, in the
+// spelling of uname -m: that of its programs, or "" where none is found.
+func Machine(root system.Root) string {
+	for _, program := range []string{"/usr/bin/env", "/bin/sh", "/bin/busybox", "/usr/bin/bash", "/sbin/init"} {
+		f, err := elf.Open(root.Path(program))
+		if err != nil {
+			continue
+		}
+		defer f.Close()
+		for _, arch := range configured {
+			if MadeFor(arch.name, f.Machine, f.Data) {
+				return arch.name
+			}
+		}
+	}
+	return ""
+}
+
+// configured are the architectures and the symbols that the configuration of
+// their kernels has. 64-bit kernels have the symbol of their 32-bit relatives,
+// too, and so come first.
+var configured = []struct{ name, symbol string }{
+	{"x86_64", "CONFIG_X86_64"}, {"i686", "CONFIG_X86_32"}, {"aarch64", "CONFIG_ARM64"}, {"armv7l", "CONFIG_ARM"},
+	{"riscv64", "CONFIG_RISCV"}, {"ppc64le", "CONFIG_CPU_LITTLE_ENDIAN"}, {"ppc64", "CONFIG_PPC64"}, {"s390x", "CONFIG_S390"},
+	{"loongarch64", "CONFIG_LOONGARCH"},
+}
+
+// Arch returns the architecture that a kernel is configured for, in the spelling
+// of uname -m, or "" where its configuration does not tell.
+func (c *Config) Arch() string {
+	for _, arch := range configured {
+		if c.Is(arch.symbol) && (arch.name != "ppc64le" || c.Is("CONFIG_PPC64")) {
+			return arch.name
+		}
+	}
+	return ""
 }
 
 // elfOf returns the ELF machine and byte order of an architecture, as far as

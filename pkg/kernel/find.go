@@ -35,7 +35,7 @@ func Installed(root system.Root) []string {
 
 // Select chooses the kernels when the caller named none: the running one if it
 // has a module directory here; otherwise, as in a chroot, container or image,
-// every installed one that has headers. why is a sentence for the reader, empty
+// where the running kernel belongs to another system, every installed one that has headers. why is a sentence for the reader, empty
 // in the ordinary case.
 func Select(h system.Host) (releases []string, why string, err error) {
 	if h.Release != "" && system.IsDir(filepath.Join(h.Root.InstallTree(), h.Release)) {
@@ -46,7 +46,13 @@ func Select(h system.Host) (releases []string, why string, err error) {
 			releases = append(releases, r)
 		}
 	}
-	if len(releases) == 0 {
+	switch {
+	case h.Image && len(releases) == 0:
+		return nil, "", exit.Errorf(exit.NoHeaders, "no kernel in %s of the system has headers", h.Root.InstallTree()).
+			WithHint("install the headers of a kernel there, or name a kernel with -k")
+	case h.Image:
+		return releases, "", nil
+	case len(releases) == 0:
 		return nil, "", exit.Errorf(exit.NoHeaders, "the running kernel %s has no directory in %s, and no kernel there has headers",
 			h.Release, h.Root.InstallTree()).WithHint("name a kernel with -k, or install the headers of one")
 	}

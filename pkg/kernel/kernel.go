@@ -87,6 +87,25 @@ func (k *Kernel) ModuleDir() string { return filepath.Join(k.root.InstallTree(),
 // no file was found.
 func (k *Kernel) Config() *Config { return k.config() }
 
+// Parts returns the directories that the headers consist of: Headers, and the
+// directories that links in it lead to, as far as they exist.
+func (k *Kernel) Parts() []string {
+	var list []string
+	entries, _ := os.ReadDir(k.Headers)
+	paths := []string{k.Headers, k.Around}
+	for _, e := range entries {
+		if e.Type()&fs.ModeSymlink != 0 {
+			paths = append(paths, filepath.Join(k.Headers, e.Name()))
+		}
+	}
+	for _, path := range paths {
+		if real, err := filepath.EvalSymlinks(path); path != "" && err == nil && system.IsDir(real) {
+			list = append(list, real)
+		}
+	}
+	return list
+}
+
 // HasHeaders reports whether modules can be built for the kernel.
 func (k *Kernel) HasHeaders() bool { return system.IsDir(filepath.Join(k.Headers, "include")) }
 

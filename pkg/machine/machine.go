@@ -74,6 +74,9 @@ type Machine struct {
 
 // New reads the framework's configuration and returns the machine h.
 func New(ctx context.Context, h system.Host, run *system.Runner, r *report.Reporter, s Settings) (*Machine, error) {
+	if own := kernel.Machine(h.Root); h.Image && own != "" {
+		h.Machine = own
+	}
 	distribution, err := conf.Distribution(h.Root)
 	if err != nil {
 		return nil, err
@@ -95,7 +98,14 @@ func New(ctx context.Context, h system.Host, run *system.Runner, r *report.Repor
 	}
 	m.reader.Host, m.reader.Framework = m.Host, m.Framework
 	m.Tree = tree.Open(*root)
-	return m, nil
+	return m, run.Share(append(shown, root.State, root.Source, root.Install)...)
+}
+
+// shown are the files that configurations and builds look at, besides the
+// trees: they are those of the system, wherever the programs come from.
+var shown = []string{
+	"/etc/dkms", "/boot", "/etc/os-release", "/usr/lib/os-release", "/etc/lsb-release", "/etc/debian_version",
+	"/etc/redhat-release", "/etc/depmod.d", "/run/depmod.d", "/usr/local/lib/depmod.d", "/lib/depmod.d",
 }
 
 // treeDir is the directory of a tree: that of the command line, relative to the

@@ -7,6 +7,7 @@ import (
 	"dkms/pkg/boot"
 	"dkms/pkg/exit"
 	"dkms/pkg/kernel"
+	"dkms/pkg/system"
 	"dkms/pkg/tree"
 )
 
@@ -34,7 +35,7 @@ func (m *Machine) Targets(c Choice, discover func() ([]string, error)) ([]tree.T
 		case i < len(c.Arches):
 			arch = c.Arches[i]
 		default:
-			arch = m.Host.Machine
+			arch = m.archOf(release)
 		}
 		list = append(list, tree.Target{Kernel: release, Arch: arch})
 	}
@@ -50,11 +51,11 @@ func (m *Machine) Targets(c Choice, discover func() ([]string, error)) ([]tree.T
 		if err != nil {
 			return nil, err
 		}
-		arch := m.Host.Machine
-		if len(c.Arches) > 0 {
-			arch = c.Arches[0]
-		}
 		for _, r := range releases {
+			arch := m.archOf(r)
+			if len(c.Arches) > 0 {
+				arch = c.Arches[0]
+			}
 			list = append(list, tree.Target{Kernel: r, Arch: arch})
 		}
 	}
@@ -65,6 +66,18 @@ func (m *Machine) Targets(c Choice, discover func() ([]string, error)) ([]tree.T
 		list[i].Arch = kernel.Arch(t.Arch, m.Host.Machine)
 	}
 	return list, nil
+}
+
+// archOf is the architecture of a kernel that was given without one: that of
+// the machine. In an image, the kernel can have another one than the programs
+// beside it, so that its configuration decides.
+func (m *Machine) archOf(release string) string {
+	if m.Host.Image && system.PlainName(release) {
+		if arch := kernel.New(m.Host.Root, release, "", kernel.Options{}).Config().Arch(); arch != "" {
+			return arch
+		}
+	}
+	return m.Host.Machine
 }
 
 // Discover finds the kernels to build for if none was named, and reports a
@@ -96,13 +109,39 @@ func (m *Machine) every() ([]string, error) {
 }
 
 // Running is the running kernel, for verbs that remove something: such verbs
-// never guess a kernel.
-func (m *Machine) Running() ([]string, error) { return []string{m.Host.Release}, nil }
+// never guess a kernel. In an image, where no kernel runs, it is the only one.
+func (m *Machine) Running() ([]string, error) {
+	if !m.Host.Image {
+		return []string{m.Host.Release}, nil
+	}
+	list, err := m.every()
+	if err == nil && len(list) > 1 {
+		err = exit.Errorf(exit.Usage, "no kernel of this system runs, and it has %d: %s", len(list), strings.Join(list, ", ")).
+			WithHint("name one with -k")
+	}
+	return list, err
+}
 
 // AnyTarget is a kernel for reading a dkms.conf if the choice matters little:
-// the first named kernel, or the running one.
+// the first named kernel, or the running one; in an image, the newest.
 func (m *Machine) AnyTarget(c Choice) (tree.Target, error) {
+	if m.Host.Image && len(c.Kernels) == 0 {
+		return m.newest(c)
+	}
 	list, err := m.Targets(c, m.Running)
+	if err != nil {
+		return tree.Target{}, err
+	}
+	return list[0], nil
+}
+
+// newest is the newest kernel of an image, or none where it has no kernel yet.
+func (m *Machine) newest(c Choice) (tree.Target, error) {
+	releases, err := m.every()
+	if err != nil {
+		return tree.Target{Arch: m.Host.Machine}, nil
+	}
+	list, err := m.Targets(Choice{Arches: c.Arches}, func() ([]string, error) { return releases[len(releases)-1:], nil })
 	if err != nil {
 		return tree.Target{}, err
 	}

@@ -63,7 +63,7 @@ func (c closing) command(ctx context.Context, t tree.Target) {
 	fmt.Fprintf(log, "# %s: %s\n", c.w.Host.Now().Format(time.RFC3339), command)
 	report.Progressf("running the post-transaction command")
 	report.Detailf("%s", command)
-	err = c.w.Run.Run(ctx, system.Cmd{Argv: []string{"bash", "-c", command, "dkms"}, Stdout: log, Stderr: log})
+	err = c.w.Run.Run(ctx, system.Cmd{Argv: []string{"bash", "-c", command, "dkms"}, Inside: true, Stdout: log, Stderr: log})
 	ended := "exit status 0"
 	if err != nil {
 		ended = err.Error()

@@ -67,6 +67,9 @@ func (c closing) refresh(ctx context.Context, t tree.Target, i *machine.Image, f
 		return false
 	case len(old)+len(missing) == 0:
 		return false
+	case c.w.Host.Image: // the programs of a system that does not run are left alone
+		c.w.Report.Warnf("%s %s; make it again in that system: %s", i.Image, faults(old, missing), i.Again())
+		return false
 	case !c.w.Framework.RefreshInitramfs:
 		c.w.Report.Warnf("%s %s; make it again before the next boot, or set refresh_initramfs in framework.conf: %s", i.Image, faults(old, missing), i.Again())
 		return false

@@ -183,7 +183,7 @@ func (v *verb) packageKernels(upgrade bool) []string {
 	}
 	last, running := v.newestKernel(), v.Host.Release
 	switch {
-	case system.IsDir(filepath.Join(v.Host.Root.InstallTree(), running)):
+	case running != "" && system.IsDir(filepath.Join(v.Host.Root.InstallTree(), running)):
 		if last != "" && version.Natural(running, last) < 0 {
 			return []string{running, last}
 		}

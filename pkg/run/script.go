@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"errors"
+	"syscall"
 
 	"dkms/pkg/machine"
 	"dkms/pkg/script"
@@ -22,6 +23,10 @@ func runScript(ctx context.Context, m *machine.Machine, id tree.ID, hook, line s
 		Env: env, Out: out,
 	}
 	err := s.Run(ctx, m.Run)
+	if m.Host.Image && (errors.Is(err, syscall.ENOEXEC) || errors.Is(err, syscall.ENOENT)) { // ENOENT: the shell is missing
+		m.Report.Warnf("%s: %s was not run: programs of this system do not run on this machine", id, hook)
+		return nil
+	}
 	if missing, ok := errors.AsType[*script.Missing](err); ok {
 		m.Report.Warnf("%s: %v", id, missing)
 		return nil

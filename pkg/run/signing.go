@@ -38,13 +38,17 @@ func (x *executor) signer(ctx context.Context, t tree.Target) (*sign.Signer, err
 var errInChroot = exit.Errorf(exit.Usage, "modules are not signed, as this is a chroot or container").
 	WithHint("try_sign_modules=true in /etc/dkms/framework.conf signs them here, too")
 
+// errInImage is no failure, either: a key in an image is a key in many hands.
+var errInImage = exit.Errorf(exit.Usage, "modules are not signed, as the key is that of the machine that will run them").
+	WithHint("dkms sign on that machine signs them")
+
 // signerFor is the signer for a target. If modules cannot be signed, the result
 // is an error where the kernel would refuse unsigned modules, and otherwise a
 // warning. If signerFor is called again in a run, it does not repeat that a
 // chroot signs nothing.
 func signerFor(ctx context.Context, w *machine.Writer, t tree.Target, again bool) (*sign.Signer, error) {
 	s, err := openSigner(ctx, w.Machine, w, t)
-	if errors.Is(err, errInChroot) {
+	if errors.Is(err, errInChroot) || errors.Is(err, errInImage) {
 		if !again {
 			w.Report.Emit(report.Event{Kind: report.Progress, Text: err.Error(), Err: err})
 		}
@@ -138,6 +142,8 @@ func openSigner(ctx context.Context, m *machine.Machine, w *machine.Writer, t tr
 	case options.TrySign == "false":
 		m.Report.Detailf("modules are not signed: try_sign_modules is false")
 		return nil, nil
+	case options.TrySign != "true" && m.Host.Image:
+		return nil, errInImage
 	case options.TrySign != "true" && m.Host.InChroot():
 		return nil, errInChroot
 	case k.Config().SignHash() == "":
@@ -197,15 +203,15 @@ func signingPair(ctx context.Context, m *machine.Machine, w *machine.Writer, t t
 // GenerateMOK makes the key pair if there is none yet.
 func GenerateMOK(ctx context.Context, m *machine.Machine, choice machine.Choice, o Options) error {
 	return transact(ctx, m, "generate_mok", o, func(w *machine.Writer) error {
-		targets, err := m.Targets(choice, m.Running)
+		target, err := m.AnyTarget(choice)
 		if err != nil {
 			return err
 		}
-		options, err := m.Signing(ctx, targets[0].Kernel)
+		options, err := m.Signing(ctx, target.Kernel)
 		if err != nil {
 			return err
 		}
-		pair, err := signingPair(ctx, m, w, targets[0], options)
+		pair, err := signingPair(ctx, m, w, target, options)
 		switch {
 		case errors.Is(err, errNoPair):
 			would(m, "make %s and %s: %v", pair.KeyPath, pair.CertPath, err)

@@ -76,7 +76,10 @@ func (s Script) Run(ctx context.Context, run *system.Runner) error {
 	if !system.IsExecutable(filepath.Join(found, name)) {
 		return &Missing{s.Hook, file}
 	}
-	c := system.Cmd{Dir: dir, Env: s.Env, Stdout: s.Out, Stderr: s.Out, Jail: s.Jail, ExtraFiles: s.Files, Started: s.Started}
+	c := system.Cmd{
+		Dir: dir, Env: s.Env, Stdout: s.Out, Stderr: s.Out, Jail: s.Jail, ExtraFiles: s.Files, Started: s.Started,
+		Inside: !s.Shell, // scripts of a build run the programs that build, all others those of the system
+	}
 	if s.Shell {
 		// Names of modules and versions may contain characters that are special
 		// to a shell.

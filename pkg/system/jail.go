@@ -97,11 +97,14 @@ func (j *Jail) attributes(attr *syscall.SysProcAttr) {
 	attr.Pdeathsig = syscall.SIGKILL
 }
 
-// enter puts the calling thread into the jail. The thread must not be used for
-// anything else afterwards.
-func (j *Jail) enter() error {
+// enter puts the calling thread into the jail, in which the programs are those of
+// tools. The thread must not be used for anything else afterwards.
+func (j *Jail) enter(tools *Tools) error {
 	if j.UID == 0 {
 		return &JailError{"a user of its own", unix.EINVAL}
+	}
+	if err := tools.enter(); err != nil {
+		return &JailError{"the root directory of the programs", err}
 	}
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return &JailError{"a mount namespace", err}

@@ -9,9 +9,9 @@ import (
 )
 
 // Limits belong to a process, not to a thread, so wrap makes bash set the
-// limits before bash executes the program. A program that crashes in a jail
+// limits before bash, which is one of tools, executes the program. A program that crashes in a jail
 // writes no core file.
-func (l Limits) wrap(cmd *exec.Cmd) error {
+func (l Limits) wrap(cmd *exec.Cmd, tools *Tools) error {
 	if l == (Limits{}) {
 		return nil
 	}
@@ -28,7 +28,7 @@ func (l Limits) wrap(cmd *exec.Cmd) error {
 		return nil
 	}
 	script += ` && exec -a "$0" -- "$@"`
-	bash, err := lookPath("bash", programPath)
+	bash, err := tools.lookPath("bash", programPath)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package system
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 )
@@ -11,13 +10,15 @@ import (
 // ErrNoProgram is what an error wraps that names a program that is not there.
 var ErrNoProgram = errors.New("program not found")
 
-func lookPath(name, path string) (string, error) {
+// lookPath finds a program in the directories of path. Without Tools, these are
+// directories of the process.
+func (t *Tools) lookPath(name, path string) (string, error) {
 	if strings.ContainsRune(name, '/') {
 		return name, nil
 	}
 	for dir := range strings.SplitSeq(path, ":") {
 		file := filepath.Join(dir, name)
-		if st, err := os.Stat(file); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+		if st, err := t.stat(file); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
 			return file, nil
 		}
 	}

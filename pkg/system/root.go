@@ -76,6 +76,15 @@ type Host struct {
 	Caller func() Caller
 	// Arguments are those of the program.
 	Arguments []string
+	// Image says that the system does not run: it is the system that
+	// [Process.Enter] has entered. No kernel of it runs, so Release is empty.
+	Image bool
+	// Outside is a directory that leads to the files of the running machine, if
+	// the system is an image.
+	Outside string
+	// Tools are the programs that [Runner] starts, if they are not those of the
+	// system itself.
+	Tools *Tools
 }
 
 // ThisHost describes the machine that the program runs on. env is in the

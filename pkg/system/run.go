@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"math"
 	"os"
@@ -47,6 +48,9 @@ type Cmd struct {
 	// Jail confines the program. If that is impossible, the program is not
 	// started, and the error is a [*JailError].
 	Jail *Jail
+	// Inside runs the program of the system itself, where the programs are
+	// otherwise those of [Host].Tools.
+	Inside bool
 	// Idle gives the program only the time that nobody else wants.
 	Idle bool
 	// Started, if set, is called with the process ID of the program.
@@ -58,7 +62,8 @@ type Runner struct {
 	// Trace, if set, gets each command line before it is started.
 	Trace io.Writer
 
-	base map[string]string
+	base  map[string]string
+	tools *Tools
 }
 
 // killDelay is the time between SIGTERM and SIGKILL to the process group.
@@ -106,7 +111,7 @@ func NewRunner(h Host) *Runner {
 			base[name] = v
 		}
 	}
-	return &Runner{base: base}
+	return &Runner{base: base, tools: h.Tools}
 }
 
 // ExitError says that a program ended with a status other than 0.
@@ -144,8 +149,15 @@ func lastLine(s string) string {
 // Find returns the path of the program name, or an error that says that the
 // program is not installed.
 func (r *Runner) Find(name string) (string, error) {
-	return lookPath(name, r.base["PATH"])
+	return r.tools.lookPath(name, r.base["PATH"])
 }
+
+// Stat describes a file among the programs, such as what Find returns.
+func (r *Runner) Stat(path string) (fs.FileInfo, error) { return r.tools.stat(path) }
+
+// Share makes files and directories of the system visible to the programs,
+// which otherwise see only their own if [Host].Tools has others than the system.
+func (r *Runner) Share(paths ...string) error { return r.tools.share(paths...) }
 
 // Has reports whether the program name can be started.
 func (r *Runner) Has(name string) bool {
@@ -165,7 +177,11 @@ func (r *Runner) Run(ctx context.Context, c Cmd) error {
 		delete(env, "TMPDIR") // the caller's directory does not exist in the jail
 	}
 	maps.Copy(env, c.Env)
-	file, err := lookPath(c.Argv[0], env["PATH"])
+	tools := r.tools
+	if c.Inside {
+		tools = nil
+	}
+	file, err := tools.lookPath(c.Argv[0], env["PATH"])
 	if err != nil {
 		return err
 	}
@@ -201,7 +217,7 @@ func (r *Runner) Run(ctx context.Context, c Cmd) error {
 	}
 	copied := func() {}
 	if c.Jail != nil {
-		err = c.Jail.Limits.wrap(cmd)
+		err = c.Jail.Limits.wrap(cmd, tools)
 		if err == nil {
 			copied, err = c.Jail.pipes(cmd)
 		}
@@ -209,7 +225,10 @@ func (r *Runner) Run(ctx context.Context, c Cmd) error {
 			return fmt.Errorf("%s: %w", c.Argv[0], err)
 		}
 	}
-	ended, err := c.start(cmd)
+	if tools != nil && c.Jail == nil {
+		cmd.SysProcAttr.Chroot = procFD(tools.root)
+	}
+	ended, err := c.start(cmd, tools)
 	if err != nil {
 		copied()
 		return fmt.Errorf("%s: %w", c.Argv[0], err)
@@ -240,7 +259,7 @@ func closeInherited() {
 
 // start starts cmd. A program that is confined or idle is started on its own
 // thread. The caller calls ended when cmd has ended.
-func (c *Cmd) start(cmd *exec.Cmd) (ended func(), err error) {
+func (c *Cmd) start(cmd *exec.Cmd, tools *Tools) (ended func(), err error) {
 	if c.Jail == nil && !c.Idle {
 		return func() {}, cmd.Start()
 	}
@@ -253,7 +272,7 @@ func (c *Cmd) start(cmd *exec.Cmd) (ended func(), err error) {
 		}
 		if c.Jail != nil && err == nil {
 			c.Jail.attributes(cmd.SysProcAttr)
-			err = c.Jail.enter()
+			err = c.Jail.enter(tools)
 		}
 		if err == nil {
 			err = cmd.Start()
