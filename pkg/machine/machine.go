@@ -105,7 +105,7 @@ func New(ctx context.Context, h system.Host, run *system.Runner, r *report.Repor
 // trees: they are those of the system, wherever the programs come from.
 var shown = []string{
 	"/etc/dkms", "/boot", "/etc/os-release", "/usr/lib/os-release", "/etc/lsb-release", "/etc/debian_version",
-	"/etc/redhat-release", "/etc/depmod.d", "/run/depmod.d", "/usr/local/lib/depmod.d", "/lib/depmod.d",
+	"/etc/redhat-release", "/var/lib/dpkg", "/var/lib/rpm", "/usr/lib/sysimage/rpm", "/var/lib/pacman", "/etc/depmod.d", "/run/depmod.d", "/usr/local/lib/depmod.d", "/lib/depmod.d",
 }
 
 // treeDir is the directory of a tree: that of the command line, relative to the
