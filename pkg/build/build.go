@@ -146,7 +146,7 @@ func (b *Builder) Build(ctx context.Context, j Job) (*tree.Manifest, error) {
 }
 
 func (b *Builder) build(ctx context.Context, j Job, ticket *ticket) (manifest *tree.Manifest, err error) {
-	if err := b.Run.Share(j.Kernel.Parts()...); err != nil {
+	if err := b.readyKernel(ctx, j.Kernel); err != nil {
 		return nil, err
 	}
 	w := &work{Builder: b, Job: j, ticket: ticket, tools: j.Kernel.Toolchain(b.Run)}

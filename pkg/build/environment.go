@@ -17,16 +17,16 @@ func (w *work) environment(ctx context.Context) error {
 		"kernelver": w.Kernel.Release, "arch": w.Kernel.Arch, Mark: w.ID.String(),
 	}
 	maps.Copy(w.env, w.Directives)
-	for name, value := range map[string]string{"CC": w.tools.CC, "KERNEL_CC": w.tools.CC, "LD": w.tools.LD, "KERNEL_LD": w.tools.LD} {
+	for name, value := range map[string]string{"CC": w.tools.CC, "KERNEL_CC": w.tools.CC, "LD": w.tools.LD, "KERNEL_LD": w.tools.LD, "ARCH": w.tools.Arch, "CROSS_COMPILE": w.tools.Prefix} {
 		if value != "" {
 			w.env[name] = value
 		}
 	}
-	launcher, err := w.launcher()
+	variables, err := w.makeVariables()
 	if err != nil {
 		return err
 	}
-	if flags := w.ticket.makeFlags() + launcher; flags != "" {
+	if flags := w.ticket.makeFlags() + variables; flags != "" {
 		w.env["MAKEFLAGS"] = flags
 	}
 	if err := w.openCache(ctx); err != nil {

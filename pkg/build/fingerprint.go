@@ -61,6 +61,9 @@ func KernelInputs(k *kernel.Kernel, run *system.Runner) string {
 	fmt.Fprintf(h, "headers %s\n", k.HeadersDigest())
 	tools := k.Toolchain(run)
 	fmt.Fprintf(h, "%s %s %v %s\n", tools.CC, tools.LD, tools.Clang, k.Config().Text("CONFIG_CC_VERSION_TEXT"))
+	if tools.Arch != "" {
+		fmt.Fprintln(h, "cross", tools.Arch, tools.Prefix)
+	}
 	if cc, err := run.Find(tools.CC); err == nil {
 		if st, err := run.Stat(cc); err == nil {
 			fmt.Fprintf(h, "%d %d\n", st.Size(), st.ModTime().Unix())

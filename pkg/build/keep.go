@@ -140,7 +140,7 @@ func (w packing) stage(ctx context.Context, stage *tree.Stage) (*tree.Manifest, 
 func (w packing) finishModule(ctx context.Context, stage *tree.Stage, r conf.Record) (tree.File, error) {
 	path := filepath.Join(w.scratch.dir, built(r))
 	if r.Strip {
-		if err := module.Strip(ctx, w.Run, path, w.tools.CC == "clang", w.jail()); err != nil {
+		if err := module.Strip(ctx, w.Run, w.tools.Strip(), path, w.jail()); err != nil {
 			w.Report.Warnf("%s: %v", w.ID, err)
 		}
 	}

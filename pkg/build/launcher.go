@@ -13,21 +13,37 @@ import (
 	"dkms/pkg/system"
 )
 
-// launcher makes make start the compilers through the launcher of
-// framework.conf, such as ccache or distcc. It sets CC= and HOSTCC= as Kbuild
-// expects them (Documentation/kbuild/kbuild.rst). The launcher is not an input
-// of the build, so that fingerprints do not include it.
-func (w *work) launcher() (flags string, err error) {
+// makeVariables are the variables for the command line of make, as Kbuild
+// expects them (Documentation/kbuild/kbuild.rst). ARCH, CROSS_COMPILE and CC
+// choose the cross compiler. CC and HOSTCC start the compilers through the
+// launcher of framework.conf, such as ccache or distcc; the launcher is not an
+// input of the build, so that fingerprints do not include it.
+func (w *work) makeVariables() (flags string, err error) {
 	launcher := w.Framework.CompilerLauncher
-	if len(launcher) == 0 {
+	through := ""
+	if len(launcher) > 0 {
+		through = strings.Join(launcher, " ") + " "
+	}
+	if w.tools.Arch != "" {
+		flags = " ARCH=" + w.tools.Arch
+	}
+	if w.tools.Prefix != "" {
+		flags += " CROSS_COMPILE=" + w.tools.Prefix
+	}
+	if w.tools.Prefix != "" || through != "" {
+		flags += " CC=" + escapeBlanks(through+cmp.Or(w.tools.CC, "gcc"))
+	}
+	switch {
+	case flags == "":
 		return "", nil
+	case through == "":
+		return " --" + flags, nil
 	}
 	if !w.Run.Has(launcher[0]) {
 		return "", exit.Errorf(exit.BadConf, "%s: compiler_launcher=%s: no such program", w.Framework.Where("compiler_launcher"), launcher[0]).
 			WithHint("install %s, or take the option out", launcher[0])
 	}
-	through := strings.Join(launcher, " ") + " "
-	return " -- CC=" + escapeBlanks(through+cmp.Or(w.tools.CC, "gcc")) + " HOSTCC=" + escapeBlanks(through+"gcc"), nil
+	return " --" + flags + " HOSTCC=" + escapeBlanks(through+"gcc"), nil
 }
 
 // escapeBlanks makes s a single word of MAKEFLAGS, with make's own escapes.

@@ -19,12 +19,17 @@ type Toolchain struct {
 	// Wanted is the compiler that the configuration names, whether or not
 	// it is installed.
 	Wanted string
+	// Arch is ARCH as Kbuild wants it, and Prefix is what the names of the cross
+	// compiler and its programs begin with, if the kernel is for another
+	// architecture than the programs.
+	Arch, Prefix string
 }
 
 // Toolchain finds the tools for modules of the kernel, by the rules of DKMS:
 // the CC of the headers' .kernelvariables; the first word of
 // CONFIG_CC_VERSION_TEXT when such a program is installed; clang and ld.lld
-// where the configuration says so.
+// where the configuration says so. A kernel for another architecture than the
+// programs needs a cross compiler.
 func (k *Kernel) Toolchain(run *system.Runner) Toolchain {
 	config := k.Config()
 	t := Toolchain{Clang: k.builtByClang()}
@@ -42,6 +47,9 @@ func (k *Kernel) Toolchain(run *system.Runner) Toolchain {
 	}
 	if t.CC != "" && !run.Has(strings.Fields(t.CC)[0]) {
 		t.CC = ""
+	}
+	if isForeign(k.Arch, run.Machine) {
+		t.cross(k.Arch, run)
 	}
 	return t
 }

@@ -35,7 +35,7 @@ func (m *Machine) Targets(c Choice, discover func() ([]string, error)) ([]tree.T
 		case i < len(c.Arches):
 			arch = c.Arches[i]
 		default:
-			arch = m.archOf(release)
+			arch = archOf(m.Host, release)
 		}
 		list = append(list, tree.Target{Kernel: release, Arch: arch})
 	}
@@ -52,7 +52,7 @@ func (m *Machine) Targets(c Choice, discover func() ([]string, error)) ([]tree.T
 			return nil, err
 		}
 		for _, r := range releases {
-			arch := m.archOf(r)
+			arch := archOf(m.Host, r)
 			if len(c.Arches) > 0 {
 				arch = c.Arches[0]
 			}
@@ -71,13 +71,13 @@ func (m *Machine) Targets(c Choice, discover func() ([]string, error)) ([]tree.T
 // archOf is the architecture of a kernel that was given without one: that of
 // the machine. In an image, the kernel can have another one than the programs
 // beside it, so that its configuration decides.
-func (m *Machine) archOf(release string) string {
-	if m.Host.Image && system.PlainName(release) {
-		if arch := kernel.New(m.Host.Root, release, "", kernel.Options{}).Config().Arch(); arch != "" {
+func archOf(h system.Host, release string) string {
+	if h.Image && system.PlainName(release) {
+		if arch := kernel.New(h.Root, release, "", kernel.Options{}).Config().Arch(); arch != "" {
 			return arch
 		}
 	}
-	return m.Host.Machine
+	return h.Machine
 }
 
 // Discover finds the kernels to build for if none was named, and reports a
@@ -126,7 +126,7 @@ func (m *Machine) Running() ([]string, error) {
 // the first named kernel, or the running one; in an image, the newest.
 func (m *Machine) AnyTarget(c Choice) (tree.Target, error) {
 	if m.Host.Image && len(c.Kernels) == 0 {
-		return m.newest(c)
+		return newest(m, c)
 	}
 	list, err := m.Targets(c, m.Running)
 	if err != nil {
@@ -136,7 +136,7 @@ func (m *Machine) AnyTarget(c Choice) (tree.Target, error) {
 }
 
 // newest is the newest kernel of an image, or none where it has no kernel yet.
-func (m *Machine) newest(c Choice) (tree.Target, error) {
+func newest(m *Machine, c Choice) (tree.Target, error) {
 	releases, err := m.every()
 	if err != nil {
 		return tree.Target{Arch: m.Host.Machine}, nil

@@ -310,7 +310,7 @@ func TestStrip(t *testing.T) {
 			need(t, program)
 			path := writeFile(t, filepath.Join(t.TempDir(), "judge-first.ko"), readFile(t, m.first))
 			want := writeFile(t, filepath.Join(t.TempDir(), "judge-first.ko"), readFile(t, m.first))
-			if err := Strip(t.Context(), runner(), path, program == "llvm-strip", nil); err != nil {
+			if err := Strip(t.Context(), runner(), program, path, nil); err != nil {
 				t.Fatal(err)
 			}
 			output(t, program, "-g", want)
@@ -330,7 +330,7 @@ func TestStrip(t *testing.T) {
 	}
 	need(t, "strip")
 	text := writeFile(t, filepath.Join(t.TempDir(), "text.ko"), []byte("text"))
-	if err := Strip(t.Context(), runner(), text, false, nil); err == nil || !strings.Contains(err.Error(), text) {
+	if err := Strip(t.Context(), runner(), "strip", text, nil); err == nil || !strings.Contains(err.Error(), text) {
 		t.Errorf("Strip of a text: %v; want an error with the path", err)
 	}
 }

@@ -9,14 +9,10 @@ import (
 )
 
 // Strip removes debug information from the module file path in place, as strip
-// -g does; llvm selects llvm-strip, for modules that clang made. If jail is not
+// -g does; program is the strip of the compiler that made the module. If jail is not
 // nil, the program runs in jail, and path is the path there. Stripping destroys
 // a signature, so it comes before signing.
-func Strip(ctx context.Context, run *system.Runner, path string, llvm bool, jail *system.Jail) error {
-	program := "strip"
-	if llvm {
-		program = "llvm-strip"
-	}
+func Strip(ctx context.Context, run *system.Runner, program, path string, jail *system.Jail) error {
 	// Programs run in "/", and a name must not look like an option, so the path
 	// must be absolute.
 	abs, err := filepath.Abs(path)

@@ -50,7 +50,7 @@ func (p Process) Enter(dir, toolchain string) (Process, error) {
 	if p.Host.UID != 0 {
 		return p, exit.Errorf(exit.Usage, "--root mounts what it needs: only root may do that").WithHint("sudo dkms %s", strings.Join(p.Args, " "))
 	}
-	if err := checkOwner(dir); err != nil {
+	if err := errors.Join(checkOwner(dir), checkPlaces(dir)); err != nil {
 		return p, err
 	}
 	runtime.LockOSThread() // never unlocked: this thread has other mounts than the process
@@ -88,6 +88,17 @@ func checkOwner(dir string) error {
 		return nil
 	}
 	return exit.Errorf(exit.Usage, "--root: %s holds no system: it has neither usr nor etc", dir)
+}
+
+// checkPlaces makes sure that a system has the directories to mount things on.
+func checkPlaces(dir string) error {
+	for _, name := range []string{"proc", "dev", "run", "tmp"} {
+		path := filepath.Join(dir, name)
+		if st, err := os.Lstat(path); err != nil || !st.IsDir() {
+			return exit.Errorf(exit.Usage, "--root: %s is not a directory: the system is not complete", path).WithHint("rm -f %s; mkdir %[1]s", path)
+		}
+	}
+	return nil
 }
 
 // mountsAt is the directory that is covered, in the mount namespace of a process

@@ -1,8 +1,10 @@
 package system
 
 import (
+	"debug/elf"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 )
@@ -23,4 +25,27 @@ func (t *Tools) lookPath(name, path string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("%s: %w in %s", name, ErrNoProgram, path)
+}
+
+// Find returns the path of the program name, or an error that says that the
+// program is not installed.
+func (r *Runner) Find(name string) (string, error) {
+	return r.tools.lookPath(name, r.base["PATH"])
+}
+
+// Stat describes a file among the programs, such as what Find returns.
+func (r *Runner) Stat(path string) (fs.FileInfo, error) { return r.tools.stat(path) }
+
+// ELFMachine is the machine of a program, or EM_NONE if it is not there or no
+// ELF file.
+func (r *Runner) ELFMachine(path string) elf.Machine { return r.tools.elfMachine(path) }
+
+// Share makes files and directories of the system visible to the programs,
+// which otherwise see only their own if [Host].Tools has others than the system.
+func (r *Runner) Share(paths ...string) error { return r.tools.share(paths...) }
+
+// Has reports whether the program name can be started.
+func (r *Runner) Has(name string) bool {
+	_, err := r.Find(name)
+	return err == nil
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"math"
 	"os"
@@ -61,6 +60,8 @@ type Cmd struct {
 type Runner struct {
 	// Trace, if set, gets each command line before it is started.
 	Trace io.Writer
+	// Machine is the architecture of the programs, as uname -m spells it.
+	Machine string
 
 	base  map[string]string
 	tools *Tools
@@ -111,7 +112,7 @@ func NewRunner(h Host) *Runner {
 			base[name] = v
 		}
 	}
-	return &Runner{base: base, tools: h.Tools}
+	return &Runner{base: base, tools: h.Tools, Machine: h.Machine}
 }
 
 // ExitError says that a program ended with a status other than 0.
@@ -144,25 +145,6 @@ func (e *ExitError) Error() string {
 func lastLine(s string) string {
 	s = strings.TrimSpace(s)
 	return s[strings.LastIndexByte(s, '\n')+1:]
-}
-
-// Find returns the path of the program name, or an error that says that the
-// program is not installed.
-func (r *Runner) Find(name string) (string, error) {
-	return r.tools.lookPath(name, r.base["PATH"])
-}
-
-// Stat describes a file among the programs, such as what Find returns.
-func (r *Runner) Stat(path string) (fs.FileInfo, error) { return r.tools.stat(path) }
-
-// Share makes files and directories of the system visible to the programs,
-// which otherwise see only their own if [Host].Tools has others than the system.
-func (r *Runner) Share(paths ...string) error { return r.tools.share(paths...) }
-
-// Has reports whether the program name can be started.
-func (r *Runner) Has(name string) bool {
-	_, err := r.Find(name)
-	return err == nil
 }
 
 // Run starts c in its own process group, unless c is for the terminal, and

@@ -178,18 +178,28 @@ func runsHere(root int) bool {
 	if err != nil || !t.hasCompiler() {
 		return false
 	}
-	fd, err := openIn(root, make)
-	if err != nil {
-		return false
+	return Runs(t.elfMachine(make))
+}
+
+func (t *Tools) elfMachine(path string) elf.Machine {
+	if t != nil {
+		fd, err := openIn(t.root, path)
+		if err != nil {
+			return elf.EM_NONE
+		}
+		defer unix.Close(fd)
+		path = procFD(fd)
 	}
-	defer unix.Close(fd)
-	f, err := elf.Open(procFD(fd))
+	f, err := elf.Open(path)
 	if err != nil {
-		return false
+		return elf.EM_NONE
 	}
 	defer f.Close()
-	return slices.Contains(runnable[runtime.GOARCH], f.Machine)
+	return f.Machine
 }
+
+// Runs reports whether the processor runs programs for a machine itself.
+func Runs(m elf.Machine) bool { return slices.Contains(runnable[runtime.GOARCH], m) }
 
 // compiler matches the names of compilers for a kernel, with the target before
 // and the version behind, as in x86_64-linux-gnu-gcc-14.
