@@ -251,11 +251,11 @@ var differences = []difference{
 		},
 	},
 	{
-		name:    "what is installed is damaged",
+		name:    "what is installed is damaged or outdated",
 		example: "dkms install plain/1.0 -k " + plainKernel + "\necho >>/lib/modules/" + plainKernel + "/updates/dkms/plain.ko\ndkms install plain/1.0 -k " + plainKernel,
 		reason:  "the original takes the link for the module, ours installs it again (dkms(8), DIFFERENCES)",
 		is: func(_ []step, o *outcome, _ item) bool {
-			return strings.Contains(o.ours.stderr, "it is installed again")
+			return strings.Contains(o.ours.stderr, "it is installed again") || strings.Contains(o.ours.stderr, "since it was built: building it again")
 		},
 	},
 	{
