@@ -26,7 +26,7 @@ type source struct {
 
 const (
 	maxSource = 4 << 20 // bytes
-	most      = 2000    // files
+	most      = 20000   // files and directories
 )
 
 // pattern returns a regular expression that is compiled at its first use.
@@ -41,24 +41,25 @@ var (
 	definition    = pattern(`(?m)^[ \t]*#[ \t]*define[ \t]+([A-Za-z_]\w*)[ \t]+"([^"\n]*)"[ \t]*$`)
 )
 
-// readSources reads the C files below dir, in the order of their paths. Hidden
-// directories are left out.
+// readSources reads the C files below dir, in the order of their paths. It
+// leaves out hidden directories, and what comes behind the first 20000 files, for
+// those who start it in their home directory.
 func readSources(dir string) []source {
 	var list []source
 	defined := map[string]string{}
 	n := 0
 	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		ext := filepath.Ext(path)
+		n++
 		switch {
+		case n > most:
+			return fs.SkipAll
 		case err != nil:
 			return nil
 		case d.IsDir() && path != dir && strings.HasPrefix(d.Name(), "."):
 			return fs.SkipDir
 		case !d.Type().IsRegular() || ext != ".c" && ext != ".h" || strings.HasSuffix(path, ".mod.c"):
 			return nil
-		}
-		if n++; n > most {
-			return fs.SkipAll
 		}
 		data, err := system.ReadRegular(path, maxSource)
 		if err != nil {
