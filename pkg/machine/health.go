@@ -82,8 +82,8 @@ func failed(err error) Health {
 }
 
 // Brief is the reason of a verdict on one line, without what that line already
-// says: of a compiler's message, it keeps the first line. That a build is not
-// tried again is what the next step says.
+// says: of a compiler's message, it keeps the first line. It leaves out that
+// the build is not tried again, because the next step tries it again.
 func (m *Machine) Brief(s Subject, reason string) string {
 	var list []string
 	for i, line := range strings.Split(reason, "\n") {
@@ -110,7 +110,7 @@ func (k *known) Unwrap() error { return k.error }
 // earlier build.
 func notAgain(s Subject, f *tree.Failure) error {
 	return &known{exit.Errorf(exit.Code(f.Code), "%s\n%s%s of %s", f.Message, notTriedAgain, build.Compared, f.Time.Local().Format("2006-01-02 15:04")).
-		WithHint("dkms build %s -k %s tries again and shows why it fails", s.ID, s.Kernel)}
+		WithHint("dkms build %s -k %s", s.ID, s.Kernel)}
 }
 
 // withID prefixes an error with a module, and keeps its code and hint.
