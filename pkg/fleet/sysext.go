@@ -24,9 +24,8 @@ import (
 // An extension covers files of /usr and cannot add to them, so it has the whole
 // module index of the kernel, see systemd-sysext(8).
 const (
-	extensionDir   = "/usr/lib/extension-release.d"
-	extensionFiles = "files" // lists the modules of an extension, below pack.Records
-	modulesDir     = "/usr/lib/modules"
+	extensionDir = "/usr/lib/extension-release.d"
+	modulesDir   = "/usr/lib/modules"
 )
 
 // writeExtension writes the builds as an extension of the system.
@@ -63,7 +62,7 @@ func (e Export) writeExtension(ctx context.Context, m *machine.Machine, t tree.T
 	}
 	x.files = append(x.files,
 		pack.File{Path: path.Join(extensionDir, "extension-release."+x.name), Data: []byte(release)},
-		pack.File{Path: path.Join(pack.Records, x.name, extensionFiles), Data: []byte(strings.Join(slices.Sorted(maps.Keys(x.modules)), "\n") + "\n")})
+		pack.File{Path: path.Join(machine.Extensions, x.name, machine.ExtensionList), Data: x.list()})
 	user := 0
 	if m.Host.UID == 0 {
 		user = system.BuildUser(0)
@@ -129,6 +128,15 @@ type extension struct {
 	time    time.Time
 }
 
+// list is the list of the modules, for the machine that has the extension.
+func (x *extension) list() []byte {
+	text := ""
+	for _, file := range slices.Sorted(maps.Keys(x.modules)) {
+		text += path.Join(x.t.Kernel, file) + "\n"
+	}
+	return []byte(text)
+}
+
 // add takes over the files of a package. The extension has the time of the
 // newest build.
 func (x *extension) add(p *pack.Package) {
@@ -138,7 +146,7 @@ func (x *extension) add(p *pack.Package) {
 			x.modules[below] = f.From
 			f.Path = path.Join(modulesDir, x.t.Kernel, below)
 		} else {
-			f.Path = path.Join(pack.Records, x.name, p.Module, path.Base(f.Path))
+			f.Path = path.Join(machine.Extensions, x.name, p.Module, path.Base(f.Path))
 		}
 		x.files = append(x.files, f)
 	}
@@ -213,22 +221,12 @@ func (x *extension) take(dir string) error {
 // that dkms has installed here, which other machines do not have.
 func (x *extension) hidden(kernel string) (map[string]bool, error) {
 	hidden := map[string]bool{}
-	lists, err := filepath.Glob(x.m.Host.Root.Path(pack.Records + "/*/" + extensionFiles))
-	if err != nil {
-		return nil, err
-	}
-	for _, list := range lists {
-		text, err := system.ReadRegular(list, 1<<20)
-		if err != nil {
-			return nil, err
-		}
-		for _, file := range strings.Fields(string(text)) {
-			hidden[file] = true
-		}
-	}
 	facts, err := x.m.Facts()
 	if err != nil {
 		return nil, err
+	}
+	for _, file := range machine.Extended(facts, x.t.Kernel) {
+		hidden[file] = true
 	}
 	for _, v := range facts.Registered() {
 		mod := facts.Module(machine.Subject{ID: v.ID, Target: x.t})

@@ -30,6 +30,8 @@ type Facts struct {
 	etc   []string // the names in /etc/dkms
 	now   time.Time
 	boot  func() boot.Machine
+	// extended are the modules of extensions of the system.
+	extended func() []string
 
 	packages map[string]*Package
 	kernels  keyed[tree.Target, *kernelFacts]
@@ -58,7 +60,7 @@ type Module struct {
 	// State is the state of the version, which does not depend on the kernel.
 	State tree.State
 	// Built says that the tree has a build, and Active that the version is
-	// installed.
+	// installed, or that an extension of the system has it.
 	Built, Active bool
 	// Manifest is nil for builds of the original, and if the manifest cannot be
 	// read; ManifestErr then says why.
@@ -82,6 +84,7 @@ type kernelFacts struct {
 func (m *Machine) Facts() (*Facts, error) {
 	f := &Facts{m: m, now: m.Host.Now(), packages: map[string]*Package{}, confs: map[Subject]conf.Result{}, etc: []string{}}
 	f.boot = sync.OnceValue(func() boot.Machine { return boot.Look(m.Host) })
+	f.extended = sync.OnceValue(func() []string { return readExtended(m) })
 	var err error
 	if f.names, err = m.Tree.Names(); err != nil {
 		return nil, err
@@ -218,6 +221,7 @@ func (f *Facts) readModule(s Subject, state tree.State) *Module {
 	mod.look = sync.OnceValue(func() install.Look { return install.LookAt(t, mod.Manifest) })
 	if mod.Built {
 		mod.Manifest, mod.ManifestErr = t.Manifest(s.ID, s.Target)
+		mod.Active = mod.Active || mod.inExtension()
 	}
 	return mod
 }
