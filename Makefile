@@ -50,6 +50,7 @@ endif
 
 # What is installed: source:destination:mode.
 files_debian := $(foreach hook,postinst header_postinst preinst prerm,dist/hooks/debian.in:$(KCONF)/$(hook).d/dkms:755)
+files_apt := dist/apt/70dkms:/etc/apt/apt.conf.d/70dkms:644
 files_plugin := dist/hooks/40-dkms.install:$(KINSTALL)/40-dkms.install:755
 files_gentoo := dist/hooks/40-dkms.install:$(KPREINST)/40-dkms.install:755
 files_arch := \
@@ -64,7 +65,7 @@ files_runit := dist/void/run:$(RUNIT)/dkms/run:755
 files_openrc := dist/openrc/dkms.initd:$(OPENRC)/dkms:755 \
 	dist/openrc/dkms.confd:$(dir $(OPENRC))conf.d/dkms:644
 
-hooks_debian := $(files_debian) $(files_plugin)
+hooks_debian := $(files_debian) $(files_apt) $(files_plugin)
 hooks_gentoo := $(files_gentoo) $(files_plugin)
 hooks_fedora := $(files_plugin)
 hooks_suse   := $(files_plugin) $(files_suse)
@@ -72,7 +73,7 @@ hooks_arch   := $(files_arch)
 hooks_alpine :=
 hooks_void   := $(files_void)
 hooks_other  := $(files_plugin)
-hooks_all    := $(files_debian) $(files_gentoo) $(files_plugin) $(files_arch) $(files_void)
+hooks_all    := $(files_debian) $(files_apt) $(files_gentoo) $(files_plugin) $(files_arch) $(files_void)
 ifeq ($(filter debian gentoo fedora suse arch alpine void other all,$(distro)),)
 $(error DISTRO=$(DISTRO) is none of auto debian gentoo fedora suse arch alpine void other all)
 endif
@@ -108,7 +109,7 @@ dirs := /etc/dkms/framework.conf.d /var/lib/dkms
 subst = sed -e 's|/usr/sbin/dkms|$(SBIN)/dkms|g' -e 's|/usr/lib/dkms|$(LIBDIR)|g' \
 	-e 's,\(^\|[^r]\)/lib/modules,\1$(MODDIR),g' -e "s|@HOOK@|$$hook|g"
 
-.PHONY: all install uninstall test arch test-index test-vm differential race lint fuzz bench demo clean man-check licenses source deb rpm test-packages test-arch test-rpm test-kernels test-initramfs test-busybox
+.PHONY: all install uninstall test arch test-index test-vm differential race lint fuzz bench demo clean man-check licenses source deb rpm test-packages test-arch test-rpm test-kernels test-initramfs test-apt test-busybox
 all:
 	$(BUILD) -o $(BIN)/dkms ./oneshot
 	$(BUILD) -o $(BIN)/dkms-hook ./hooks
@@ -248,6 +249,10 @@ test-busybox: all
 # Images of the tools that make an initramfs, as Debian has them.
 test-initramfs: all
 	sh testscripts/packages/initramfs.sh $(BIN)/dkms
+
+# What apt says before it installs a kernel.
+test-apt: all
+	sh testscripts/packages/apt.sh $(BIN)/dkms $(BIN)/dkms-hook
 
 # Debian's packages with modules, with Debian's dkms and with ours.
 # KERNELS_SUITES="bullseye trixie sid" are kernels from 5.10 to the newest.

@@ -122,6 +122,7 @@ var everywhere = []string{
 
 var byDistro = map[string][]string{
 	"debian": {
+		"644 /etc/apt/apt.conf.d/70dkms",
 		"755 /etc/kernel/header_postinst.d/dkms",
 		"755 /etc/kernel/postinst.d/dkms",
 		"755 /etc/kernel/preinst.d/dkms",
@@ -249,6 +250,7 @@ func TestInstallOtherPaths(t *testing.T) {
 		"/usr/share/libalpm/scripts/dkms":                "exec /opt/bin/dkms packaging-installed -",
 		"/usr/share/man/man8/dkms.8":                     "/opt/lib/dkms/common.postinst",
 		"/usr/share/fish/vendor_completions.d/dkms.fish": "/opt/modules/*/",
+		"/etc/apt/apt.conf.d/70dkms":                     "-x /opt/lib/dkms/dkms-hook || /opt/lib/dkms/dkms-hook --hook=apt",
 		"/etc/init.d/dkms":                               "/opt/bin/dkms autoinstall",
 		"/usr/lib/kernel/install.d/40-dkms.install":      "hook=/opt/lib/dkms/dkms-hook",
 		"/usr/share/zsh/site-functions/_dkms":            "/opt/modules/*",
@@ -303,7 +305,7 @@ func TestFrameworkConfHasOnlyComments(t *testing.T) {
 	options := strings.Fields(`source_tree dkms_tree install_tree tmp_location verbose symlink_modules
 		autoinstall_all_kernels modprobe_on_install parallel_jobs compress_gzip_opts compress_xz_opts
 		compress_zstd_opts build_environment post_transaction sign_file mok_signing_key mok_certificate
-		try_sign_modules continue_on_error depmod hook_errors build_sandbox build_sandbox_allow build_priority compiler_launcher build_time_limit build_file_limit build_disk_limit build_process_limit refresh_initramfs keep_builds
+		try_sign_modules continue_on_error depmod hook_errors build_sandbox build_sandbox_allow build_priority compiler_launcher build_time_limit build_file_limit build_disk_limit build_process_limit refresh_initramfs keep_builds upgrade_guard upgrade_guard_time
 		prebuilt_source prebuilt_certificate prebuilt_timeout prebuilt_insecure`)
 	for _, o := range options {
 		if !strings.Contains(conf, "\n#"+o+"=\"") {

@@ -269,6 +269,7 @@ func (r *Reader) defaults() *Framework {
 		FileLimit:      DefaultFileLimit, DiskLimit: DefaultDiskLimit, ProcessLimit: DefaultProcessLimit,
 		PrebuiltTimeout: 30 * time.Second,
 		KeepBuilds:      1,
+		UpgradeGuard:    "warn", UpgradeGuardTime: 2 * time.Minute,
 	}
 }
 

@@ -67,6 +67,11 @@ type Framework struct {
 	// KeepBuilds is how many previous builds of a module for a kernel are kept,
 	// for dkms undo.
 	KeepBuilds int
+	// UpgradeGuard says what happens before a kernel is installed that a module
+	// will not build for: "warn", "refuse" or "off". UpgradeGuardTime bounds the
+	// rehearsal that finds that out.
+	UpgradeGuard     string
+	UpgradeGuardTime time.Duration
 
 	// PrebuiltSource is the first place to look for a build, one made
 	// elsewhere. PrebuiltCertificate is a file or directory of the certificates
@@ -109,7 +114,7 @@ var (
 		"compress_gzip_opts", "compress_xz_opts", "compress_zstd_opts",
 		"continue_on_error", "depmod", "hook_errors", "build_sandbox", "build_sandbox_allow",
 		"build_priority", "build_time_limit", "build_file_limit", "build_disk_limit", "build_process_limit", "compiler_launcher", "refresh_initramfs",
-		"keep_builds",
+		"keep_builds", "upgrade_guard", "upgrade_guard_time",
 		"prebuilt_source", "prebuilt_certificate", "prebuilt_timeout", "prebuilt_insecure",
 	}
 	signingNames = []string{"sign_file", "mok_signing_key", "mok_certificate", "try_sign_modules"}
@@ -344,7 +349,7 @@ func (r *Reader) framework(o *options) (*Framework, error) {
 		"tmp_location": &fw.TmpLocation, "compress_gzip_opts": &fw.CompressGzip,
 		"compress_xz_opts": &fw.CompressXZ, "compress_zstd_opts": &fw.CompressZstd,
 		"build_environment": &fw.BuildEnvironment, "post_transaction": &fw.PostTransaction,
-		"depmod": &fw.Depmod, "hook_errors": &fw.HookErrors, "build_sandbox": &fw.BuildSandbox,
+		"upgrade_guard": &fw.UpgradeGuard, "depmod": &fw.Depmod, "hook_errors": &fw.HookErrors, "build_sandbox": &fw.BuildSandbox,
 		"prebuilt_source": &fw.PrebuiltSource, "prebuilt_certificate": &fw.PrebuiltCertificate,
 	} {
 		if v, ok := o.values[name]; ok {
@@ -415,6 +420,16 @@ func (r *Reader) check(fw *Framework, o *options) error {
 				problems = append(problems, fmt.Sprintf("%s: keep_builds=%s is not a number between 0 and %d", fw.Where(name), value, maxKeepBuilds))
 			}
 			fw.KeepBuilds = n
+		case "upgrade_guard":
+			if !slices.Contains([]string{"warn", "refuse", "off"}, value) {
+				problems = append(problems, fw.Where(name)+": upgrade_guard="+value+" is none of warn, refuse and off")
+			}
+		case "upgrade_guard_time":
+			limit, ok := duration(value, time.Second)
+			if !ok || limit == 0 {
+				problems = append(problems, fw.Where(name)+": upgrade_guard_time="+value+" is not a number of seconds from 1 up to a year")
+			}
+			fw.UpgradeGuardTime = limit
 		case "build_priority":
 			if value != "normal" && value != "idle" {
 				problems = append(problems, fw.Where(name)+": build_priority="+value+" is neither normal nor idle")

@@ -30,7 +30,7 @@ func TestFrameworkDefaults(t *testing.T) {
 	root := r.Host.Root
 	want := &Framework{
 		SourceTree: root.SourceTree(), DKMSTree: root.StateTree(), InstallTree: root.InstallTree(), TmpLocation: "/tmp",
-		CompressXZ: "--check=crc32 --lzma2=dict=1MiB", CompressZstd: "-q --rm -T0", TrySign: "not_in_chroot", ContinueOnError: true, BuildTimeLimit: 30 * time.Minute, FileLimit: 8192, DiskLimit: 32768, ProcessLimit: 8192, PrebuiltTimeout: 30 * time.Second, KeepBuilds: 1,
+		CompressXZ: "--check=crc32 --lzma2=dict=1MiB", CompressZstd: "-q --rm -T0", TrySign: "not_in_chroot", ContinueOnError: true, BuildTimeLimit: 30 * time.Minute, FileLimit: 8192, DiskLimit: 32768, ProcessLimit: 8192, PrebuiltTimeout: 30 * time.Second, KeepBuilds: 1, UpgradeGuard: "warn", UpgradeGuardTime: 2 * time.Minute,
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("ReadFramework() = %+v, %v; want %+v", got, err, want)
@@ -84,6 +84,8 @@ build_disk_limit=0
 build_process_limit=3
 refresh_initramfs=yes
 keep_builds=3
+upgrade_guard=refuse
+upgrade_guard_time=60
 prebuilt_source=docker://registry.example/dkms
 prebuilt_certificate="/etc/dkms/fleet"
 prebuilt_timeout=5
@@ -105,7 +107,7 @@ unknown=fine
 		SymlinkModules: true, AutoinstallAllKernels: true, ModprobeOnInstall: true, ParallelJobs: "0", ContinueOnError: true,
 		CompressGzip: "-9 -n", CompressXZ: "--lzma2=dict=2MiB",
 		BuildEnvironment: "/etc/dkms/env", PostTransaction: "update-initramfs -u", TrySign: "not_in_chroot",
-		HookErrors: "fail", BuildSandbox: "no", SandboxAllow: []string{"network", "sockets", "/cache"}, IdleBuilds: true, CompilerLauncher: []string{"ccache"}, BuildTimeLimit: 45 * time.Minute, FileLimit: 1, DiskLimit: 0, ProcessLimit: 3, RefreshInitramfs: true, KeepBuilds: 3,
+		HookErrors: "fail", BuildSandbox: "no", SandboxAllow: []string{"network", "sockets", "/cache"}, IdleBuilds: true, CompilerLauncher: []string{"ccache"}, BuildTimeLimit: 45 * time.Minute, FileLimit: 1, DiskLimit: 0, ProcessLimit: 3, RefreshInitramfs: true, KeepBuilds: 3, UpgradeGuard: "refuse", UpgradeGuardTime: time.Minute,
 		PrebuiltSource: "docker://registry.example/dkms", PrebuiltCertificate: "/etc/dkms/fleet", PrebuiltInsecure: true, PrebuiltTimeout: 5 * time.Second,
 		Files: []string{root.Path("/etc/dkms/framework.conf"), root.Path("/etc/dkms/framework.conf.d/0.conf")},
 	}

@@ -10,6 +10,7 @@ package hook
 
 import (
 	"context"
+	"io"
 	"path/filepath"
 	"strings"
 
@@ -28,6 +29,7 @@ const (
 	KernelPostinst Verb = "kernel_postinst"
 	KernelPreinst  Verb = "kernel_preinst"
 	KernelPrerm    Verb = "kernel_prerm"
+	UpgradeGuard   Verb = "upgrade_guard"
 )
 
 // Call is what a hook was called for.
@@ -57,6 +59,8 @@ var phases = map[string]Verb{
 //   - /etc/kernel/{postinst,header_postinst,preinst,prerm}.d/dkms VERSION [IMAGE]:
 //     Debian kernel handbook, "Update hooks".
 //   - 40-dkms.install add|remove VERSION ENTRY_DIR [IMAGE]: kernel-install(8).
+//   - --hook=apt: DPkg::Pre-Install-Pkgs of apt.conf(5), which says on the standard
+//     input what is about to be installed.
 //   - preinst.d/40-dkms.install VERSION IMAGE: Gentoo's installkernel(8), whose
 //     preinst means "modules are in place, build now", unlike Debian's.
 func Parse(argv0 string, args []string, env map[string]string) (Call, error) {
@@ -67,6 +71,10 @@ func Parse(argv0 string, args []string, env map[string]string) (Call, error) {
 	phase := strings.TrimSuffix(filepath.Base(filepath.Dir(argv0)), ".d")
 	if len(args) > 0 && strings.HasPrefix(args[0], "--hook=") {
 		phase, args = strings.TrimPrefix(args[0], "--hook="), args[1:]
+	}
+	if phase == "apt" {
+		c.Verb = UpgradeGuard
+		return c, nil
 	}
 	if len(args) == 0 {
 		return c, exit.Errorf(exit.Usage, "no kernel release was given").
@@ -143,12 +151,26 @@ func Main(p system.Process) int {
 		r.Error(err)
 		return 0 // a broken framework.conf must not keep a kernel from being installed
 	}
+	if c.Verb == UpgradeGuard {
+		return guard(ctx, m, p.In)
+	}
 	code, err := c.run(ctx, m)
 	if err != nil {
 		r.Error(err)
 		code = exit.Status(err)
 	}
 	return status(m, c, system.Status(ctx, code))
+}
+
+// guard is the status for apt, which stops before it changes anything if the
+// status is not 0. An error of the guard itself stops nothing.
+func guard(ctx context.Context, m *machine.Machine, in io.Reader) int {
+	code, err := run.Guard(ctx, m, in)
+	if err != nil {
+		m.Report.Error(err)
+		return 0
+	}
+	return int(system.Status(ctx, code))
 }
 
 // run carries out the call.

@@ -39,6 +39,8 @@ func TestParse(t *testing.T) {
 		{"header_prerm has nothing to do", "/etc/kernel/header_prerm.d/dkms", release, "", Call{Kernel: release, Debconf: true}},
 		{"header_postrm has nothing to do", "/etc/kernel/header_postrm.d/dkms", release, "", Call{Kernel: release, Debconf: true}},
 
+		{"before apt installs anything", "/usr/lib/dkms/dkms-hook", "--hook=apt", "", Call{Verb: UpgradeGuard}},
+
 		// kernel-install: add VERSION ENTRY_DIR IMAGE [INITRD...], remove VERSION ENTRY_DIR.
 		{"kernel-install add", "/usr/lib/kernel/install.d/40-dkms.install", "add " + release + " /boot/id/" + release + " /usr/lib/vmlinuz /initrd", "KERNEL_INSTALL_VERBOSE=0",
 			Call{Verb: KernelPostinst, Kernel: release}},

@@ -60,19 +60,27 @@ type unpacked struct {
 // open unpacks the packages and those that they refer to, and returns the
 // directory of the headers.
 func (u *unpacked) open(ctx context.Context, choice machine.Choice) (string, error) {
-	if err := os.Mkdir(u.dir, 0o755); err != nil {
+	if err := u.unpack(ctx); err != nil {
 		return "", err
+	}
+	return u.choose(choice)
+}
+
+// unpack unpacks the packages and those that they refer to.
+func (u *unpacked) unpack(ctx context.Context) error {
+	if err := os.Mkdir(u.dir, 0o755); err != nil {
+		return err
 	}
 	for done := 0; done < len(u.files); {
 		for ; done < len(u.files); done++ {
 			u.Report.Detailf("unpacking %s aside", u.files[done])
 			if err := archive.UnpackPackage(ctx, u.Run, u.files[done], u.dir); err != nil {
-				return "", err
+				return err
 			}
 		}
 		lost, err := u.lost()
 		if err != nil {
-			return "", err
+			return err
 		}
 		for _, path := range lost {
 			if file := u.beside(packageOf(path)); file != "" && !slices.Contains(u.files, file) {
@@ -80,10 +88,10 @@ func (u *unpacked) open(ctx context.Context, choice machine.Choice) (string, err
 			}
 		}
 		if done == len(u.files) && len(lost) > 0 {
-			return "", u.missing(lost)
+			return u.missing(lost)
 		}
 	}
-	return u.choose(choice)
+	return nil
 }
 
 // missing is the error of files that the headers refer to and that are nowhere.
