@@ -137,7 +137,7 @@ func (e Export) packageOf(ctx context.Context, m *machine.Machine, p *prebuilt.P
 	}
 	for name, script := range map[string]string{"PRE_INSTALL": c.PreInstall, "POST_INSTALL": c.PostInstall, "POST_REMOVE": c.PostRemove} {
 		if script != "" {
-			m.Report.Warnf("%s: its %s is not run where the package is installed", s.ID, name)
+			m.Report.Warnf("%s: its %s is not run where the modules come to", s.ID, name)
 		}
 	}
 	made := &pack.Package{
@@ -153,6 +153,9 @@ func (e Export) packageOf(ctx context.Context, m *machine.Machine, p *prebuilt.P
 		return nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(record.Depends)) {
+		if !pack.Known(e.Format) {
+			break // an extension depends on nothing
+		}
 		made.Needs = append(made.Needs, made.OtherModule(e.Format, name, record.Depends[name]))
 	}
 	dir := filepath.Join(pack.Records, made.Name())

@@ -14,7 +14,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -174,9 +173,9 @@ func words(f format, n Need) string {
 	return fmt.Sprintf(f.relation(), n.Name, n.Version)
 }
 
-// safe is what may be part of a path or a script of a package: the formats have
-// no common way to quote anything else.
-var safe = regexp.MustCompile(`^[A-Za-z0-9_./+~:=@,-]+$`)
+// safe tells whether a word may be part of a path or a script of a package: the
+// formats have no common way to quote other characters.
+func safe(word string) bool { return word != "" && version(word, "_./+~:=@,-", "\x00") == word }
 
 // check refuses names that cannot be part of a package.
 func (p *Package) check() error {
@@ -185,7 +184,7 @@ func (p *Package) check() error {
 		words = append(words, f.Path)
 	}
 	for _, w := range words {
-		if !safe.MatchString(w) {
+		if !safe(w) {
 			return exit.Errorf(exit.Usage, "%q cannot be part of a package", w)
 		}
 	}
