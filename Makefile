@@ -59,7 +59,8 @@ files_arch := \
 	dist/arch/71-dkms-remove.hook:$(SHARE)/libalpm/hooks/71-dkms-remove.hook:644 \
 	dist/arch/dkms-alpm:$(SHARE)/libalpm/scripts/dkms:755
 files_suse := dist/compat/common.postinst:/usr/libexec/dkms/common.postinst:755
-files_systemd := dist/systemd/dkms.service:$(SYSTEMD)/dkms.service:644
+files_systemd := dist/systemd/dkms.service:$(SYSTEMD)/dkms.service:644 \
+	dist/systemd/dkms.catalog:$(dir $(patsubst %/,%,$(SYSTEMD)))catalog/dkms.catalog:644
 files_void := $(foreach dir,post-install pre-remove,dist/void/10-dkms:/etc/kernel.d/$(dir)/10-dkms:755)
 files_runit := dist/void/run:$(RUNIT)/dkms/run:755
 files_openrc := dist/openrc/dkms.initd:$(OPENRC)/dkms:755 \

@@ -164,7 +164,7 @@ func TestInstall(t *testing.T) {
 		}
 		own = append(own, "644 /usr/share/zsh/"+zsh+"/_dkms")
 		if distro != "void" {
-			own = append(own, "644 /usr/lib/systemd/system/dkms.service")
+			own = append(own, "644 /usr/lib/systemd/catalog/dkms.catalog", "644 /usr/lib/systemd/system/dkms.service")
 		}
 		if _, err := os.Stat("/sbin/openrc-run"); err == nil && (distro == "debian" || distro == "other") {
 			own = append(own, "644 /etc/conf.d/dkms", "755 /etc/init.d/dkms")
@@ -222,7 +222,7 @@ func TestInstallElsewhere(t *testing.T) {
 func TestInstallWithoutServices(t *testing.T) {
 	dest := install(t, "DISTRO=all", "SYSTEMD=", "OPENRC=", "RUNIT=")
 	for _, f := range list(t, dest) {
-		if strings.Contains(f, "dkms.service") || strings.Contains(f, "init.d") || strings.Contains(f, "/sv/") || strings.Contains(f, "conf.d/dkms") {
+		if strings.Contains(f, "dkms.service") || strings.Contains(f, "dkms.catalog") || strings.Contains(f, "init.d") || strings.Contains(f, "/sv/") || strings.Contains(f, "conf.d/dkms") {
 			t.Errorf("SYSTEMD= OPENRC= RUNIT= installs %s", f)
 		}
 	}

@@ -206,8 +206,22 @@ func TestJournalPage(t *testing.T) {
 	if !slices.Equal(documented, want) {
 		t.Errorf("dkms-journal(7) has the fields %q; want %q", documented, want)
 	}
-	if n := strings.Count(string(page), messageID); n != 2 {
-		t.Errorf("dkms-journal(7) has %s %d times; want 2", messageID, n)
+	for _, id := range []string{messageID, failureID} {
+		if n := strings.Count(string(page), id); n != 2 {
+			t.Errorf("dkms-journal(7) has %s %d times; want 2", id, n)
+		}
+	}
+	for kind, want := range map[Kind]string{Failure: failureID, Warning: messageID, Done: messageID} {
+		if got := fieldsOf(Event{Kind: kind, Module: "foo/1"})["MESSAGE_ID"]; got != want {
+			t.Errorf("MESSAGE_ID of kind %v = %s; want %s", kind, got, want)
+		}
+	}
+	if id, ok := fieldsOf(Event{Kind: Failure, Text: "x"})["MESSAGE_ID"]; ok {
+		t.Errorf("MESSAGE_ID of a message about no module = %s", id)
+	}
+	catalog, err := os.ReadFile("../../dist/systemd/dkms.catalog")
+	if err != nil || !strings.Contains(string(catalog), "\n-- "+failureID+"\n") {
+		t.Errorf("the catalog does not explain %s: %v", failureID, err)
 	}
 }
 

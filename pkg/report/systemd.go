@@ -12,9 +12,13 @@ import (
 	"dkms/pkg/exit"
 )
 
-// messageID marks this program's journal entries about a module, for journalctl
-// MESSAGE_ID=... (journald, systemd.journal-fields(7)).
-const messageID = "5d1b8ab9d9d94a3c8d4f6c3f0b7a2e61"
+// messageID marks this program's journal entries about a module, and failureID
+// those that say that a module is not ready, for journalctl MESSAGE_ID=...
+// (systemd.journal-fields(7)). The journal's catalog explains the latter.
+const (
+	messageID = "5d1b8ab9d9d94a3c8d4f6c3f0b7a2e61"
+	failureID = "0ec2bab2ee6e4afeafbd535dd218a3bb"
+)
 
 // Journal is the sink for the systemd journal: the same lines, with fields for
 // searches.
@@ -73,7 +77,10 @@ func fieldsOf(e Event) map[string]string {
 			fields[name] = value
 		}
 	}
-	if e.Module != "" {
+	switch {
+	case e.Module != "" && e.Kind == Failure:
+		fields["MESSAGE_ID"] = failureID
+	case e.Module != "":
 		fields["MESSAGE_ID"] = messageID
 	}
 	return fields
