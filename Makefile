@@ -110,7 +110,7 @@ dirs := /etc/dkms/framework.conf.d /var/lib/dkms
 subst = sed -e 's|/usr/sbin/dkms|$(SBIN)/dkms|g' -e 's|/usr/lib/dkms|$(LIBDIR)|g' \
 	-e 's,\(^\|[^r]\)/lib/modules,\1$(MODDIR),g' -e "s|@HOOK@|$$hook|g"
 
-.PHONY: all install uninstall test arch test-index test-vm differential race lint fuzz bench demo clean man-check licenses source deb rpm test-packages test-arch test-rpm test-kernels test-initramfs test-apt test-busybox
+.PHONY: all install uninstall test arch test-index test-vm test-export differential race lint fuzz bench demo clean man-check licenses source deb rpm test-packages test-arch test-rpm test-kernels test-initramfs test-apt test-busybox
 all:
 	$(BUILD) -o $(BIN)/dkms ./oneshot
 	$(BUILD) -o $(BIN)/dkms-hook ./hooks
@@ -179,6 +179,11 @@ differential: all
 test-vm:
 	sh testscripts/setup.sh vm
 	$(GO) test -tags vm -run TestVM -v -count 1 -timeout 90m -parallel 2 ./testscripts/vm
+
+# Packages of builds, made and installed by dpkg, rpm and pacman of Debian
+# trixie.
+test-export: all
+	sh testscripts/packages/export.sh $(BIN)/dkms
 
 # Our module index and that of depmod of kmod 28, 30 and 34, byte for byte, on
 # the whole kernels of four releases of Debian in chroots below
