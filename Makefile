@@ -110,7 +110,7 @@ dirs := /etc/dkms/framework.conf.d /var/lib/dkms
 subst = sed -e 's|/usr/sbin/dkms|$(SBIN)/dkms|g' -e 's|/usr/lib/dkms|$(LIBDIR)|g' \
 	-e 's,\(^\|[^r]\)/lib/modules,\1$(MODDIR),g' -e "s|@HOOK@|$$hook|g"
 
-.PHONY: all install uninstall test arch test-index test-vm test-export differential race lint fuzz bench demo clean man-check licenses source deb rpm test-packages test-arch test-rpm test-kernels test-initramfs test-apt test-busybox
+.PHONY: all install uninstall test arch test-index test-vm test-export differential race lint fuzz bench demo clean man-check licenses source deb rpm test-packages test-arch test-gentoo test-rpm test-kernels test-initramfs test-apt test-busybox
 all:
 	$(BUILD) -o $(BIN)/dkms ./oneshot
 	$(BUILD) -o $(BIN)/dkms-hook ./hooks
@@ -247,6 +247,13 @@ test-rpm: rpm
 # kernels and modules that come, go and break.
 test-arch: source
 	GO='$(GO)' sh testscripts/packages/arch.sh $(BIN)/dkms-$(VERSION).tar.xz $(BIN)/dkms-$(VERSION)-vendor.tar.xz
+
+# Portage, Gentoo's eclasses and installkernel, where GENTOO_PORTAGE,
+# GENTOO_ECLASSES and GENTOO_INSTALLKERNEL say: see the script.
+test-gentoo: source
+	sh testscripts/setup.sh gentoo
+	GO='$(GO)' sh testscripts/packages/gentoo.sh $(BIN)/dkms-$(VERSION).tar.xz $(BIN)/dkms-$(VERSION)-vendor.tar.xz
+	$(GO) test -tags gentoo -count=1 -run TestMakeConfLikePortage ./pkg/sign
 
 # This machine with tools of busybox in the place of its own, as Alpine has them.
 test-busybox: all

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes sure that what the tests and the demonstration run is installed:
-# setup.sh [demo|test|arch|differential|bench|vm]. On Debian and Ubuntu root installs it; everybody else is
+# setup.sh [demo|test|arch|differential|bench|vm|gentoo]. On Debian and Ubuntu root installs it; everybody else is
 # told what is missing.
 set -eu
 what=${1-test}
@@ -23,6 +23,9 @@ if [ "$what" = test ] || [ "$what" = differential ] || [ "$what" = bench ]; then
 		ccache:ccache distccd:distcc rpm:rpm python3:python3
 		fakeroot:fakeroot makepkg:makepkg bsdtar:libarchive-tools mkfs.erofs:erofs-utils
 		grub-mkconfig:grub-common bootctl:systemd-boot /usr/lib/systemd/boot/efi/linuxx64.efi.stub:systemd-boot-efi"
+fi
+if [ "$what" = gentoo ]; then
+	need="$need git:git python3:python3 scanelf:pax-utils bzip2:bzip2 unshare:util-linux"
 fi
 if [ "$what" = arch ]; then
 	need="$need qemu-s390x:qemu-user"

@@ -25,7 +25,7 @@ emake() { make -s BIN="$bin" "$@" || die emake; }
 dodoc() { install -D -m 644 -t "$D/usr/share/doc/$PF" "$@"; }
 keepdir() { for dir; do install -D /dev/null "$D$dir/.keep"; done; }
 systemd_get_systemunitdir() { echo /usr/lib/systemd/system; }
-for f in inherit einfo elog ewarn docompress optfeature git-r3_src_unpack go-module_live_vendor go-module_src_unpack; do
+for f in inherit einfo elog ewarn docompress optfeature git-r3_src_unpack go-module_live_vendor go-env_set_compile_environment go-module_src_unpack; do
 	eval "$f() { echo $f \"\$@\"; }"
 done
 . "$ebuild"
@@ -95,7 +95,7 @@ func TestEbuildVersions(t *testing.T) {
 	version := variable(t, "../../Makefile", `(?m)^VERSION = (.*)$`)
 	archives := "dkms-" + version + ".tar.xz dkms-" + version + "-vendor.tar.xz"
 	for pv, want := range map[string]string{
-		"9999":                                   "8||/work/dkms-9999|| test|systemd\ngit-r3_src_unpack\ngo-module_live_vendor\n",
+		"9999":                                   "8||/work/dkms-9999|| test|systemd\ngit-r3_src_unpack\ngo-module_live_vendor\ngo-env_set_compile_environment\n",
 		strings.ReplaceAll(version, "+go", "_p"): "8|" + archives + "|/work/dkms-" + version + "|~amd64 ~arm64 ~riscv ~x86|fetch test|systemd\ngo-module_src_unpack\n",
 	} {
 		_, got, _ := strings.Cut(ebuild(t, t.TempDir(), pv, "", "show", "src_unpack", "pkg_nofetch"), "8|")

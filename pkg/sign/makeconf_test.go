@@ -23,8 +23,9 @@ func fake(t testing.TB, files map[string]string) system.Root {
 	return root
 }
 
-func TestMakeConfValues(t *testing.T) {
-	tests := []struct{ text, want string }{
+// makeConfForms are texts of make.conf and the value that A has then.
+func makeConfForms() []struct{ text, want string } {
+	return []struct{ text, want string }{
 		{`A=b`, "b"},
 		{`A = b`, "b"},
 		{"A=\nb", "b"},
@@ -65,7 +66,10 @@ func TestMakeConfValues(t *testing.T) {
 		{`__B=x A=$__B`, "x"},
 		{`A=/a/b.c-d_e@f%g!h~i,j?k*l:m;n+o`, "/a/b.c-d_e@f%g!h~i,j?k*l:m;n+o"},
 	}
-	for _, tt := range tests {
+}
+
+func TestMakeConfValues(t *testing.T) {
+	for _, tt := range makeConfForms() {
 		c, err := readMakeConf(fake(t, map[string]string{"/etc/portage/make.conf": tt.text}))
 		if err != nil {
 			t.Errorf("%q: %v", tt.text, err)

@@ -14,14 +14,8 @@ command -v busybox >/dev/null || { echo "busybox.sh: busybox is not installed" >
 alone "$@"
 
 prepare() {
-	temp=$cache/busybox
-	mkdir -p "$temp" && mount -t tmpfs busybox "$temp" && mkdir "$temp/upper" "$temp/work" "$temp/root" "$temp/bin" || exit
-	root=$temp/root
-	mount -t overlay overlay -o "lowerdir=/,upperdir=$temp/upper,workdir=$temp/work" "$root" || exit
-	for dir in proc dev; do mount --rbind "/$dir" "$root/$dir" || exit; done
-	mount -t tmpfs tmp "$root/tmp" || exit
+	overlay_root busybox
 	cp "$1" "$temp/bin/dkms" && cp "$2" "$temp/bin/dkms-hook" || exit
-	rm -rf "$root/var/lib/dkms" "$root/etc/dkms" "$root"/usr/src/hello-*
 	make -s -C "$here/.." install DESTDIR="$root" BIN="$temp/bin" DISTRO=alpine SYSTEMD= >"$log" || exit
 	install -D -m 755 "$here/../dist/alpine/dkms.kernel-hook" "$root/usr/share/kernel-hooks.d/dkms.hook"
 	kernel=$(for dir in /lib/modules/*/build/include/config; do dir=${dir%/build/*} && echo "${dir##*/}"; done | sort -V | tail -n 1)

@@ -59,6 +59,18 @@ make_root() {
 	in_root apt-get update -q >"$log" 2>&1 || { cat "$log" >&2 && exit 2; }
 }
 
+# overlay_root NAME: this machine once more as $root, without a dkms; what is
+# written there is in memory.
+overlay_root() {
+	temp=$cache/$1
+	mkdir -p "$temp" && mount -t tmpfs "$1" "$temp" && mkdir "$temp/upper" "$temp/work" "$temp/root" "$temp/bin" || exit
+	root=$temp/root
+	mount -t overlay overlay -o "lowerdir=/,upperdir=$temp/upper,workdir=$temp/work" "$root" || exit
+	for dir in proc dev; do mount --rbind "/$dir" "$root/$dir" || exit; done
+	mount -t tmpfs tmp "$root/tmp" || exit
+	rm -rf "$root/var/lib/dkms" "$root/etc/dkms" "$root"/usr/src/hello-*
+}
+
 # mount_root makes $root one that rpm and dkms can have mounts of their own in.
 mount_root() {
 	mount --bind "$root" "$root" && mount --make-private "$root" && mount -t proc proc "$root/proc" || exit

@@ -6,7 +6,7 @@
 
 EAPI=8
 
-inherit go-module linux-info optfeature systemd
+inherit go-env go-module linux-info optfeature systemd
 
 DESCRIPTION="Build kernel modules whenever a kernel is installed"
 HOMEPAGE="https://wiki.gentoo.org/wiki/DKMS"
@@ -16,7 +16,10 @@ MY_P="${PN}-${PV/_p/+go}"
 
 if [[ ${PV} == *9999 ]]; then
 	inherit git-r3
-	# Where your checkout is, unless EGIT_OVERRIDE_REPO_DKMS says otherwise.
+	# Where your checkout is, unless EGIT_OVERRIDE_REPO_USR_SRC_DKMS says
+	# otherwise. Portage fetches as a user of its own, and git reads what
+	# belongs to another one only where it is told to:
+	# git config --system --add safe.directory /usr/src/dkms
 	EGIT_REPO_URI="file:///usr/src/dkms"
 else
 	# "make source" in a checkout makes both.
@@ -59,6 +62,7 @@ src_unpack() {
 	if [[ ${PV} == *9999 ]]; then
 		git-r3_src_unpack
 		go-module_live_vendor
+		go-env_set_compile_environment
 	else
 		go-module_src_unpack
 	fi
