@@ -42,7 +42,9 @@ func Undo(ctx context.Context, m *machine.Machine, run int, choice machine.Choic
 		if err := u.find(run); err != nil {
 			return err
 		}
-		u.compose(choice)
+		if err := u.compose(choice); err != nil {
+			return err
+		}
 		p, err := u.plan()
 		if err != nil {
 			return err
@@ -130,7 +132,7 @@ func (u *undoing) numbers() []int {
 
 // compose puts the changes of the runs together: what was there before the first
 // of them, and after the last.
-func (u *undoing) compose(choice machine.Choice) {
+func (u *undoing) compose(choice machine.Choice) error {
 	for _, r := range slices.Backward(u.runs) {
 		for _, c := range r.Changes {
 			at := slices.IndexFunc(u.changes, func(o *history.Change) bool { return o.Module == c.Module && o.Target() == c.Target() })
@@ -143,6 +145,11 @@ func (u *undoing) compose(choice machine.Choice) {
 		}
 	}
 	u.changes = slices.DeleteFunc(u.changes, func(c *history.Change) bool { return c.Before.Same(c.After) })
+	if choice.Any() { // nothing was chosen
+		if err := u.spareNew(); err != nil {
+			return err
+		}
+	}
 	filters := []tree.Target{{}}
 	if !choice.Any() {
 		filters = choice.Filters()
@@ -152,6 +159,41 @@ func (u *undoing) compose(choice machine.Choice) {
 			u.wanted = append(u.wanted, c)
 		}
 	}
+	return nil
+}
+
+// spareNew leaves out the kernels that came with the transaction of a package
+// manager: they had no modules before, and would boot without any.
+func (u *undoing) spareNew() error {
+	if u.runs[0].Caller.Transaction == "" {
+		return nil
+	}
+	spared := map[tree.Target]bool{}
+	for _, c := range u.changes {
+		t := c.Target()
+		if !slices.ContainsFunc(u.changes, func(o *history.Change) bool { return o.Target() == t && o.Before.Version != "" }) && !u.served(t) {
+			spared[t] = true
+		}
+	}
+	u.changes = slices.DeleteFunc(u.changes, func(c *history.Change) bool { return spared[c.Target()] })
+	for t := range spared {
+		if len(u.changes) == 0 {
+			return exit.Errorf(exit.Usage, "%s has installed modules for kernel %s, which had none before and would start without any", runWords(u.numbers()), t.Kernel).
+				WithHint("dkms undo %d -k %s takes them out all the same", u.runs[0].Run, u.KernelArg(t))
+		}
+		u.Report.Progressf("kernel %s had no modules before, and keeps those that it got; dkms uninstall takes them out", t.Kernel)
+	}
+	return nil
+}
+
+// served tells whether a module is installed for a kernel that the runs have not
+// changed.
+func (u *undoing) served(t tree.Target) bool {
+	names, _ := u.Tree.Names()
+	return slices.ContainsFunc(names, func(name string) bool {
+		changed := slices.ContainsFunc(u.changes, func(c *history.Change) bool { return c.Module == name && c.Target() == t })
+		return !changed && u.Tree.Active(name, t) != ""
+	})
 }
 
 // plan plans the undo, or returns why it cannot be.
