@@ -110,7 +110,7 @@ dirs := /etc/dkms/framework.conf.d /var/lib/dkms
 subst = sed -e 's|/usr/sbin/dkms|$(SBIN)/dkms|g' -e 's|/usr/lib/dkms|$(LIBDIR)|g' \
 	-e 's,\(^\|[^r]\)/lib/modules,\1$(MODDIR),g' -e "s|@HOOK@|$$hook|g"
 
-.PHONY: all install uninstall test arch test-index test-vm test-export differential race lint fuzz bench demo clean man-check licenses source deb rpm test-packages test-arch test-gentoo test-rpm test-kernels test-initramfs test-apt test-busybox
+.PHONY: all install uninstall test arch images test-index test-vm test-export differential race lint fuzz bench demo clean man-check licenses source deb rpm test-packages test-arch test-gentoo test-rpm test-kernels test-initramfs test-apt test-busybox
 all:
 	$(BUILD) -o $(BIN)/dkms ./oneshot
 	$(BUILD) -o $(BIN)/dkms-hook ./hooks
@@ -164,6 +164,11 @@ arch:
 	CGO_ENABLED=0 GOARCH=s390x $(GO) test -short -exec qemu-s390x \
 		./pkg/module ./pkg/kernel ./pkg/tree ./pkg/image ./pkg/conf
 	CGO_ENABLED=0 GOARCH=s390x $(GO) test -short -exec qemu-s390x -run 'List|Trusted|Cut|ECDSA|Accepted|Modinfo' ./pkg/sign
+
+# Modules for Debians that do not run, as README has it.
+images: all
+	sh testscripts/setup.sh differential
+	$(GO) test -tags images -count=1 -timeout 60m ./testscripts/images
 
 # Hundreds of command sequences by the original and by ours, in two chroots, and
 # every dkms.conf that Debian ships. DIFFERENTIAL_ORIGINAL="3.0.10 3.2.2" are

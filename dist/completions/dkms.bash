@@ -84,7 +84,7 @@ _dkms() {
 		case $before in
 		-m | --module) module=$word ;;
 		-v | -k | --kernelver | -a | --arch | -c | -j | --config | --archive | --format | --busybox | --packager | --depends | --certificate) ;;
-		--kernelsourcedir | --headers | --templatekernel | --directive | --env | --dkmstree | --sourcetree | --installtree | --root | --toolchain) ;;
+		--kernelsourcedir | --headers | --templatekernel | --directive | --env | --dkmstree | --sourcetree | --installtree | --root | --toolchain | --sign) ;;
 		*)
 			if [[ $word != -* && " ${verbs//[[:space:]]/ } " == *" $word "* ]]; then
 				verb=$word
@@ -123,6 +123,10 @@ _dkms() {
 		compopt -o filenames 2>/dev/null
 		return
 		;;
+	--sign)
+		_dkms_reply "$cur" 'never host-key later'
+		return
+		;;
 	--format)
 		_dkms_reply "$cur" 'oci tar sysext deb rpm pacman'
 		return
@@ -134,15 +138,15 @@ _dkms() {
 		case $verb in
 		'') _dkms_reply "$cur" "$common --version" ;;
 		add) _dkms_reply "$cur" "$common --module -v -c --archive --replace --force --rpm_safe_upgrade --directive --dry-run" ;;
-		build) _dkms_reply "$cur" "$common $one -j --env --replace --force --kernelsourcedir --archive --all-kernels" ;;
-		install) _dkms_reply "$cur" "$common $one -j --env --replace --force --force-version-override --kernelsourcedir --archive --no-depmod --symlink-modules --modprobe-on-install --rpm_safe_upgrade --all-kernels" ;;
+		build) _dkms_reply "$cur" "--sign $common $one -j --env --replace --force --kernelsourcedir --archive --all-kernels" ;;
+		install) _dkms_reply "$cur" "--sign $common $one -j --env --replace --force --force-version-override --kernelsourcedir --archive --no-depmod --symlink-modules --modprobe-on-install --rpm_safe_upgrade --all-kernels" ;;
 		uninstall) _dkms_reply "$cur" "$common $one --all --no-depmod" ;;
 		unbuild) _dkms_reply "$cur" "$common $one --all --no-depmod" ;;
 		remove) _dkms_reply "$cur" "$common $one --all --no-depmod --rpm_safe_upgrade" ;;
 		gc) _dkms_reply "$cur" "$common --keep --yes --no-depmod --dry-run" ;;
 		undo) _dkms_reply "$cur" "$common --kernelver --arch --no-depmod --dry-run" ;;
 		history) _dkms_reply "$cur" "$common --json" ;;
-		autoinstall) _dkms_reply "$cur" "$common --kernelver --arch -j --env --force --no-depmod --kernelsourcedir --config --dry-run --json --all-kernels" ;;
+		autoinstall) _dkms_reply "$cur" "--sign $common --kernelver --arch -j --env --force --no-depmod --kernelsourcedir --config --dry-run --json --all-kernels" ;;
 		list | status) _dkms_reply "$cur" "$common --module -v --kernelver --arch --json" ;;
 		match) _dkms_reply "$cur" "$common --templatekernel --kernelver --arch -j --env --force --dry-run" ;;
 		mktarball) _dkms_reply "$cur" "$common $one --all --archive --binaries-only --source-only" ;;

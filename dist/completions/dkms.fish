@@ -103,6 +103,7 @@ complete -c dkms -n 'not __dkms_in status list check why log history lint' -s n 
 complete -c dkms -n '__dkms_in add build install mktarball lint' -s c -r -F -d 'dkms.conf to use'
 complete -c dkms -n '__dkms_in build install autoinstall rehearse' -l config -r -F -d 'kernel configuration'
 complete -c dkms -n '__dkms_in build install autoinstall' -l kernelsourcedir -x -a '(__fish_complete_directories)' -d 'kernel headers'
+complete -c dkms -n '__dkms_in build install autoinstall' -l sign -x -a 'never host-key later' -d 'whose key signs'
 complete -c dkms -n '__dkms_in build install autoinstall match rehearse' -s j -x -d 'number of compilers'
 complete -c dkms -n '__dkms_in add build install' -l directive -x -d 'set a directive'
 complete -c dkms -n '__dkms_in add build install mktarball ldtarball export' -l archive -r -F -d archive

@@ -66,6 +66,9 @@ type Job struct {
 	// the build fails; if it returns nil, the modules stay unsigned. Without
 	// Unsigned, every failure to sign is an error.
 	Unsigned func(err error) error
+	// SignLater says that the machine that runs the system is to sign the
+	// modules, if Signer is nil.
+	SignLater bool
 	// Turn is the build's place in the queue; with nil, the build starts as
 	// soon as there is room.
 	Turn *Turn

@@ -22,6 +22,10 @@ func (w *work) environment(ctx context.Context) error {
 			w.env[name] = value
 		}
 	}
+	if epoch := w.Host.Env["SOURCE_DATE_EPOCH"]; epoch != "" {
+		// Kbuild then asks pahole for the same output every time.
+		w.env["KBUILD_BUILD_TIMESTAMP"] = "@" + epoch
+	}
 	variables, err := w.makeVariables()
 	if err != nil {
 		return err

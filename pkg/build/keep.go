@@ -132,6 +132,7 @@ func (w packing) stage(ctx context.Context, stage *tree.Stage) (*tree.Manifest, 
 	if w.Signer != nil {
 		m.Signer = w.Signer.Name()
 	}
+	m.SignLater = w.SignLater && m.Signer == ""
 	return m, nil
 }
 

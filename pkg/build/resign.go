@@ -70,7 +70,7 @@ func (w packing) resign(ctx context.Context, stage *tree.Stage, m *tree.Manifest
 	if m == nil {
 		return nil
 	}
-	m.Signer = w.Signer.Name()
+	m.Signer, m.SignLater = w.Signer.Name(), false
 	return m.Save(stage.Dir) // the manifest also lists what is installed
 }
 

@@ -67,6 +67,8 @@ var ways = []struct{ option, words, want string }{
 	{"modprobe-on-install", "--modprobe-on-install", "--modprobe-on-install"},
 	{"debug", "--debug", "--debug"},
 	{"jobs", "-j|4", "--jobs=4"},
+	{"sign", "--sign=never", "--sign=never"},
+	{"sign", "--sign|later", "--sign=later"},
 	{"root", "--root=/r", "--root=/r"},
 	{"root", "--root|r", "--root=r"},
 	{"toolchain", "--toolchain=root", "--toolchain=root"},

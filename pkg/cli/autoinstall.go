@@ -12,6 +12,7 @@ type autoinstallVerb struct {
 	anyKernels
 	forced
 	jobs
+	signing
 	installing
 	jsonOutput
 }
@@ -26,7 +27,7 @@ func (*autoinstallVerb) about() about {
 
 // Run installs every module that is missing for a kernel.
 func (v *autoinstallVerb) Run(c *call) error {
-	return c.do(v.jobs, v.SymlinkModules, func(m *machine.Machine) (exit.Code, error) {
+	return c.doSigned(v.jobs, v.SymlinkModules, v.signing, func(m *machine.Machine) (exit.Code, error) {
 		return run.Autoinstall(c.ctx, m, v.choice(), v.options(v.DryRun, v.Force, false), false)
 	})
 }

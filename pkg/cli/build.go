@@ -14,6 +14,7 @@ type buildVerb struct {
 	forced
 	safeUpgrade
 	jobs
+	signing
 }
 
 func (*buildVerb) about() about {
@@ -30,7 +31,7 @@ func (v *buildVerb) Run(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.do(v.jobs, false, func(m *machine.Machine) (exit.Code, error) {
+	return c.doSigned(v.jobs, false, v.signing, func(m *machine.Machine) (exit.Code, error) {
 		return run.Build(c.ctx, m, s.named(c, v.Conf), v.choice(), run.Options{DryRun: v.DryRun, Force: v.Force, SafeUpgrade: v.RpmSafeUpgrade})
 	})
 }

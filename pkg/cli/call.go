@@ -96,10 +96,16 @@ type work func(*machine.Machine) (exit.Code, error)
 func (c *call) tell(do work) error { return c.do(jobs{}, false, do) }
 
 // do runs a verb with its options about jobs and links.
-func (c *call) do(j jobs, symlink bool, do work) error {
+func (c *call) do(j jobs, symlink bool, do work) error { return c.doSigned(j, symlink, signing{}, do) }
+
+// doSigned is do with the option about signing.
+func (c *call) doSigned(j jobs, symlink bool, o signing, do work) error {
 	s, err := c.settings(j, symlink)
 	if err != nil {
 		return err
+	}
+	if s.Sign = machine.SignMode(o.Sign); !s.Sign.Valid() {
+		return exit.Errorf(exit.Usage, "--sign=%s: there are never, host-key and later", o.Sign)
 	}
 	return c.with(s, do)
 }

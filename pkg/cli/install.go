@@ -14,6 +14,7 @@ type installVerb struct {
 	forced
 	safeUpgrade
 	jobs
+	signing
 	installing
 }
 
@@ -31,7 +32,7 @@ func (v *installVerb) Run(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.do(v.jobs, v.SymlinkModules, func(m *machine.Machine) (exit.Code, error) {
+	return c.doSigned(v.jobs, v.SymlinkModules, v.signing, func(m *machine.Machine) (exit.Code, error) {
 		return run.Install(c.ctx, m, s.named(c, v.Conf), v.choice(), v.options(v.DryRun, v.Force, v.RpmSafeUpgrade))
 	})
 }

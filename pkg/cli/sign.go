@@ -29,7 +29,11 @@ func (v *signVerb) Run(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.tell(func(on *machine.Machine) (exit.Code, error) {
+	mode := signing{}
+	if c.host.Image { // a key of the image would be in the hands of everybody who has it
+		mode.Sign = string(machine.SignHostKey)
+	}
+	return c.doSigned(jobs{}, false, mode, func(on *machine.Machine) (exit.Code, error) {
 		return run.Sign(c.ctx, on, run.Named{Name: m.name, Version: m.version}, v.choice(), run.Options{DryRun: v.DryRun, NoDepmod: v.NoDepmod})
 	})
 }

@@ -149,6 +149,11 @@ type jobs struct {
 	Env  []string `name:"env" sep:"none" placeholder:"NAME=VALUE" help:"A variable for dkms.conf and the build (repeatable)."`
 }
 
+// signing is the option of verbs whose builds are signed.
+type signing struct {
+	Sign string `name:"sign" placeholder:"never|host-key|later" help:"Whose key signs the modules, if any."`
+}
+
 // indexing is the option of verbs that change installed modules.
 type indexing struct {
 	NoDepmod bool `help:"Leave depmod to the caller."`

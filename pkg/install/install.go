@@ -37,6 +37,8 @@ type Installer struct {
 	Run    *system.Runner
 	// Now is the clock.
 	Now func() time.Time
+	// Dated, unless it is zero, is the time that installed files get.
+	Dated time.Time
 	// Distribution is the family of the system according to os-release, and ID
 	// its own name.
 	Distribution, ID string

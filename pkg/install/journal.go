@@ -191,6 +191,9 @@ func (in *Installer) recordInstalled(t *transaction) error {
 		if c.Staged == "" {
 			continue
 		}
+		if !in.Dated.IsZero() {
+			unix.Lutimes(c.Path, []unix.Timeval{unix.NsecToTimeval(in.Dated.UnixNano()), unix.NsecToTimeval(in.Dated.UnixNano())})
+		}
 		i, err := describe(c.Path)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || system.IsDir(c.Path) {
 			in.Report.Warnf("%s: %s is gone; it is not installed", t.ID, c.Path)

@@ -343,6 +343,9 @@ func (p *Package) idle(targets []tree.Target) bool {
 			}
 			mod = p.f.Module(Subject{tree.ID{Name: p.Name, Version: active}, t})
 		}
+		if mod.waitsForKey() && p.f.key(context.Background(), t).trusted {
+			return false
+		}
 		if !mod.Installed().OK() || mod.Manifest != nil && p.f.kernel(t).index.Outdated(mod.look().Files, p.f.now) != "" {
 			return false
 		}

@@ -65,7 +65,7 @@ func (m *Machine) Lock(ctx context.Context, doing string) (*Writer, error) {
 	t.KeepBuilds = m.Framework.KeepBuilds
 	w.record = w.newRecord(doing)
 	w.Installer = &install.Installer{
-		Tree: t, Report: m.Report, Run: m.Run, Now: m.Host.Now, Distribution: m.Distribution, ID: conf.DistributionID(m.Host.Root),
+		Tree: t, Report: m.Report, Run: m.Run, Now: m.Host.Now, Dated: m.Host.Epoch, Distribution: m.Distribution, ID: conf.DistributionID(m.Host.Root),
 		Addon: m.Host.Env["ADDON_MODULES_DIR"], Symlink: m.Settings.Symlink || m.Framework.SymlinkModules,
 		DepmodProgram: m.Framework.Depmod == "program",
 	}

@@ -37,6 +37,8 @@ type Settings struct {
 	Directives []string
 	// Env are --env NAME=VALUE, for every dkms.conf and build.
 	Env []string
+	// Sign is --sign.
+	Sign SignMode
 	// Symlink is --symlink-modules.
 	Symlink bool
 	// LockWait bounds the wait for another run that changes modules; 0 is no

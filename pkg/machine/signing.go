@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"dkms/pkg/conf"
 	"dkms/pkg/exit"
 	"dkms/pkg/module"
+	"dkms/pkg/plan"
 	"dkms/pkg/sign"
 	"dkms/pkg/tree"
 )
@@ -17,6 +19,75 @@ import (
 // Signing is the configuration of signing for a kernel in framework.conf.
 func (m *Machine) Signing(ctx context.Context, kernel string) (*conf.Framework, error) {
 	return m.reader.Signing(ctx, kernel)
+}
+
+// SignMode says who signs what a run builds. The zero value leaves it to
+// framework.conf on a system that runs; in an image, it is SignLater unless
+// framework.conf says otherwise.
+type SignMode string
+
+// These are the other modes.
+const (
+	SignNever   SignMode = "never"    // nobody signs
+	SignHostKey SignMode = "host-key" // the key of the machine that dkms runs on
+	SignLater   SignMode = "later"    // the machine that will run the system, with its own key
+)
+
+// Valid reports whether there is such a mode.
+func (s SignMode) Valid() bool {
+	return slices.Contains([]SignMode{"", SignNever, SignHostKey, SignLater}, s)
+}
+
+// SignsLater tells whether what this run builds is left for the machine that will
+// run the system to sign. try is try_sign_modules.
+func SignsLater(m *Machine, try string) bool {
+	return m.Settings.Sign == SignLater || m.Settings.Sign == "" && m.Host.Image && try != "true" && try != "false"
+}
+
+// HostPair returns the key pair of the machine that dkms runs on, for a kernel:
+// where the system is an image, that is another one than the image's.
+func HostPair(ctx context.Context, m *Machine, kernel string) (sign.Pair, error) {
+	host := m.Host
+	if host.Image {
+		host.Root = host.Outside
+	}
+	distribution, err := conf.Distribution(host.Root)
+	if err != nil {
+		return sign.Pair{}, err
+	}
+	reader := *m.reader
+	reader.Host, reader.Distribution = host, distribution
+	options, err := reader.Signing(ctx, kernel)
+	if err != nil {
+		return sign.Pair{}, err
+	}
+	return sign.Find(sign.Sources{
+		Root: host.Root, Key: options.SigningKey, Cert: options.Certificate, Env: host.Env, Distribution: distribution,
+	})
+}
+
+// LeftToSign are the installed builds for some targets that were left for this
+// machine to sign, if it has a key that its kernel trusts.
+func LeftToSign(ctx context.Context, f *Facts, targets []tree.Target) (list []plan.Subject) {
+	for _, t := range targets {
+		for _, p := range f.Packages() {
+			active := f.m.Tree.Active(p.Name, t)
+			if active == "" {
+				continue
+			}
+			mod := f.Module(Subject{tree.ID{Name: p.Name, Version: active}, t})
+			if mod.waitsForKey() && f.key(ctx, t).trusted {
+				list = append(list, plan.Subject{ID: mod.ID, Target: t, Built: true, Installed: true})
+			}
+		}
+	}
+	return list
+}
+
+// waitsForKey tells whether a build was left for this machine to sign.
+func (mod *Module) waitsForKey() bool {
+	h := mod.f.m.Host
+	return mod.Manifest != nil && mod.Manifest.SignLater && !h.Image && !h.InChroot()
 }
 
 // FindPair returns the paths of the key and the certificate for a target, which

@@ -93,6 +93,9 @@ func autoinstall(ctx context.Context, m *machine.Machine, w *machine.Writer, tar
 		}
 	}
 	j.plan = facts.PlanAutoinstall(ctx, targets, o.Force)
+	if unsigned := machine.LeftToSign(ctx, facts, targets); len(unsigned) > 0 {
+		j.plan.Append(plan.ForSign(unsigned, "the key of this machine"))
+	}
 	j.confs = facts.KnownConfs()
 	for _, n := range j.plan.Notes {
 		if h := facts.Module(machine.Subject{ID: n.ID, Target: n.Target}).Installed(); n.Outcome == plan.Ready && h.Reason != "" {

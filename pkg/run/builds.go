@@ -174,7 +174,7 @@ func (x *executor) make(ctx context.Context, sub machine.Subject, c *conf.Module
 	var err error
 	if !x.scratch {
 		job.Unsigned = func(err error) error { return unsigned(x.w.Machine, sub.Target, err) }
-		if job.Signer, err = x.signer(ctx, sub.Target); err != nil {
+		if job.Signer, job.SignLater, err = x.signer(ctx, sub.Target); err != nil {
 			return fmt.Errorf("%s: %w", sub.ID, err)
 		}
 	}

@@ -80,7 +80,7 @@ func signSubjects(m *machine.Machine, n Named, choice machine.Choice) ([]plan.Su
 
 // sign signs one build again and updates its installed files.
 func (x *executor) sign(ctx context.Context, sub machine.Subject) error {
-	signer, err := x.signer(ctx, sub.Target)
+	signer, _, err := x.signer(ctx, sub.Target)
 	if err != nil {
 		return fmt.Errorf("%s: %w", sub.ID, err)
 	}

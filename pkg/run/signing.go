@@ -18,46 +18,49 @@ import (
 // signing is the signer for a target, or the reason why there is none.
 type signing struct {
 	signer *sign.Signer
+	later  bool
 	err    error
 }
 
 // signer is the signer for a target. It is nil if modules are not signed and
-// either need no signature or a warning was given.
-func (x *executor) signer(ctx context.Context, t tree.Target) (*sign.Signer, error) {
+// either need no signature or a warning was given, or if another machine is to
+// sign them later.
+func (x *executor) signer(ctx context.Context, t tree.Target) (signer *sign.Signer, later bool, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	s, ok := x.signers[t]
 	if !ok {
-		s.signer, s.err = signerFor(ctx, x.w, t, len(x.signers) > 0)
+		s.signer, s.later, s.err = signerFor(ctx, x.w, t, len(x.signers) > 0)
 		x.signers[t] = s
 	}
-	return s.signer, s.err
+	return s.signer, s.later, s.err
 }
 
 // errInChroot is no failure of a run that signs what it builds.
 var errInChroot = exit.Errorf(exit.Usage, "modules are not signed, as this is a chroot or container").
 	WithHint("try_sign_modules=true in /etc/dkms/framework.conf signs them here, too")
 
-// errInImage is no failure, either: a key in an image is a key in many hands.
-var errInImage = exit.Errorf(exit.Usage, "modules are not signed, as the key is that of the machine that will run them").
-	WithHint("dkms sign on that machine signs them")
+// errLater is no failure, either: a key in an image is a key in many hands.
+var errLater = exit.Errorf(exit.Usage, "modules are not signed, as the key is that of the machine that will run them").
+	WithHint("it does so at its start if it has a key that it trusts; --sign=host-key signs them here, with the key of this machine")
 
 // signerFor is the signer for a target. If modules cannot be signed, the result
 // is an error where the kernel would refuse unsigned modules, and otherwise a
 // warning. If signerFor is called again in a run, it does not repeat that a
 // chroot signs nothing.
-func signerFor(ctx context.Context, w *machine.Writer, t tree.Target, again bool) (*sign.Signer, error) {
-	s, err := openSigner(ctx, w.Machine, w, t)
-	if errors.Is(err, errInChroot) || errors.Is(err, errInImage) {
+func signerFor(ctx context.Context, w *machine.Writer, t tree.Target, again bool) (s *sign.Signer, later bool, err error) {
+	s, err = openSigner(ctx, w.Machine, w, t)
+	later = errors.Is(err, errLater)
+	if later || errors.Is(err, errInChroot) {
 		if !again {
 			w.Report.Emit(report.Event{Kind: report.Progress, Text: err.Error(), Err: err})
 		}
-		return nil, nil
+		return nil, later, nil
 	}
 	if err != nil {
-		return nil, unsigned(w.Machine, t, err)
+		return nil, false, unsigned(w.Machine, t, err)
 	}
-	return s, nil
+	return s, false, nil
 }
 
 // unsigned decides whether a failure to sign is an error or a warning.
@@ -139,12 +142,14 @@ func openSigner(ctx context.Context, m *machine.Machine, w *machine.Writer, t tr
 	}
 	k := m.Kernel(t)
 	switch {
-	case options.TrySign == "false":
+	case m.Settings.Sign == machine.SignNever:
+		return nil, nil
+	case machine.SignsLater(m, options.TrySign):
+		return nil, errLater
+	case options.TrySign == "false" && m.Settings.Sign == "":
 		m.Report.Detailf("modules are not signed: try_sign_modules is false")
 		return nil, nil
-	case options.TrySign != "true" && m.Host.Image:
-		return nil, errInImage
-	case options.TrySign != "true" && m.Host.InChroot():
+	case options.TrySign != "true" && m.Settings.Sign == "" && m.Host.InChroot():
 		return nil, errInChroot
 	case k.Config().SignHash() == "":
 		m.Report.Detailf("modules are not signed: %s has no CONFIG_MODULE_SIG_HASH", k.ConfigFile)
@@ -180,6 +185,17 @@ var errNoPair = errors.New("there is no signing key")
 
 // signingPair finds the key and the certificate for a target, or makes them.
 func signingPair(ctx context.Context, m *machine.Machine, w *machine.Writer, t tree.Target, options *conf.Framework) (sign.Pair, error) {
+	if m.Settings.Sign == machine.SignHostKey && m.Host.Image {
+		pair, err := machine.HostPair(ctx, m, t.Kernel)
+		if err != nil {
+			return pair, err
+		}
+		there, err := pair.Settled()
+		if err == nil && !there {
+			err = exit.Errorf(exit.Usage, "--sign=host-key: this machine has no signing key").WithHint("dkms generate_mok makes one")
+		}
+		return pair, err
+	}
 	pair, err := m.FindPair(ctx, t, options)
 	if err != nil {
 		return pair, err

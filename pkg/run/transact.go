@@ -131,7 +131,10 @@ func prebuiltSource(m *machine.Machine, o Options, tryAgain bool) Source {
 // Export writes builds as an image, signed with the key in use.
 func Export(ctx context.Context, m *machine.Machine, e fleet.Export) error {
 	return transact(ctx, m, "export", Options{DryRun: e.DryRun}, func(w *machine.Writer) error {
-		e.Sign = func(t tree.Target) (*sign.Signer, error) { return signerFor(ctx, w, t, false) }
+		e.Sign = func(t tree.Target) (*sign.Signer, error) {
+			s, _, err := signerFor(ctx, w, t, false)
+			return s, err
+		}
 		return e.Write(ctx, m)
 	})
 }

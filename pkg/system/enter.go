@@ -6,8 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -214,6 +216,9 @@ func furnishSystem(system, tools, host int) error {
 		}
 		if err == nil {
 			err = unix.Mount(m.from, procFD(at), m.kind, m.flags, m.options)
+			if m.from == "proc" && err == unix.EPERM {
+				err = borrowProc(procFD(at))
+			}
 			unix.Close(at)
 		}
 		if err != nil {
@@ -233,6 +238,27 @@ func furnishSystem(system, tools, host int) error {
 		return &JailError{"mounting " + outside, err}
 	}
 	return makeDevices(system)
+}
+
+// borrowProc mounts the /proc of this machine and covers the files that tell of
+// its kernel. A user namespace without a namespace for processes may do no more.
+func borrowProc(at string) error {
+	if err := unix.Mount("/proc", at, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return err
+	}
+	// The descriptor behind at leads to what is below the mount.
+	target, err := os.Readlink(at)
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"keys", "key-users", "cmdline", "modules", "config.gz"} {
+		if file := filepath.Join(target, name); IsFile(file) {
+			if err := unix.Mount("/dev/null", file, "", unix.MS_BIND, ""); err != nil {
+				return err
+			}
+		}
+	}
+	return unix.Mount("tmpfs", filepath.Join(target, "sys"), "tmpfs", unix.MS_RDONLY, "mode=0555")
 }
 
 // makeDevices fills the new /dev of a system.
@@ -263,6 +289,20 @@ func makeDevices(system int) error {
 	return nil
 }
 
+// withoutRoot removes the options that are about this machine from the words of
+// a command line, as they would be no use to a reader of the image's records.
+func withoutRoot(words []string) (list []string) {
+	for i := 0; i < len(words); i++ {
+		name, _, inline := strings.Cut(words[i], "=")
+		if name != "--root" && name != "--toolchain" {
+			list = append(list, words[i])
+		} else if !inline {
+			i++
+		}
+	}
+	return list
+}
+
 // arrive changes the root directory of the process, for all its threads.
 // Relative paths on the command line stay those of the caller's directory.
 func (p Process) arrive(list string) (Process, error) {
@@ -287,10 +327,15 @@ func (p Process) arrive(list string) (Process, error) {
 		}
 	}
 	h := p.Host
+	h.Outside = Root{Dir: filepath.Join(outside, h.Root.Dir)}
 	h.Root, h.Dir, h.Release = Root{}, filepath.Join(outside, dir), ""
 	h.Image, h.Chroot = true, nil
-	h.Outside = outside
-	h.Memory = func() int64 { return availableMemory(h.Outside) }
+	h.Memory = func() int64 { return availableMemory(outside) }
+	h.Arguments = withoutRoot(p.Args)
+	if seconds, err := strconv.ParseInt(h.Env["SOURCE_DATE_EPOCH"], 10, 64); err == nil {
+		h.Epoch = time.Unix(seconds, 0)
+		h.Now = func() time.Time { return h.Epoch }
+	}
 	if tools >= 0 {
 		h.Tools = &Tools{root: tools, name: h.Env[toolsOf]}
 	}

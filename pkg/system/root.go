@@ -79,9 +79,12 @@ type Host struct {
 	// Image says that the system does not run: it is the system that
 	// [Process.Enter] has entered. No kernel of it runs, so Release is empty.
 	Image bool
-	// Outside is a directory that leads to the files of the running machine, if
-	// the system is an image.
-	Outside string
+	// Epoch, unless it is zero, is the time of everything in an image: the time
+	// in SOURCE_DATE_EPOCH (reproducible-builds.org/specs/source-date-epoch).
+	Epoch time.Time
+	// Outside is the root of the machine that the program runs on, if the system
+	// is an image.
+	Outside Root
 	// Tools are the programs that [Runner] starts, if they are not those of the
 	// system itself.
 	Tools *Tools

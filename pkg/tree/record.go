@@ -55,6 +55,9 @@ type Manifest struct {
 	// Signer is the subject of the certificate; it is empty for an unsigned
 	// build.
 	Signer string `json:"signer,omitempty"`
+	// SignLater says that the build is unsigned because the machine that runs the
+	// system is to sign it.
+	SignLater bool `json:"sign_later,omitempty"`
 	// Files are the modules of the build, in the order of their records.
 	Files []File `json:"files"`
 	// PostRemove is the hook to run on uninstall; it is kept because the

@@ -1,0 +1,79 @@
+//go:build images
+
+package images
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"dkms/testscripts/chroot"
+	"dkms/testscripts/testkit"
+)
+
+// hello are the sources that README has in its first section.
+var hello = map[string]string{
+	"dkms.conf": "PACKAGE_NAME=hello\nPACKAGE_VERSION=1.0\nBUILT_MODULE_NAME[0]=hello\nDEST_MODULE_LOCATION[0]=/updates\nAUTOINSTALL=yes\n",
+	"Makefile":  "obj-m := hello.o\n",
+	"hello.c":   "#include <linux/module.h>\nMODULE_LICENSE(\"GPL\");\n",
+}
+
+// example is the first block of README's section about images.
+func example(t *testing.T) string {
+	text, err := os.ReadFile("../../README.md")
+	testkit.Must(t, err)
+	_, section, ok := strings.Cut(string(text), "## Images, and other architectures\n")
+	if !ok {
+		t.Fatal("README has no section about images")
+	}
+	block := regexp.MustCompile(`(?m)(^    .*\n)+`).FindString(section)
+	if !strings.Contains(block, "debootstrap") {
+		t.Fatalf("the example is %q", block)
+	}
+	return block
+}
+
+// run runs a shell script in dir; the test ends if the script fails.
+func run(t *testing.T, dir, bin, script string) string {
+	cmd := exec.Command("sh", "-exc", script)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "SOURCE_DATE_EPOCH=1700000000")
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v\n%s%s", err, out.Bytes(), said.Bytes())
+	}
+	return out.String()
+}
+
+// A Debian of a newer release than this one gets a module as README has it, and
+// its copy gets the same bytes.
+func TestReadme(t *testing.T) {
+	chroot.Require(t, "debootstrap", "go", "make", "modinfo")
+	dir, bin := t.TempDir(), t.TempDir()
+	testkit.Must(t, chroot.Run("make", "-C", "../..", "BIN="+bin, "all"))
+	for name, text := range hello {
+		testkit.Must(t, os.MkdirAll(filepath.Join(dir, "hello"), 0o755))
+		testkit.Must(t, os.WriteFile(filepath.Join(dir, "hello", name), []byte(text), 0o644))
+	}
+	script := strings.ReplaceAll(example(t), "/root/hello", dir+"/hello")
+	before, after, _ := strings.Cut(script, "    dkms --root image add")
+	run(t, dir, bin, before+"cp -a image copy")
+	if out := run(t, dir, bin, "dkms --root image add"+after); !regexp.MustCompile(`hello/1\.0, .*: installed`).MatchString(out) {
+		t.Errorf("it printed %q", out)
+	}
+	run(t, dir, bin, strings.ReplaceAll("dkms --root image add"+after, "image", "copy"))
+
+	kernel := strings.TrimSpace(run(t, dir, bin, "ls image/lib/modules"))
+	if magic := run(t, dir, bin, "modinfo -F vermagic image/lib/modules/*/updates/dkms/hello.ko*"); !strings.HasPrefix(magic, kernel+" ") {
+		t.Errorf("vermagic is %q, of kernel %s", magic, kernel)
+	}
+	run(t, dir, bin, "for d in lib/modules var/lib/dkms usr/src etc; do diff -r --no-dereference image/$d copy/$d; done")
+	if left := run(t, dir, bin, "find image -name 'mok.*'; grep "+dir+" /proc/mounts || true"); left != "" {
+		t.Errorf("left behind: %s", left)
+	}
+}
