@@ -179,7 +179,7 @@ func (d *doctor) configurations(ctx context.Context) {
 	newest := d.targets[len(d.targets)-1]
 	var subjects []machine.Subject
 	for _, v := range d.versions {
-		if v.State != tree.Broken {
+		if v.State == tree.Added {
 			subjects = append(subjects, machine.Subject{ID: v.ID, Target: newest})
 		}
 	}
@@ -207,7 +207,7 @@ func (d *doctor) addModule(mod *machine.Module, h machine.Health) {
 	}
 	switch h.State {
 	case machine.Ready:
-		if h.Reason != "" {
+		if h.Reason != "" && d.facts.Held(mod.Subject) == nil {
 			d.add("modules", "", nil, "%s: kernel %s: %s", id, mod.Kernel, h.Reason)
 		}
 	case machine.Unsigned, machine.Untrusted:
@@ -218,6 +218,10 @@ func (d *doctor) addModule(mod *machine.Module, h machine.Health) {
 		}
 		d.add("modules", "dkms autoinstall -k "+arg, reinstall, "%s: kernel %s: %s", id, mod.Kernel, h.Why())
 	default:
+		if mod.State == tree.Restored {
+			d.add("modules", d.facts.WithoutSources(mod.Subject), nil, "%s: %s", id, h.Why())
+			return
+		}
 		d.add("modules", "dkms install --force "+id.String()+" -k "+arg, reinstall, "%s: %s", id, h.Why())
 	}
 }

@@ -117,7 +117,7 @@ func (mod *Module) current() Health {
 	case err != nil:
 		return Health{State: Ready, Reason: "whether its sources have changed is not known: " + err.Error()}
 	case changed:
-		if why, hint := mod.f.heldBack(mod.Subject); why != "" {
+		if why, hint := heldBack(mod.f, mod.Subject); why != "" {
 			return Health{State: Ready, Reason: "its sources have changed; a build of them " + strings.TrimPrefix(why, mod.Version+" "), Hint: hint}
 		}
 		return Health{State: Outdated, Reason: SourcesChanged}

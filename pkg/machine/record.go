@@ -156,7 +156,7 @@ func (f *Facts) Held(s Subject) *tree.Hold {
 
 // heldBack is why a version is not installed on its own account, and the next
 // step; both are empty if nothing holds it back.
-func (f *Facts) heldBack(s Subject) (why, hint string) {
+func heldBack(f *Facts, s Subject) (why, hint string) {
 	h := f.Held(s)
 	if h == nil {
 		return "", ""

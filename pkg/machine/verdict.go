@@ -184,7 +184,7 @@ func (f *Facts) candidate(ctx context.Context, s Subject, force bool) plan.Candi
 	c.Wanted = res.Conf.Autoinstall
 	c.Excluded = f.m.Excluded(res.Conf, s.Target)
 	if !c.Installed && !force {
-		c.Held, _ = f.heldBack(s)
+		c.Held, _ = heldBack(f, s)
 	}
 	for _, d := range res.Conf.BuildDepends {
 		c.Depends = append(c.Depends, strings.Fields(d)...)
@@ -245,7 +245,24 @@ func (f *Facts) Verdicts(ctx context.Context, t tree.Target) []Verdict {
 			list = append(list, f.ofStep(ctx, s, required))
 		}
 	}
-	return f.oneEach(list, t)
+	return append(f.oneEach(list, t), restored(ctx, f, list, t, required)...)
+}
+
+// restored are the verdicts on packages that have no version with sources, of
+// which an undo has brought back an installed one: nobody can build it again.
+func restored(ctx context.Context, f *Facts, others []Verdict, t tree.Target, required bool) (list []Verdict) {
+	for _, v := range f.Registered() {
+		mod := f.Module(Subject{v.ID, t})
+		if v.State != tree.Restored || !mod.Active || slices.ContainsFunc(others, func(o Verdict) bool { return o.Name == v.ID.Name }) {
+			continue
+		}
+		h := f.serves(ctx, mod, required)
+		if !h.OK() && h.Hint == "" {
+			h.Hint = f.WithoutSources(mod.Subject)
+		}
+		list = append(list, Verdict{v.ID, h})
+	}
+	return list
 }
 
 // oneEach removes the verdict on a version that is not meant for the kernel, or
@@ -267,6 +284,12 @@ func (f *Facts) oneEach(list []Verdict, t tree.Target) []Verdict {
 	})
 }
 
+// WithoutSources is the next step for a version that has to be built again, and
+// whose sources are not there.
+func (f *Facts) WithoutSources(s Subject) string {
+	return "put its sources into " + f.m.Tree.Sources(s.ID) + " and run: dkms install " + s.ID.String() + " -k " + f.m.KernelArg(s.Target)
+}
+
 // ofNote is the verdict on a module that needs no step, or can have none.
 func (f *Facts) ofNote(ctx context.Context, n plan.Note, required bool) Verdict {
 	v := Verdict{ID: n.ID}
@@ -282,7 +305,7 @@ func (f *Facts) ofNote(ctx context.Context, n plan.Note, required bool) Verdict 
 		v.State, v.Reason = Unwanted, n.Reason
 		return v
 	case plan.Held:
-		_, hint := f.heldBack(Subject{n.ID, n.Target})
+		_, hint := heldBack(f, Subject{n.ID, n.Target})
 		v.Health = Health{State: Missing, Reason: n.Reason, Hint: hint}
 	case plan.Deferred:
 		v.State, v.Reason = Waiting, n.Reason
