@@ -179,7 +179,7 @@ differential: all
 	DKMS_ORIGINAL=$(abspath $(DKMS_ORIGINAL)) $(GO) test -tags differential -count=1 -timeout 120m ./testscripts/differential
 	$(GO) test -tags differential -count=1 -run TestDebianPackages ./pkg/conf
 
-# Real boots under qemu: VM_SCENARIOS="systemd broken openrc enroll sigenforce secureboot powercut",
+# Real boots under qemu: VM_SCENARIOS="systemd broken openrc enroll sigenforce secureboot powercut export",
 # the first four unless it says otherwise.
 test-vm:
 	sh testscripts/setup.sh vm

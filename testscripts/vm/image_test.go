@@ -14,13 +14,13 @@ import (
 
 // layout is part of the name of the cache: another set of packages is another
 // cache.
-const layout = "2"
+const layout = "3"
 
 // flavours are the kernels of the image; the first one is booted first.
 var flavours = []string{"amd64", "cloud-amd64"}
 
 // basePackages are what a machine that builds modules has.
-const basePackages = "systemd,udev,kmod,gcc,make,patch,binutils,xz-utils,zstd,procps,openssl,mokutil,busybox-static," +
+const basePackages = "systemd,udev,kmod,gcc,make,patch,binutils,xz-utils,zstd,procps,openssl,mokutil,busybox-static,rpm,erofs-utils," +
 	"linux-headers-amd64,linux-headers-cloud-amd64"
 
 // otherInit is the second init system; debootstrap cannot choose between
