@@ -39,7 +39,7 @@ func (c closing) initramfs(ctx context.Context, t tree.Target) {
 			}
 		}
 	}
-	if len(images) == 0 {
+	if len(images) == 0 || c.w.Host.Image { // the record would not fit a copy of the system
 		return
 	}
 	if err := c.w.RecordImages(t, images); err != nil {
