@@ -129,7 +129,7 @@ func depart(dir, toolchain string, h Host) error {
 	}
 	from := toolchain
 	switch {
-	case toolchain == "" && runsHere(system):
+	case toolchain == "" && runsHere(system), toolchain != "" && toolchain != ToolsOfHost && sameDir(h.Abs(toolchain), dir):
 		toolchain = ToolsOfRoot
 	case toolchain == "" || toolchain == ToolsOfHost:
 		toolchain, from = ToolsOfHost, "/"
@@ -154,6 +154,12 @@ func depart(dir, toolchain string, h Host) error {
 	}
 	env := append(os.Environ(), fmt.Sprintf("%s=%d,%d,%s", enteredBy, system, tools, h.Dir), toolsOf+"="+toolchain)
 	return fmt.Errorf("executing dkms again: %w", syscall.Exec("/proc/self/exe", os.Args, env))
+}
+
+func sameDir(a, b string) bool {
+	first, err := os.Stat(a)
+	second, err2 := os.Stat(b)
+	return err == nil && err2 == nil && os.SameFile(first, second)
 }
 
 // cloneTree opens a copy of the mounts at and below dir.
