@@ -20,7 +20,6 @@ module() {
 		BUILT_MODULE_NAME[0]=$1
 		DEST_MODULE_LOCATION[0]=/updates
 		AUTOINSTALL=yes
-		MAKE="make -C \$kernel_source_dir M=\$PWD"
 	END
 	echo "obj-m := $1.o" >"$dir/Makefile"
 	printf '#include <linux/module.h>\n%s\nMODULE_LICENSE("GPL");\n' "$2" >"$dir/$1.c"

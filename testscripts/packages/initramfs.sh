@@ -28,7 +28,6 @@ prepare() {
 		BUILT_MODULE_NAME[0]=inside
 		DEST_MODULE_LOCATION[0]=/updates
 		AUTOINSTALL=yes
-		MAKE="make -C \$kernel_source_dir M=\$PWD"
 	END
 	echo 'obj-m := inside.o' >"$root/usr/src/inside-1.0/Makefile"
 	build_number=0
