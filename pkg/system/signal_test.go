@@ -32,10 +32,13 @@ func TestInterrupts(t *testing.T) {
 		return
 	}
 	run := func(signal, ignored string) string {
-		cmd := exec.Command("sh", "-c", ignored+`exec "$0" "$@"`, "/proc/self/exe", "-test.run=^TestInterrupts$")
-		if exe, err := os.Executable(); err == nil {
-			cmd.Args[3] = exe
+		exe, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
 		}
+		// A shell without job control ignores SIGINT in what it starts in the
+		// background, which may be these tests.
+		cmd := exec.Command("env", "--default-signal", "sh", "-c", ignored+`exec "$0" "$@"`, exe, "-test.run=^TestInterrupts$")
 		cmd.Env = append(os.Environ(), "INTERRUPTED_BY="+signal, "IGNORED="+ignored)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
