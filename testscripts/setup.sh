@@ -20,8 +20,8 @@ if [ "$what" = test ] || [ "$what" = differential ] || [ "$what" = bench ]; then
 		shellcheck:shellcheck systemd-analyze:systemd kernel-install:systemd script:bsdutils sign-file:linux-headers-amd64
 		/usr/include/libelf.h:libelf-dev softhsm2-util:softhsm2
 		skopeo:skopeo docker-registry:docker-registry umoci:umoci busybox:busybox-static
-		ccache:ccache distccd:distcc rpm:rpm python3:python3
-		fakeroot:fakeroot makepkg:makepkg bsdtar:libarchive-tools mkfs.erofs:erofs-utils
+		ccache:ccache distccd:distcc rpm:rpm python3:python3 aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
+		fakeroot:fakeroot makepkg:makepkg bsdtar:libarchive-tools mkfs.erofs:erofs-utils unsquashfs:squashfs-tools
 		grub-mkconfig:grub-common bootctl:systemd-boot /usr/lib/systemd/boot/efi/linuxx64.efi.stub:systemd-boot-efi"
 fi
 if [ "$what" = gentoo ]; then
