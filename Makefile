@@ -149,7 +149,7 @@ uninstall:
 
 test:
 	sh testscripts/setup.sh
-	$(GO) test ./...
+	$(GO) test -timeout 30m ./...
 
 # Every architecture that there are kernels for compiles; the packages that
 # read binary formats are tested on one with the other byte order.

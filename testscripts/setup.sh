@@ -21,7 +21,7 @@ if [ "$what" = test ] || [ "$what" = differential ] || [ "$what" = bench ]; then
 		/usr/include/libelf.h:libelf-dev softhsm2-util:softhsm2
 		skopeo:skopeo docker-registry:docker-registry umoci:umoci busybox:busybox-static
 		ccache:ccache distccd:distcc rpm:rpm python3:python3 aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
-		fakeroot:fakeroot makepkg:makepkg bsdtar:libarchive-tools mkfs.erofs:erofs-utils unsquashfs:squashfs-tools
+		fakeroot:fakeroot makepkg:makepkg pacman:pacman-package-manager bsdtar:libarchive-tools mkfs.erofs:erofs-utils unsquashfs:squashfs-tools
 		grub-mkconfig:grub-common bootctl:systemd-boot /usr/lib/systemd/boot/efi/linuxx64.efi.stub:systemd-boot-efi"
 fi
 if [ "$what" = gentoo ]; then

@@ -14,7 +14,7 @@ import (
 type pacman struct{}
 
 func (pacman) programs() ([]string, string) {
-	return []string{"makepkg", "fakeroot", "bsdtar"}, "install makepkg: the packages pacman and fakeroot, or makepkg and libarchive-tools on Debian"
+	return []string{"makepkg", "pacman", "fakeroot", "bsdtar"}, "install makepkg: the packages pacman and fakeroot, or makepkg, pacman-package-manager and libarchive-tools on Debian"
 }
 
 func (pacman) file() string { return "%s-%s-%s.pkg.tar.zst" }

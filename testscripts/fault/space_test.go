@@ -208,7 +208,7 @@ func TestMountedReadOnly(t *testing.T) {
 				g.must(unix.Mount(g.path(dir), g.path(dir), "", unix.MS_BIND, ""))
 				g.must(unix.Mount("", g.path(dir), "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
 				r := g.dkms(g.command...)
-				if r.code == 0 || strings.Count(r.stderr, "read-only file system") != 1 || g.modules() != before {
+				if r.code == 0 || strings.Count(r.stderr, "read-only") != 1 || g.modules() != before {
 					t.Errorf("dkms = %d\n%s", r.code, r.stderr)
 				}
 				if r := g.dkms("status"); r.code != 0 {
