@@ -23,6 +23,9 @@ type Module struct {
 	// BuildDepends are names of other modules; a name may be a pattern.
 	BuildDepends                                    []string
 	BuildDependsRebuild, Autoinstall, NoWeakModules bool
+	// Essential says whether a kernel without the module is of no use: "yes" or
+	// "no", or "" where no file says it.
+	Essential string
 
 	// NoSandbox is the administrator's BUILD_SANDBOX=no: the module is not
 	// built in isolation. AsksNoSandbox reports BUILD_SANDBOX=no in the
@@ -181,6 +184,9 @@ func (b *builder) arrays() {
 		m.BuildDepends = append(m.BuildDepends, strings.Fields(v["BUILD_DEPENDS"][i])...)
 	}
 	m.Autoinstall = b.yes("AUTOINSTALL")
+	if v.scalar("ESSENTIAL") != "" {
+		m.Essential = map[bool]string{true: "yes", false: "no"}[b.yes("ESSENTIAL")]
+	}
 	m.NoSandbox = v.scalar("BUILD_SANDBOX") != "" && !b.yes("BUILD_SANDBOX")
 	m.AsksNoSandbox = strings.EqualFold(b.own.scalar("BUILD_SANDBOX"), "no") && v.scalar("BUILD_SANDBOX") == ""
 	m.NoWeakModules = b.yes("NO_WEAK_MODULES")

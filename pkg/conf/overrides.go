@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"bytes"
 	"path/filepath"
 
 	"dkms/pkg/system"
@@ -17,4 +18,15 @@ func OverrideFiles(etc, name, version, release, arch string) []string {
 		}
 	}
 	return list
+}
+
+// Mentions returns the last of some configuration files whose text has a word,
+// or "". It tells cheaply that a directive is not set.
+func Mentions(word string, files ...string) (last string) {
+	for _, file := range files {
+		if text, err := readText(file); err == nil && bytes.Contains(text, []byte(word)) {
+			last = file
+		}
+	}
+	return last
 }

@@ -56,14 +56,18 @@ type ModuleVerdict struct {
 	State  machine.State `json:"state"`
 	Reason string        `json:"reason,omitempty"`
 	Hint   string        `json:"hint,omitempty"`
+	// Essential is why a kernel without the module is of no use; it is empty if
+	// it is of use.
+	Essential string `json:"essential,omitempty"`
 
 	// short is Reason without the file name, so that modules with the same
 	// reason can share a line.
 	short string
 }
 
-func newModuleVerdict(v machine.Verdict) ModuleVerdict {
+func (t *teller) moduleVerdict(ctx context.Context, v machine.Verdict, k tree.Target) ModuleVerdict {
 	m := ModuleVerdict{Module: v.Name, Version: v.Version, State: v.State, Reason: v.Why(), Hint: v.Hint, short: v.Why()}
+	m.Essential = t.facts.Essential(ctx, machine.Subject{ID: v.ID, Target: k})
 	if v.State == machine.Untrusted {
 		m.short = strings.TrimPrefix(v.Reason, "is ")
 	}
@@ -170,7 +174,7 @@ func (t *teller) verdictOn(ctx context.Context, k tree.Target) Verdict {
 		Safe: true, Modules: []ModuleVerdict{}, SignaturesRequired: t.facts.SignaturesRequired(k),
 	}
 	for _, mod := range t.facts.Verdicts(ctx, k) {
-		v.Modules = append(v.Modules, newModuleVerdict(mod))
+		v.Modules = append(v.Modules, t.moduleVerdict(ctx, mod, k))
 		v.Safe = v.Safe && !mod.Bad()
 	}
 	return v

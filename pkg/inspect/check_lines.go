@@ -21,7 +21,7 @@ func (t *teller) printVerdict(v *Verdict) {
 	}
 	for _, mod := range v.Modules {
 		if !mod.told() {
-			t.Report.Detailf("%s: %s: %s%s", v.Kernel, mod.id(), mod.State, after(": ", mod.Reason))
+			t.Report.Detailf("%s: %s: %s%s%s", v.Kernel, mod.id(), mod.State, after(": ", mod.Reason), after("; essential: ", mod.Essential))
 		}
 	}
 }
@@ -63,6 +63,7 @@ type group struct {
 	ids          []string
 	state        machine.State
 	reason, hint string
+	essential    string
 }
 
 // groups returns the modules of a kernel that have a line, grouped by state and
@@ -73,7 +74,7 @@ func (t *teller) groups(v *Verdict) []*group {
 		if !mod.told() {
 			continue
 		}
-		g := &group{ids: []string{mod.id().String()}, state: mod.State, hint: mod.Hint}
+		g := &group{ids: []string{mod.id().String()}, state: mod.State, hint: mod.Hint, essential: mod.Essential}
 		g.reason = t.Brief(machine.Subject{ID: mod.id(), Target: v.target()}, mod.short)
 		if last := g.in(list); last != nil {
 			last.ids = append(last.ids, g.ids...)
@@ -84,10 +85,10 @@ func (t *teller) groups(v *Verdict) []*group {
 	return list
 }
 
-// in returns the group of list with the same state and reason as g.
+// in returns the group of list with the same state and reasons as g.
 func (g *group) in(list []*group) *group {
 	for _, o := range list {
-		if o.state == g.state && o.reason == g.reason && o.hint == g.hint {
+		if o.state == g.state && o.reason == g.reason && o.hint == g.hint && o.essential == g.essential {
 			return o
 		}
 	}
@@ -107,6 +108,9 @@ func (g *group) names() string {
 
 func (g *group) lines() []string {
 	list := []string{g.names() + ": " + string(g.state) + after(": ", g.reason)}
+	if g.essential != "" {
+		list = append(list, "  essential: "+g.essential)
+	}
 	if g.hint != "" {
 		list = append(list, "  next: "+strings.ReplaceAll(g.hint, "\n", "; "))
 	}

@@ -163,7 +163,8 @@ func (d *doctor) missing(ctx context.Context) {
 				d.facts.Module(machine.Subject{ID: v.ID, Target: k}).Active && d.Tree.Failure(v.ID, k) == nil
 			if v.Bad() && !told {
 				s := machine.Subject{ID: v.ID, Target: k}
-				d.add("modules", v.Hint, reinstall(k), "%s: kernel %s: %s: %s", v.ID, k.Kernel, v.State, d.Brief(s, v.Why()))
+				d.add("modules", v.Hint, reinstall(k), "%s: kernel %s: %s: %s%s", v.ID, k.Kernel, v.State, d.Brief(s, v.Why()),
+					after("; essential: ", d.facts.Essential(ctx, s)))
 			}
 		}
 	}

@@ -148,7 +148,7 @@ func (w *explainer) explain(ctx context.Context, ids []tree.ID) []Explanation {
 	for _, id := range ids {
 		s := machine.Subject{ID: id, Target: w.target}
 		x := Explanation{
-			ModuleVerdict: newModuleVerdict(w.verdict(id)), Kernel: s.Kernel, Arch: s.Arch, Status: w.status(id),
+			ModuleVerdict: w.moduleVerdict(ctx, w.verdict(id), w.target), Kernel: s.Kernel, Arch: s.Arch, Status: w.status(id),
 			Failure: w.Tree.Failure(id, w.target), Prebuilt: w.Tree.Answer(id, w.target),
 		}
 		if made := w.facts.Module(s).Manifest; made != nil {
@@ -255,6 +255,9 @@ func (x *Explanation) lines() []string {
 	}
 	if x.Excluded != "" {
 		add("excluded: %s", x.Excluded)
+	}
+	if x.Essential != "" {
+		add("essential: %s", x.Essential)
 	}
 	list = append(list, dependLines(x.Depends, "  ")...)
 	if f := x.Failure; f != nil {

@@ -32,12 +32,16 @@ type Facts struct {
 	boot  func() boot.Machine
 	// extended are the modules of extensions of the system.
 	extended func() []string
+	// essential are the packages that drive what this machine cannot be without,
+	// with the reason.
+	essential func() map[string]string
 
 	packages map[string]*Package
 	kernels  keyed[tree.Target, *kernelFacts]
 	keys     keyed[tree.Target, usedKey]
 	scans    keyed[string, install.Copies]
 	images   keyed[tree.Target, []*Image]
+	mentions keyed[tree.ID, string]
 
 	mu    sync.Mutex
 	confs map[Subject]conf.Result
@@ -85,6 +89,7 @@ func (m *Machine) Facts() (*Facts, error) {
 	f := &Facts{m: m, now: m.Host.Now(), packages: map[string]*Package{}, confs: map[Subject]conf.Result{}, etc: []string{}}
 	f.boot = sync.OnceValue(func() boot.Machine { return boot.Look(m.Host) })
 	f.extended = sync.OnceValue(func() []string { return readExtended(m) })
+	f.essential = sync.OnceValue(f.readEssential)
 	var err error
 	if f.names, err = m.Tree.Names(); err != nil {
 		return nil, err

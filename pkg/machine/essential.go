@@ -1,0 +1,92 @@
+package machine
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"dkms/pkg/conf"
+	"dkms/pkg/kernel"
+	"dkms/pkg/module"
+	"dkms/pkg/tree"
+)
+
+// Essential is why a kernel without a version is of no use, as a clause, or "".
+// The configuration decides; without a word in it, the devices of this machine
+// do.
+func (f *Facts) Essential(ctx context.Context, s Subject) string {
+	if file := f.mentionsEssential(s); file != "" {
+		if res := f.Conf(ctx, s); res.Err == nil && res.Conf.Essential != "" {
+			if res.Conf.Essential == "yes" {
+				return "ESSENTIAL=yes in " + file
+			}
+			return ""
+		}
+	}
+	return f.essential()[s.Name]
+}
+
+// mentionsEssential is the last configuration file of a version that may set
+// ESSENTIAL, or "". Configurations are not evaluated for the question: most do
+// not set it.
+func (f *Facts) mentionsEssential(s Subject) string {
+	const word = "ESSENTIAL"
+	base := f.mentions.get(s.ID, func() string { return conf.Mentions(word, f.m.ConfFile(s)) })
+	if !slices.ContainsFunc(f.etc, func(name string) bool { return strings.HasPrefix(name, s.Name) }) {
+		return base
+	}
+	if own := conf.Mentions(word, conf.OverrideFiles(f.m.Host.Root.Path("/etc/dkms"), s.Name, s.Version, s.Kernel, s.Arch)...); own != "" {
+		return own
+	}
+	return base
+}
+
+// readEssential finds the packages whose installed modules drive what this
+// machine cannot be without while the running kernel runs.
+func (f *Facts) readEssential() map[string]string {
+	list := map[string]string{}
+	if f.m.Host.Image || f.m.Host.InChroot() {
+		return list // the devices are those of another system
+	}
+	running := f.m.target(f.m.Host.Release)
+	var drives map[string]string
+	for _, p := range f.Packages() {
+		active := f.m.Tree.Active(p.Name, running)
+		if active == "" {
+			continue
+		}
+		if drives == nil {
+			drives = kernel.Essential(f.m.Host.Root)
+		}
+		for _, name := range f.Module(Subject{tree.ID{Name: p.Name, Version: active}, running}).names() {
+			if why := drives[name]; why != "" && list[p.Name] == "" {
+				list[p.Name] = why
+			}
+		}
+	}
+	return list
+}
+
+// target is a kernel of this machine.
+func (m *Machine) target(release string) tree.Target {
+	return tree.Target{Kernel: release, Arch: kernel.Arch(archOf(m.Host, release), m.Host.Machine)}
+}
+
+// names lists the modules of the build, as the kernel spells them.
+func (mod *Module) names() (list []string) {
+	var files []string
+	if mod.Manifest != nil {
+		for _, file := range mod.Manifest.Files {
+			files = append(files, file.Name)
+		}
+	} else {
+		files, _ = mod.files() // a build of the original
+	}
+	for _, file := range files {
+		if name, _, ok := module.ParseSuffix(filepath.Base(file)); ok {
+			list = append(list, kernel.Underscored(name))
+		}
+	}
+	return list
+}
