@@ -149,10 +149,10 @@ func (b *Builder) Build(ctx context.Context, j Job) (*tree.Manifest, error) {
 }
 
 func (b *Builder) build(ctx context.Context, j Job, ticket *ticket) (manifest *tree.Manifest, err error) {
-	if err := b.readyKernel(ctx, j.Kernel); err != nil {
+	w := &work{Builder: b, Job: j, ticket: ticket, tools: j.Kernel.Toolchain(b.Run)}
+	if err := w.readyKernel(ctx); err != nil {
 		return nil, err
 	}
-	w := &work{Builder: b, Job: j, ticket: ticket, tools: j.Kernel.Toolchain(b.Run)}
 	target := ConfTarget(j.Kernel, w.tools.Clang)
 	w.records = j.Conf.Active(target, configLookup(j.Kernel))
 	if err := w.checkSources(); err != nil {

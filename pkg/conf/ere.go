@@ -7,7 +7,8 @@ import (
 	"regexp/syntax"
 	"strconv"
 	"strings"
-	"sync"
+
+	"dkms/pkg/system"
 )
 
 // matchERE reports whether the extended regular expression of [[ s =~ expr ]]
@@ -309,13 +310,7 @@ func (t *translator) bracket() error {
 	}
 }
 
-// pattern returns a regular expression that is compiled at its first use,
-// because most runs of the program need none.
-func pattern(expr string) func() *regexp.Regexp {
-	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
-}
-
-var className = pattern(`^\[:(alnum|alpha|blank|cntrl|digit|graph|lower|print|punct|space|upper|xdigit):\]`)
+var className = system.Pattern(`^\[:(alnum|alpha|blank|cntrl|digit|graph|lower|print|punct|space|upper|xdigit):\]`)
 
 // item translates one class, character or range of a bracket expression.
 func (t *translator) item() (string, error) {

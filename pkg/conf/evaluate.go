@@ -255,7 +255,7 @@ func assignments(list []row) (text []byte, owners []string) {
 	return b.Bytes(), owners
 }
 
-var directiveName = pattern(`^[A-Za-z_][A-Za-z0-9_]*(\[[0-9]{1,5}\])?$`)
+var directiveName = system.Pattern(`^[A-Za-z_][A-Za-z0-9_]*(\[[0-9]{1,5}\])?$`)
 
 // directiveLine returns the assignment that a DKMS_DIRECTIVE variable asks for.
 // The original breaks where the value holds a second "=", blanks or special

@@ -154,7 +154,7 @@ func (d *Draft) version(dir string, sources []source, tag func() string) {
 }
 
 // plain is what needs no quoting in a shell, and can be a file name.
-var plain = pattern(`^[A-Za-z0-9_][A-Za-z0-9_.+~-]*$`)
+var plain = system.Pattern(`^[A-Za-z0-9_][A-Za-z0-9_.+~-]*$`)
 
 // name chooses the name: that of the only module, or else of the directory,
 // without the version behind it.
@@ -165,7 +165,7 @@ func (d *Draft) name(dir string) {
 	}
 }
 
-var versionBehind = pattern(`-v?([0-9][A-Za-z0-9_.+~]*)$`)
+var versionBehind = system.Pattern(`-v?([0-9][A-Za-z0-9_.+~]*)$`)
 
 // conf returns the text of dkms.conf.
 func (d *Draft) conf(builds []makefile.Build) (string, error) {

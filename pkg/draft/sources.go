@@ -3,9 +3,7 @@ package draft
 import (
 	"io/fs"
 	"path/filepath"
-	"regexp"
 	"strings"
-	"sync"
 
 	"dkms/pkg/system"
 )
@@ -29,16 +27,11 @@ const (
 	most      = 20000   // files and directories
 )
 
-// pattern returns a regular expression that is compiled at its first use.
-func pattern(expr string) func() *regexp.Regexp {
-	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
-}
-
 var (
-	comment       = pattern(`(?s)/\*.*?\*/|//[^\n]*`)
-	beginning     = pattern(`(?m)^\s*(module_init|module_[a-z0-9_]*driver|init_module|module_[a-z0-9_]+_init)\s*\(|\binit_module\s*\(\s*void\s*\)`)
-	moduleVersion = pattern(`(?m)^\s*MODULE_VERSION\s*\(\s*(?:"([^"\n]*)"|([A-Za-z_]\w*))\s*\)`)
-	definition    = pattern(`(?m)^[ \t]*#[ \t]*define[ \t]+([A-Za-z_]\w*)[ \t]+"([^"\n]*)"[ \t]*$`)
+	comment       = system.Pattern(`(?s)/\*.*?\*/|//[^\n]*`)
+	beginning     = system.Pattern(`(?m)^\s*(module_init|module_[a-z0-9_]*driver|init_module|module_[a-z0-9_]+_init)\s*\(|\binit_module\s*\(\s*void\s*\)`)
+	moduleVersion = system.Pattern(`(?m)^\s*MODULE_VERSION\s*\(\s*(?:"([^"\n]*)"|([A-Za-z_]\w*))\s*\)`)
+	definition    = system.Pattern(`(?m)^[ \t]*#[ \t]*define[ \t]+([A-Za-z_]\w*)[ \t]+"([^"\n]*)"[ \t]*$`)
 )
 
 // readSources reads the C files below dir, in the order of their paths. It

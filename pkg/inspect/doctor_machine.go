@@ -27,8 +27,7 @@ func (d *doctor) rivals(context.Context) {
 	}
 	var hooks []string
 	for _, pattern := range []string{"/usr/lib/kernel/*.d/dkms", "/etc/kernel/*.d/dkms", "/etc/kernel/*.d/*-dkms.install", "/usr/lib/kernel/*.d/*-dkms.install"} {
-		found, _ := filepath.Glob(d.Host.Root.Path(pattern))
-		hooks = append(hooks, found...)
+		hooks = append(hooks, d.Host.Root.Glob(pattern)...)
 	}
 	for _, path := range hooks {
 		// kernel-install ignores names without the suffix; Debian 12 has one.
@@ -109,8 +108,7 @@ func (d *doctor) service(context.Context) {
 // root.
 func anyMatch(root system.Root, patterns ...string) bool {
 	for _, p := range patterns {
-		found, _ := filepath.Glob(root.Path(p))
-		if len(found) > 0 {
+		if len(root.Glob(p)) > 0 {
 			return true
 		}
 	}

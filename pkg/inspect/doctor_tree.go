@@ -156,8 +156,7 @@ func (d *doctor) temporary(context.Context) {
 	for _, t := range d.targets {
 		list = append(list, install.Leftovers(d.Tree, t.Kernel)...)
 	}
-	sources, _ := filepath.Glob(filepath.Join(root.SourceTree(), system.StagePrefix+"*"))
-	for _, path := range append(list, sources...) {
+	for _, path := range append(list, system.Glob(root.SourceTree(), system.StagePrefix+"*")...) {
 		d.add("temporary", "rm -r "+path, &machine.Cure{Kind: machine.Delete, Path: path}, "%s was left behind by an interrupted run", path)
 	}
 }

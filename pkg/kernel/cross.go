@@ -32,6 +32,17 @@ var foreigners = map[string]foreign{
 	"loongarch64": {"loongarch", "loong64", []string{"loongarch64-linux-gnu-", "loongarch64-unknown-linux-gnu-"}},
 }
 
+// OfDebian is the machine, as uname -m has it, of an architecture of Debian, or ""
+// for "all" and what is not known.
+func OfDebian(arch string) string {
+	for machine, f := range foreigners {
+		if f.debian == arch {
+			return machine
+		}
+	}
+	return ""
+}
+
 // isForeign reports whether programs of one architecture compile for another
 // only with a cross compiler. Compilers of PCs compile for 32 and 64 bits.
 func isForeign(arch, machine string) bool {

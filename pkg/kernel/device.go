@@ -12,9 +12,8 @@ import (
 // Driverless lists the modaliases of the devices without a driver
 // (/sys/bus/BUS/devices/DEVICE/modalias without a driver link beside it).
 func Driverless(root system.Root) []string {
-	devices, _ := filepath.Glob(root.Path("/sys/bus/*/devices/*"))
 	var list []string
-	for _, d := range devices {
+	for _, d := range root.Glob("/sys/bus/*/devices/*") {
 		if _, err := os.Lstat(filepath.Join(d, "driver")); err == nil {
 			continue
 		}
@@ -46,8 +45,7 @@ func AtBoot(root system.Root) []string {
 	seen := map[string]bool{}
 	var names []string
 	for _, dir := range []string{"/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"} {
-		files, _ := filepath.Glob(root.Path(dir + "/modules-load.d/*.conf"))
-		for _, f := range files {
+		for _, f := range root.Glob(dir + "/modules-load.d/*.conf") {
 			if seen[filepath.Base(f)] {
 				continue
 			}

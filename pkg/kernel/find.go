@@ -88,8 +88,7 @@ func ReleaseOf(headers string) string {
 func HeadersBelow(dir string) map[string]string {
 	found := map[string]string{}
 	for _, place := range []string{"lib/modules/*/build", "usr/lib/modules/*/build", "usr/src/*", "usr/src/kernels/*", "usr/src/*/*/*"} {
-		list, _ := filepath.Glob(filepath.Join(globQuote(dir), place))
-		for _, headers := range list {
+		for _, headers := range system.Glob(dir, place) {
 			headers, err := filepath.EvalSymlinks(headers)
 			if err != nil || !system.IsDir(filepath.Join(headers, "include")) {
 				continue

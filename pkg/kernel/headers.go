@@ -81,15 +81,14 @@ func (k *Kernel) HeadersDigest() string { return k.digest() }
 
 func (k *Kernel) digestHeaders() string {
 	h := sha256.New()
-	generated, _ := filepath.Glob(filepath.Join(globQuote(k.Headers), "arch/*/include/generated"))
-	for _, dir := range append(generated, filepath.Join(k.Headers, "include/generated")) {
+	for _, dir := range append(system.Glob(k.Headers, "arch/*/include/generated"), filepath.Join(k.Headers, "include/generated")) {
 		hashTree(h, k.Headers, dir)
 	}
 	for _, dir := range []string{k.Headers, k.sharedHeaders()} {
 		if dir == "" {
 			continue
 		}
-		headers, _ := filepath.Glob(filepath.Join(globQuote(dir), "include/linux/*.h"))
+		headers := system.Glob(dir, "include/linux/*.h")
 		for _, file := range headers {
 			hashHeader(h, dir, file)
 		}
@@ -98,18 +97,6 @@ func (k *Kernel) digestHeaders() string {
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil))
-}
-
-// globQuote escapes the characters of a path that have a meaning in a pattern.
-func globQuote(path string) string {
-	quoted := make([]byte, 0, len(path))
-	for _, c := range []byte(path) {
-		if c == '\\' || c == '*' || c == '?' || c == '[' {
-			quoted = append(quoted, '\\')
-		}
-		quoted = append(quoted, c)
-	}
-	return string(quoted)
 }
 
 func hashTree(h hash.Hash, base, dir string) {

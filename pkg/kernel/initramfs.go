@@ -57,8 +57,7 @@ type Initramfs struct {
 func (k *Kernel) Initramfs() []*Initramfs {
 	var list []*Initramfs
 	add := func(tool *initramfsTool, pattern string) {
-		files, _ := filepath.Glob(k.root.Path(pattern))
-		for _, file := range files {
+		for _, file := range k.root.Glob(pattern) {
 			if system.IsFile(file) && !slices.ContainsFunc(list, func(i *Initramfs) bool { return i.Image == file }) {
 				list = append(list, &Initramfs{file, tool, k.root, filepath.Join(k.ModuleDir(), "vmlinuz")})
 			}
@@ -66,12 +65,12 @@ func (k *Kernel) Initramfs() []*Initramfs {
 	}
 	tool := k.initramfsTool()
 	for _, pattern := range []string{"/boot/initrd.img-%s", "/boot/initramfs-%s.img", "/boot/initrd-%s", "/boot/initramfs-%s"} {
-		add(tool, fmt.Sprintf(pattern, escaped(k.Release)))
+		add(tool, fmt.Sprintf(pattern, system.GlobQuote(k.Release)))
 	}
 	if base, err := system.ReadRegular(filepath.Join(k.ModuleDir(), "pkgbase"), maxPkgbase); err == nil { // Arch names images by their package
 		if name := strings.TrimSpace(string(base)); system.PlainName(name) {
-			add(tool, "/boot/initramfs-"+escaped(name)+".img")
-			add(tool, "/boot/booster-"+escaped(name)+".img")
+			add(tool, "/boot/initramfs-"+system.GlobQuote(name)+".img")
+			add(tool, "/boot/booster-"+system.GlobQuote(name)+".img")
 		}
 	}
 	installer := &kernelInstall
@@ -79,9 +78,8 @@ func (k *Kernel) Initramfs() []*Initramfs {
 		installer = nil
 	}
 	for _, boot := range []string{"/boot", "/efi", "/boot/efi"} {
-		add(installer, boot+"/*/"+escaped(k.Release)+"/initrd*")
-		unified, _ := filepath.Glob(k.root.Path(boot + "/EFI/Linux/*.efi"))
-		for _, file := range unified {
+		add(installer, boot+"/*/"+system.GlobQuote(k.Release)+"/initrd*")
+		for _, file := range k.root.Glob(boot + "/EFI/Linux/*.efi") {
 			if initramfs.UnifiedRelease(file) == k.Release {
 				list = append(list, &Initramfs{file, installer, k.root, filepath.Join(k.ModuleDir(), "vmlinuz")})
 			}
@@ -92,11 +90,6 @@ func (k *Kernel) Initramfs() []*Initramfs {
 
 // maxPkgbase bounds how many bytes of a file pkgbase are read.
 const maxPkgbase = 4 << 10
-
-// escaped quotes what has a meaning in a pattern.
-func escaped(name string) string {
-	return strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `\`, `\\`).Replace(name)
-}
 
 // initramfsTool is the tool of this system, or nil if there is none that this
 // program supports.
@@ -140,8 +133,7 @@ func (i *Initramfs) Demands(name string) bool {
 		return false
 	}
 	for _, pattern := range i.tool.conf {
-		files, _ := filepath.Glob(i.root.Path(pattern))
-		for _, file := range files {
+		for _, file := range i.root.Glob(pattern) {
 			data, err := system.ReadRegular(file, maxConf)
 			if err == nil && names(string(data), i.tool.words, name) {
 				return true

@@ -2,10 +2,8 @@ package kernel
 
 import (
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"dkms/pkg/system"
 )
@@ -16,8 +14,8 @@ import (
 const number, abi = `^[0-9]+(\.[0-9]+)+`, `([-+~](rc)?[0-9]+|[-+~.](0\.)?(deb[0-9]+(u[0-9]+)?|bpo)(\.[0-9]+)*|-trunk)`
 
 var (
-	debianRelease = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(number + abi + `*$`) })
-	otherFlavour  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(number + abi + `+-[a-z0-9]+(-[a-z0-9]+)*$`) })
+	debianRelease = system.Pattern(number + abi + `*$`)
+	otherFlavour  = system.Pattern(number + abi + `+-[a-z0-9]+(-[a-z0-9]+)*$`)
 )
 
 // flavour returns the flavour of a kernel of Debian or Ubuntu, by its release,

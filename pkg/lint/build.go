@@ -12,10 +12,10 @@ import (
 )
 
 // running matches commands that read the release of the running kernel.
-var running = pattern(`\buname\s+(-[a-z]*r|--kernel-release)`)
+var running = system.Pattern(`\buname\s+(-[a-z]*r|--kernel-release)`)
 
 // makesRelease matches uses of make's name for the release.
-var makesRelease = pattern(`(^|[^\\])\$\{?KERNELRELEASE\b`)
+var makesRelease = system.Pattern(`(^|[^\\])\$\{?KERNELRELEASE\b`)
 
 // lines checks the text of the configuration.
 func (l *linter) lines() {
@@ -47,8 +47,8 @@ func (l *linter) lines() {
 }
 
 var (
-	placeholder = pattern(`^([#@%]).*([#@%])$`)
-	jobs        = pattern(`(^|\s)(-j|--jobs)(\s|=|[0-9]|\$|$)`)
+	placeholder = system.Pattern(`^([#@%]).*([#@%])$`)
+	jobs        = system.Pattern(`(^|\s)(-j|--jobs)(\s|=|[0-9]|\$|$)`)
 )
 
 // commands checks the make commands.
@@ -71,7 +71,7 @@ func (l *linter) commands(m *conf.Module) {
 	}
 }
 
-var place = pattern(`(?:-C\s*|--directory[= ]|\bcd\s+|\b(?:M|SUBDIRS|KBUILD_EXTMOD)=)["'\\]*(\$\{?source_tree\b|/[^\s"';&|]+)`)
+var place = system.Pattern(`(?:-C\s*|--directory[= ]|\bcd\s+|\b(?:M|SUBDIRS|KBUILD_EXTMOD)=)["'\\]*(\$\{?source_tree\b|/[^\s"';&|]+)`)
 
 // inSources reports whether a command works in the source tree instead of the
 // copy that dkms makes.
@@ -113,8 +113,8 @@ func (l *linter) makefiles(m *conf.Module) {
 }
 
 var (
-	kernelDir = pattern(`\s(-C|--directory)[ =]?`)
-	callsMake = pattern(`(\$[({]MAKE[)}]|\bmake\b).*\s-C`)
+	kernelDir = system.Pattern(`\s(-C|--directory)[ =]?`)
+	callsMake = system.Pattern(`(\$[({]MAKE[)}]|\bmake\b).*\s-C`)
 )
 
 // makefile looks for uses of the running kernel, and for what kernels do not

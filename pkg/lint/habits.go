@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"dkms/pkg/conf"
+	"dkms/pkg/system"
 	"dkms/pkg/version"
 )
 
@@ -45,10 +46,10 @@ func anyMachine(pattern string) bool {
 }
 
 var (
-	repeated   = pattern(`[0-9]\*`)
-	unfinished = pattern(`^\^?[0-9]+\\?\.[0-9]+$`)
-	subdirs    = pattern(`\bSUBDIRS=`)
-	installs   = pattern(`\bmake\b.*\s(modules_)?install\b|\b(depmod|insmod|modprobe)\b`)
+	repeated   = system.Pattern(`[0-9]\*`)
+	unfinished = system.Pattern(`^\^?[0-9]+\\?\.[0-9]+$`)
+	subdirs    = system.Pattern(`\bSUBDIRS=`)
+	installs   = system.Pattern(`\bmake\b.*\s(modules_)?install\b|\b(depmod|insmod|modprobe)\b`)
 )
 
 const subdirsText = "SUBDIRS= means nothing to kernels from 5.4 on, which build their own modules then: M="

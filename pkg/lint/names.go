@@ -4,9 +4,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"dkms/pkg/conf"
+	"dkms/pkg/system"
 )
 
 // assignment is a line that sets a variable.
@@ -15,13 +15,7 @@ type assignment struct {
 	name, index string
 }
 
-// pattern returns a regular expression that is compiled at its first use,
-// because most runs of the program need none.
-func pattern(expr string) func() *regexp.Regexp {
-	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
-}
-
-var assignmentLine = pattern(`^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)(?:\[([^]]*)\])?\+?=`)
+var assignmentLine = system.Pattern(`^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)(?:\[([^]]*)\])?\+?=`)
 
 // assignments returns the lines of a shell script that begin with an assignment
 // to a variable.
@@ -60,7 +54,7 @@ func (l *linter) assignedAt(name, index string) int {
 	return l.assigned(name)
 }
 
-var nameAhead = pattern(`^([A-Za-z_][A-Za-z0-9_]*)(?:\[([0-9]+)\])?`)
+var nameAhead = system.Pattern(`^([A-Za-z_][A-Za-z0-9_]*)(?:\[([0-9]+)\])?`)
 
 // lineOf returns the line that sets the name at the beginning of text, or 0.
 func (l *linter) lineOf(text string) int {

@@ -23,8 +23,7 @@ const maxList = 1 << 20
 
 // readExtended reads the lists of the merged extensions.
 func readExtended(m *Machine) (files []string) {
-	lists, _ := filepath.Glob(m.Host.Root.Path(Extensions + "/*/" + ExtensionList))
-	for _, list := range lists {
+	for _, list := range m.Host.Root.Glob(Extensions + "/*/" + ExtensionList) {
 		text, err := system.ReadRegular(list, maxList)
 		if err != nil {
 			m.Report.Warnf("%v", err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -211,8 +210,7 @@ func (w *Writer) sweep(pending []tree.Target) {
 	for _, t := range pending {
 		swept = append(swept, w.Installer.Sweep(t.Kernel)...)
 	}
-	sources, _ := filepath.Glob(filepath.Join(w.Host.Root.SourceTree(), SourceStage+"*"))
-	for _, dir := range sources {
+	for _, dir := range system.Glob(w.Host.Root.SourceTree(), SourceStage+"*") {
 		if !strings.HasSuffix(dir, ".old") && os.RemoveAll(dir) == nil { // see system.SwapDir
 			swept = append(swept, dir)
 		}

@@ -7,6 +7,7 @@
 package machine
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"strconv"
@@ -76,8 +77,8 @@ type Machine struct {
 
 // New reads the framework's configuration and returns the machine h.
 func New(ctx context.Context, h system.Host, run *system.Runner, r *report.Reporter, s Settings) (*Machine, error) {
-	if own := kernel.Machine(h.Root); h.Image && own != "" {
-		h.Machine = own
+	if h.Image {
+		h.Machine = cmp.Or(kernel.Machine(h.Root), h.Machine)
 	}
 	distribution, err := conf.Distribution(h.Root)
 	if err != nil {

@@ -81,8 +81,7 @@ func (m *Machine) versions() map[string][]string {
 			}
 		}
 	}
-	sources, _ := filepath.Glob(filepath.Join(m.Host.Root.SourceTree(), "*", "dkms.conf"))
-	for _, file := range sources {
+	for _, file := range system.Glob(m.Host.Root.SourceTree(), "*/dkms.conf") {
 		dir := filepath.Base(filepath.Dir(file))
 		for i := 1; i < len(dir)-1; i++ {
 			if dir[i] == '-' && dir[i+1] >= '0' && dir[i+1] <= '9' {

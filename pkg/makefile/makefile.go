@@ -9,10 +9,8 @@
 package makefile
 
 import (
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"dkms/pkg/system"
 )
@@ -50,12 +48,6 @@ const (
 	most    = 200     // makefiles
 )
 
-// pattern returns a regular expression that is compiled at its first use,
-// because most runs of the program need none.
-func pattern(expr string) func() *regexp.Regexp {
-	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
-}
-
 // read returns nil for a file that is not there or not a makefile.
 func read(path string) *File {
 	data, err := system.ReadRegular(path, maxSize)
@@ -86,12 +78,12 @@ func read(path string) *File {
 }
 
 var (
-	assignment  = pattern(`^\s*(?:export\s+|override\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*[:?+]{0,3}=`)
-	variable    = pattern(`\$[({][A-Za-z_][A-Za-z0-9_]*[)}]`)
-	condition   = pattern(`^\s*(ifeq|ifneq|ifdef|ifndef)\b\s*(.*)`)
-	kernelBuild = pattern(`^\(?\s*["']?(?:\$[({]KERNELRELEASE[)}]|KERNELRELEASE)["']?\s*,?\s*["']?["']?\s*\)?\s*$`)
-	alternative = pattern(`^\s*(else|endif)\b\s*(\w*)`)
-	rule        = pattern(`^[^\s#=:][^=:]*::?(?:[^=]|$)`)
+	assignment  = system.Pattern(`^\s*(?:export\s+|override\s+)?([A-Za-z_][A-Za-z0-9_.-]*)\s*[:?+]{0,3}=`)
+	variable    = system.Pattern(`\$[({][A-Za-z_][A-Za-z0-9_]*[)}]`)
+	condition   = system.Pattern(`^\s*(ifeq|ifneq|ifdef|ifndef)\b\s*(.*)`)
+	kernelBuild = system.Pattern(`^\(?\s*["']?(?:\$[({]KERNELRELEASE[)}]|KERNELRELEASE)["']?\s*,?\s*["']?["']?\s*\)?\s*$`)
+	alternative = system.Pattern(`^\s*(else|endif)\b\s*(\w*)`)
+	rule        = system.Pattern(`^[^\s#=:][^=:]*::?(?:[^=]|$)`)
 )
 
 // branch is the part of an open condition that a line is in.

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"dkms/pkg/system"
 )
 
 // Names lists the modules that makefiles make; whole says that no other can be
@@ -89,7 +91,7 @@ func builds(top string, files []*File, chosen func(string) bool) (list []Build, 
 	return list, nil
 }
 
-var setToModule = pattern(`\b([A-Za-z0-9_]+)\s*[:?]?=\s*["']?m\b`)
+var setToModule = system.Pattern(`\b([A-Za-z0-9_]+)\s*[:?]?=\s*["']?m\b`)
 
 // options are the variables that some makefile sets to m, in whatever way.
 func options(files []*File) map[string]bool {

@@ -4,14 +4,16 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"dkms/pkg/system"
 )
 
 var (
-	here      = pattern(`\$[({](PWD|CURDIR|src|obj|M|KBUILD_EXTMOD|srctree/\$\(src\)|shell pwd)[)}]`)
-	inclusion = pattern(`^\s*-?s?include\s+(.*)`)
-	intoDirs  = pattern(`(?:\s-C\s*|\s--directory[= ]|\bcd\s+|\bM=)("[^"]*"|'[^']*'|[^\s;&|]+)`)
-	namedFile = pattern(`\s(?:-f\s*|--file[= ]|--makefile[= ])("[^"]*"|'[^']*'|[^\s;&|]+)`)
-	objects   = pattern(`^\s*obj-(m|y|[$][({][A-Za-z0-9_]+[)}])\s*[:+?]?=\s*([^#]*)`)
+	here      = system.Pattern(`\$[({](PWD|CURDIR|src|obj|M|KBUILD_EXTMOD|srctree/\$\(src\)|shell pwd)[)}]`)
+	inclusion = system.Pattern(`^\s*-?s?include\s+(.*)`)
+	intoDirs  = system.Pattern(`(?:\s-C\s*|\s--directory[= ]|\bcd\s+|\bM=)("[^"]*"|'[^']*'|[^\s;&|]+)`)
+	namedFile = system.Pattern(`\s(?:-f\s*|--file[= ]|--makefile[= ])("[^"]*"|'[^']*'|[^\s;&|]+)`)
+	objects   = system.Pattern(`^\s*obj-(m|y|[$][({][A-Za-z0-9_]+[)}])\s*[:+?]?=\s*([^#]*)`)
 )
 
 // Reach returns the makefiles below top that a build can reach: those at the

@@ -203,10 +203,7 @@ func (p *Packer) index(ctx context.Context, k *kernel.Kernel, files []image.File
 }
 
 func readIndex(dir, release string) ([]image.File, error) {
-	made, err := filepath.Glob(filepath.Join(dir, "modules.*"))
-	if err != nil {
-		return nil, err
-	}
+	made := system.Glob(dir, "modules.*")
 	var list []image.File
 	for _, path := range made {
 		data, err := os.ReadFile(path)

@@ -96,12 +96,8 @@ const maxRecord = 4 << 20
 // Records returns the records of an unpacked image, sorted by name. None of
 // them has been verified.
 func Records(dir string) ([]Record, error) {
-	files, err := filepath.Glob(filepath.Join(dir, recordsDir, "*", "*", recordFile))
-	if err != nil {
-		return nil, err
-	}
 	var list []Record
-	for _, f := range files {
+	for _, f := range system.Glob(dir, recordsDir+"/*/*/"+recordFile) {
 		data, err := system.ReadRegular(f, maxRecord)
 		if err != nil {
 			return nil, err

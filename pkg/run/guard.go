@@ -9,7 +9,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -34,15 +33,9 @@ type coming struct {
 }
 
 var (
-	headersPackage = regexp.MustCompile(`^linux-(.+-)?(headers|kbuild)-`)
-	imagePackage   = regexp.MustCompile(`^linux-image-(unsigned-)?([0-9].*)$`)
+	headersPackage = system.Pattern(`^linux-(.+-)?(headers|kbuild)-`)
+	imagePackage   = system.Pattern(`^linux-image-(unsigned-)?([0-9].*)$`)
 )
-
-// debMachines are Debian's names of the machines that kernels are built for.
-var debMachines = map[string]string{
-	"amd64": "x86_64", "arm64": "aarch64", "armhf": "armv7l", "i386": "i686", "ppc64el": "ppc64le", "riscv64": "riscv64", "s390x": "s390x",
-	"loong64": "loongarch64",
-}
 
 // readComing reads the description of a transaction that apt gives to
 // DPkg::Pre-Install-Pkgs (apt.conf(5)), in version 1, 2 or 3: the paths of the
@@ -75,7 +68,7 @@ func readComing(in io.Reader, machine string) (coming, error) {
 func (c *coming) add(name, action, machine string) {
 	if filepath.IsAbs(action) {
 		parts := strings.Split(strings.TrimSuffix(filepath.Base(action), ".deb"), "_")
-		if of := debMachines[parts[len(parts)-1]]; of != "" && of != machine {
+		if of := kernel.OfDebian(parts[len(parts)-1]); of != "" && of != machine {
 			return
 		}
 		name = parts[0]
@@ -83,7 +76,7 @@ func (c *coming) add(name, action, machine string) {
 		return
 	}
 	removed := action == "**REMOVE**"
-	image := imagePackage.FindStringSubmatch(name)
+	image := imagePackage().FindStringSubmatch(name)
 	switch {
 	case strings.Contains(name, "dkms") && name != "dkms":
 		c.leaving = append(c.leaving, name)
@@ -91,7 +84,7 @@ func (c *coming) add(name, action, machine string) {
 			c.modules = append(c.modules, action)
 		}
 	case removed:
-	case headersPackage.MatchString(name):
+	case headersPackage().MatchString(name):
 		c.headers = append(c.headers, action)
 	case image != nil && !strings.HasSuffix(image[2], "-dbg"):
 		c.images = append(c.images, image[2])
@@ -251,8 +244,7 @@ func (g *guard) afterwards(ctx context.Context) error {
 		errs = append(errs, archive.UnpackPackage(ctx, g.Machine.Run, file, aside))
 	}
 	v := &verb{g.Machine, nil, "rehearse", machine.Choice{}, Options{}}
-	confs, _ := filepath.Glob(filepath.Join(aside, "usr/src/*/dkms.conf"))
-	for _, file := range confs {
+	for _, file := range system.Glob(aside, "usr/src/*/dkms.conf") {
 		id, err := v.identify(ctx, filepath.Dir(file))
 		if errs = append(errs, err); err != nil {
 			continue
@@ -269,8 +261,7 @@ const maxList = 64 << 20
 // sourcesOfPackage lists the directories with a dkms.conf that an installed
 // package of Debian has, from dpkg's list of its files.
 func sourcesOfPackage(root system.Root, name string) (dirs []string) {
-	lists, _ := filepath.Glob(root.Path("/var/lib/dpkg/info/" + name + "*.list"))
-	for _, file := range lists {
+	for _, file := range root.Glob("/var/lib/dpkg/info/" + system.GlobQuote(name) + "*.list") {
 		if of, _, _ := strings.Cut(strings.TrimSuffix(filepath.Base(file), ".list"), ":"); of != name {
 			continue
 		}

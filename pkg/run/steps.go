@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"dkms/pkg/conf"
@@ -199,8 +198,7 @@ func (x *executor) dependsToRecord(c *conf.Module) []string {
 // install with force: a word NAME stands for --force, and a word
 // NAME_version-override for --force-version-override.
 func forcedInstall(m *machine.Machine, name string) (force, version bool) {
-	lists, _ := filepath.Glob(m.Host.Root.Path("/usr/share/dkms/modules_to_force_install/*"))
-	for _, file := range lists {
+	for _, file := range m.Host.Root.Glob("/usr/share/dkms/modules_to_force_install/*") {
 		if !system.IsFile(file) {
 			continue
 		}

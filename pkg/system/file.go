@@ -318,6 +318,18 @@ func Match(dir, prefix, suffix string) ([]string, error) {
 	return names, err
 }
 
+// Glob lists the paths in dir that match a pattern of [filepath.Match], relative
+// to dir, in the order of [filepath.Glob]. It does not interpret dir as a pattern.
+func Glob(dir, pattern string) []string {
+	list, _ := filepath.Glob(filepath.Join(GlobQuote(dir), pattern)) // fails only for a malformed pattern
+	return list
+}
+
+// GlobQuote escapes the characters of a name that have a meaning in a pattern.
+func GlobQuote(name string) string {
+	return strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `\`, `\\`).Replace(name)
+}
+
 // IsDir reports whether path is a directory, following links.
 func IsDir(path string) bool {
 	st, err := os.Stat(path)

@@ -31,6 +31,9 @@ type Root struct {
 // Path returns the absolute path p below the root.
 func (r Root) Path(p string) string { return filepath.Join(r.Dir, p) }
 
+// Glob is [Glob] for a pattern below the root, which begins with a slash.
+func (r Root) Glob(pattern string) []string { return Glob(r.Path("/"), pattern) }
+
 // StateTree is the directory of the dkms tree.
 func (r Root) StateTree() string { return r.tree(r.State, "/var/lib/dkms") }
 

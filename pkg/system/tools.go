@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -203,7 +202,7 @@ func Runs(m elf.Machine) bool { return slices.Contains(runnable[runtime.GOARCH],
 
 // compiler matches the names of compilers for a kernel, with the target before
 // and the version behind, as in x86_64-linux-gnu-gcc-14.
-var compiler = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(.+-)?(gcc|cc|clang)(-[0-9]+)?$`) })
+var compiler = Pattern(`^(.+-)?(gcc|cc|clang)(-[0-9]+)?$`)
 
 func (t *Tools) hasCompiler() bool {
 	for _, dir := range strings.Split(programPath, ":") {

@@ -70,8 +70,7 @@ func (t *Tree) ImagesNote(k Target) string {
 
 // KeptTargets lists the targets with previous builds.
 func (t *Tree) KeptTargets() (list []Target) {
-	dirs, _ := filepath.Glob(filepath.Join(t.dir, keptName, "*", "*", "*"))
-	for _, dir := range dirs {
+	for _, dir := range system.Glob(t.dir, keptName+"/*/*/*") {
 		k := Target{filepath.Base(filepath.Dir(dir)), filepath.Base(dir)}
 		if k.Check() == nil && !slices.Contains(list, k) {
 			list = append(list, k)
@@ -111,8 +110,8 @@ func (t *Writer) DropKept(k Target) error {
 		return err
 	}
 	os.Remove(t.ImagesNote(k))
-	dirs, err := filepath.Glob(filepath.Join(t.dir, keptName, "*", k.Kernel, k.Arch))
-	for _, dir := range dirs {
+	var err error
+	for _, dir := range system.Glob(filepath.Join(t.dir, keptName), "*/"+system.GlobQuote(k.Kernel)+"/"+system.GlobQuote(k.Arch)) {
 		err = errors.Join(err, os.RemoveAll(dir))
 		system.RemoveEmptyDirs(filepath.Dir(dir), t.dir)
 	}

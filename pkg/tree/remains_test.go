@@ -77,3 +77,16 @@ func TestFailuresBrackets(t *testing.T) {
 		t.Errorf("Pending = %v; want %v", got, target)
 	}
 }
+
+func TestKeptInTreeWithBrackets(t *testing.T) {
+	tr := Open(system.Root{State: filepath.Join(t.TempDir(), "state[1]")})
+	k := Target{"6.1.0-[x]", "x86_64"}
+	mkdir(t, filepath.Join(tr.Dir(), keptName, "foo", k.Kernel, k.Arch))
+	if got := tr.KeptTargets(); len(got) != 1 || got[0] != k {
+		t.Errorf("KeptTargets = %v; want %v", got, k)
+	}
+	must(t, (&Writer{Tree: tr}).DropKept(k))
+	if got := tr.KeptTargets(); len(got) != 0 {
+		t.Errorf("after DropKept, KeptTargets = %v", got)
+	}
+}
