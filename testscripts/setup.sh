@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes sure that what the tests and the demonstration run is installed:
-# setup.sh [demo|test|arch|differential|bench|vm|gentoo]. On Debian and Ubuntu root installs it; everybody else is
+# setup.sh [demo|test|arch|differential|images|bench|vm|gentoo]. On Debian and Ubuntu root installs it; everybody else is
 # told what is missing.
 set -eu
 what=${1-test}
@@ -13,6 +13,9 @@ if [ "$what" = vm ]; then
 fi
 if [ "$what" = differential ] || [ "$what" = bench ]; then
 	need="$need debootstrap:debootstrap unshare:util-linux nsenter:util-linux"
+fi
+if [ "$what" = images ]; then
+	need="$need debootstrap:debootstrap cpio:cpio qemu-system-aarch64:qemu-system-arm"
 fi
 if [ "$what" = test ] || [ "$what" = differential ] || [ "$what" = bench ]; then
 	need="$need strace:strace diff:diffutils run-parts:debianutils mandoc:mandoc jq:jq zsh:zsh fish:fish
@@ -42,6 +45,7 @@ for pair in $need; do
 done
 # Three real kernels to build for, where Debian has them.
 for flavour in amd64 cloud-amd64 rt-amd64; do
+	[ "$what" != images ] || break
 	[ "$what" != demo ] || [ $flavour = amd64 ] || continue
 	ls -d /lib/modules/*[0-9]-$flavour/build >/dev/null 2>&1 || headers="${headers-} linux-headers-$flavour"
 done

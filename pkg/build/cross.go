@@ -31,11 +31,13 @@ func (w *work) readyKernel(ctx context.Context) error {
 	if machine == elf.EM_NONE || err != nil || system.Runs(machine) {
 		return w.Run.Share(k.Parts()...)
 	}
-	// Debian has these programs in a package of their own, for every
+	// Debian has these programs, and others, in a package of their own, for every
 	// architecture and in the same place.
 	if system.Runs(w.Run.ELFMachine(real)) {
 		w.Report.Detailf("kernel %s: %s is that of this machine, as that of the headers is for %s", k.Release, real, machine)
-		return w.Run.Share(slices.DeleteFunc(k.Parts(), func(dir string) bool { return strings.HasPrefix(real, dir+"/") })...)
+		below, _ := filepath.Rel(k.Headers, program)
+		programs := strings.TrimSuffix(real, below)
+		return w.Run.Share(slices.DeleteFunc(k.Parts(), func(dir string) bool { return strings.HasPrefix(dir+"/", programs) })...)
 	}
 	if err := w.Run.Share(k.Parts()...); err != nil {
 		return err

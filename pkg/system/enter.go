@@ -136,7 +136,11 @@ func depart(dir, toolchain string, h Host) error {
 	}
 	tools := -1
 	if toolchain != ToolsOfRoot {
-		if tools, err = cloneTree(h.Abs(from)); err != nil {
+		from = h.Abs(from)
+		if !IsDir(from) {
+			return exit.Errorf(exit.Usage, "--toolchain %s: there is no such directory", from)
+		}
+		if tools, err = cloneTree(from); err != nil {
 			return err
 		}
 		sealed := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
