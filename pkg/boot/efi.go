@@ -2,10 +2,15 @@ package boot
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"unicode/utf16"
+
+	"golang.org/x/sys/unix"
 
 	"dkms/pkg/system"
 )
@@ -160,4 +165,71 @@ func utf16Text(data []byte) string {
 		units = append(units, u)
 	}
 	return string(utf16.Decode(units))
+}
+
+// setText changes a text variable of the Boot Loader Interface, or removes it
+// where the text is empty. The firmware takes a variable as a whole, which is one
+// write.
+func (f firmware) setText(name, text string) error {
+	path := filepath.Join(f.dir, name+loaderGUID)
+	protect, err := unprotect(path)
+	if err != nil {
+		return err
+	}
+	defer protect()
+	if text == "" {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	const nonVolatile, bootService, runtime = 1, 2, 4
+	data := binary.LittleEndian.AppendUint32(nil, nonVolatile|bootService|runtime)
+	for _, u := range append(utf16.Encode([]rune(text)), 0) {
+		data = binary.LittleEndian.AppendUint16(data, u)
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(f.dir, &st); err != nil {
+		return err
+	}
+	if uint32(st.Type) != unix.EFIVARFS_MAGIC {
+		return system.WriteFile(path, data, 0o644)
+	}
+	w, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	if _, err = w.Write(data); err != nil {
+		os.Remove(path) // if it is new, it is empty, and no variable
+	}
+	return errors.Join(err, w.Close())
+}
+
+// immutable is FS_IMMUTABLE_FL of linux/fs.h.
+const immutable = 0x10
+
+// unprotect lets a variable be changed: the kernel makes the files of variables
+// immutable (Documentation/filesystems/efivarfs.rst). protect undoes that.
+func unprotect(path string) (protect func(), err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return func() {}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
+	if err != nil || flags&immutable == 0 { // another file system, or not protected
+		return func() {}, nil
+	}
+	if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags&^immutable); err != nil {
+		return nil, err
+	}
+	return func() {
+		if f, err := os.Open(path); err == nil {
+			unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags)
+			f.Close()
+		}
+	}, nil
 }

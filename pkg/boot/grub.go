@@ -16,6 +16,17 @@ const maxMenu = 4 << 20
 
 // grub answers for GRUB 2, where its menu exists.
 func (s *search) grub() (n Next, found bool) {
+	switch g, err := s.readGrub(); {
+	case err != nil:
+		return unknown("", err.Error()), true
+	case g != nil:
+		return g.next(), true
+	}
+	return Next{}, false
+}
+
+// readGrub reads the menu of GRUB 2, where it exists.
+func (s *search) readGrub() (*grub, error) {
 	for _, dir := range []string{"/boot/grub", "/boot/grub2"} {
 		path := s.root.Path(dir + "/grub.cfg")
 		data, err := system.ReadRegular(path, maxMenu)
@@ -24,12 +35,12 @@ func (s *search) grub() (n Next, found bool) {
 			g := &grub{search: s, dir: s.root.Path(dir), env: readGrubEnv(s.root.Path(dir + "/grubenv"))}
 			g.menu = parseMenu(string(data))
 			g.complete()
-			return g.next(), true
+			return g, nil
 		case errors.Is(err, fs.ErrPermission):
-			return unknown("", path+" can be read by root only"), true
+			return nil, errors.New(path + " can be read by root only")
 		}
 	}
-	return Next{}, false
+	return nil, nil
 }
 
 // grub is a menu with the variables that choose among its entries.
@@ -83,12 +94,7 @@ func (g *grub) next() Next {
 // one-time entry, and the place that sets it.
 func (g *grub) standing() (value, source string) {
 	config := filepath.Join(g.dir, "grub.cfg")
-	value = "0"
-	for _, d := range g.menu.defaults {
-		if !strings.Contains(d, "next_entry") {
-			value = d
-		}
-	}
+	value = g.configured()
 	switch name := strings.Trim(value, "${}"); {
 	case !strings.HasPrefix(value, "$"):
 		return value, "default of " + config
@@ -97,6 +103,18 @@ func (g *grub) standing() (value, source string) {
 	default:
 		return g.env[name], name + " of " + filepath.Join(g.dir, "grubenv")
 	}
+}
+
+// configured returns what the menu itself says of its default entry: a name, or
+// a variable that has the name.
+func (g *grub) configured() string {
+	value := "0"
+	for _, d := range g.menu.defaults {
+		if !strings.Contains(d, "next_entry") {
+			value = d
+		}
+	}
+	return value
 }
 
 // resolve returns the kernel of an entry. The value names the entry by number,

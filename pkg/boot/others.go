@@ -24,27 +24,40 @@ func (s *search) releases() []string {
 // extlinux answers for loaders with the configuration of SYSLINUX: extlinux,
 // and the distro boot of U-Boot.
 func (s *search) extlinux() (n Next, found bool) {
+	path, c := s.readSysLinux()
+	if c == nil {
+		return Next{}, false
+	}
+	label, image := c.chosen()
+	why := fmt.Sprintf("default of %s is %q", s.root.Path(path), label)
+	if image == "" {
+		return unknown("", why+", which starts no Linux kernel"), true
+	}
+	file := s.labelled(image)
+	if !system.IsFile(file) {
+		return unknown("", fmt.Sprintf("%s, which starts %s, and that is not here", why, image)), true
+	}
+	if r := releaseOf(s.root, s.releases(), file); r != "" {
+		return Next{Release: r, Why: why}, true
+	}
+	return unknown("", fmt.Sprintf("%s, which starts %s, and nothing tells its release", why, image)), true
+}
+
+// readSysLinux reads the configuration of SYSLINUX, where it exists.
+func (s *search) readSysLinux() (path string, c *sysLinux) {
 	for _, path := range []string{"/boot/extlinux/extlinux.conf", "/boot/extlinux.conf", "/extlinux/extlinux.conf"} {
 		c := &sysLinux{root: s.root, dir: filepath.Dir(path), images: map[string]string{}}
-		if !c.read(path, 0) {
-			continue
+		if c.read(path, 0) {
+			return path, c
 		}
-		label, image := c.chosen()
-		why := fmt.Sprintf("default of %s is %q", s.root.Path(path), label)
-		if image == "" {
-			return unknown("", why+", which starts no Linux kernel"), true
-		}
-		g := grub{search: s}
-		file := g.onDisk("/" + strings.TrimLeft(image, "./"))
-		if !system.IsFile(file) {
-			return unknown("", fmt.Sprintf("%s, which starts %s, and that is not here", why, image)), true
-		}
-		if r := releaseOf(s.root, s.releases(), file); r != "" {
-			return Next{Release: r, Why: why}, true
-		}
-		return unknown("", fmt.Sprintf("%s, which starts %s, and nothing tells its release", why, image)), true
 	}
-	return Next{}, false
+	return "", nil
+}
+
+// labelled returns where the image of a label is in the root.
+func (s *search) labelled(image string) string {
+	g := grub{search: s}
+	return g.onDisk("/" + strings.TrimLeft(image, "./"))
 }
 
 // sysLinux is the configuration of SYSLINUX (doc/syslinux.txt, doc/menu.txt).
@@ -56,7 +69,8 @@ type sysLinux struct {
 	first, current, marked string
 	// byDefault and onTimeout are what DEFAULT and ONTIMEOUT start.
 	byDefault, onTimeout string
-	// images are the kernels of the labels.
+	// labels are all labels in their order, and images their kernels.
+	labels []string
 	images map[string]string
 }
 
@@ -97,6 +111,7 @@ func (c *sysLinux) set(key, value string, depth int) {
 		c.onTimeout = value
 	case "label":
 		c.current = value
+		c.labels = append(c.labels, value)
 		c.first = cmp.Or(c.first, value)
 	case "linux", "kernel", "fit":
 		if c.current != "" && c.images[c.current] == "" {

@@ -18,15 +18,19 @@ func (s *search) systemdBoot() (n Next, found bool) {
 		}
 		return Next{}, false
 	}
-	var list []entry
+	return s.readSystemdBoot(dirs).next(), true
+}
+
+// readSystemdBoot reads the entries and the settings of systemd-boot.
+func (s *search) readSystemdBoot(dirs []string) *systemdBoot {
+	b := &systemdBoot{search: s}
 	for _, e := range sortedForSystemd(readEntries(s.root, dirs)) {
 		if e.image != "" {
-			list = append(list, e)
+			b.entries = append(b.entries, e)
 		}
 	}
-	b := systemdBoot{search: s, entries: list}
 	b.preferred, b.byDefault = loaderConf(dirs)
-	return b.next(), true
+	return b
 }
 
 // bootPartitions returns the mount points of the boot partitions where
@@ -80,13 +84,16 @@ func (b *systemdBoot) next() Next {
 // tries left; or the default entry, with or without tries left; or the first
 // entry of the menu.
 func (b *systemdBoot) standing() Next {
-	good := slices.DeleteFunc(slices.Clone(b.entries), func(e entry) bool { return e.left == 0 })
-	for _, s := range []setting{b.variable("LoaderEntryPreferred"), b.preferred} {
-		if n, ok := b.named(s, good); ok {
-			return n
-		}
+	if n, ok := b.first(); ok {
+		return n
 	}
-	for _, s := range []setting{b.variable("LoaderEntryDefault"), b.byDefault} {
+	return b.with(b.variable("LoaderEntryDefault"), b.byDefault)
+}
+
+// with returns the entry that the first of some settings names, or the first
+// entry of the menu.
+func (b *systemdBoot) with(settings ...setting) Next {
+	for _, s := range settings {
 		if n, ok := b.named(s, b.entries); ok {
 			return n
 		}
@@ -95,6 +102,18 @@ func (b *systemdBoot) standing() Next {
 		return unknown("", "systemd-boot has no entry with a kernel")
 	}
 	return b.kernel(b.entries[0], "it is the first entry of systemd-boot's menu")
+}
+
+// first returns the preferred entry, which comes before the default entry while
+// it has tries left.
+func (b *systemdBoot) first() (n Next, ok bool) {
+	good := slices.DeleteFunc(slices.Clone(b.entries), func(e entry) bool { return e.left == 0 })
+	for _, s := range []setting{b.variable("LoaderEntryPreferred"), b.preferred} {
+		if n, ok := b.named(s, good); ok {
+			return n, true
+		}
+	}
+	return Next{}, false
 }
 
 // named returns the first entry that matches a setting; case does not matter.
