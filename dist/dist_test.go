@@ -305,7 +305,7 @@ func TestFrameworkConfHasOnlyComments(t *testing.T) {
 	options := strings.Fields(`source_tree dkms_tree install_tree tmp_location verbose symlink_modules
 		autoinstall_all_kernels modprobe_on_install parallel_jobs compress_gzip_opts compress_xz_opts
 		compress_zstd_opts build_environment post_transaction sign_file mok_signing_key mok_certificate
-		try_sign_modules continue_on_error depmod hook_errors build_sandbox build_sandbox_allow build_priority compiler_launcher build_time_limit build_file_limit build_disk_limit build_process_limit refresh_initramfs keep_builds upgrade_guard upgrade_guard_time
+		try_sign_modules continue_on_error depmod hook_errors build_sandbox build_sandbox_allow build_priority compiler_launcher build_time_limit build_file_limit build_disk_limit build_process_limit refresh_initramfs keep_builds upgrade_guard upgrade_guard_time boot_guard
 		prebuilt_source prebuilt_certificate prebuilt_timeout prebuilt_insecure`)
 	for _, o := range options {
 		if !strings.Contains(conf, "\n#"+o+"=\"") {
@@ -415,6 +415,7 @@ func goFiles(t *testing.T, pattern string) []string {
 var printed = map[string]string{
 	"../pkg/lint/lint.go": "Remark", "../pkg/cli/version.go": "", "../pkg/report/json.go": "record",
 	"../pkg/run/rehearse.go": "Rehearsal Rehearsed", "../pkg/fleet/export.go": "exported exportID", "../pkg/history/history.go": "", "../pkg/system/caller.go": "Caller", "../pkg/tree/record.go": "Failure Origin Answer",
+	"../pkg/machine/bootguard.go": "BootGuard GuardedModule",
 }
 
 // TestJSONPage holds the members in dkms-json(5) against the tags of the structs

@@ -72,6 +72,9 @@ type Framework struct {
 	// rehearsal that finds that out.
 	UpgradeGuard     string
 	UpgradeGuardTime time.Duration
+	// BootGuard keeps the last kernel with working builds of all essential
+	// modules the default of the boot loader.
+	BootGuard bool
 
 	// PrebuiltSource is the first place to look for a build, one made
 	// elsewhere. PrebuiltCertificate is a file or directory of the certificates
@@ -114,7 +117,7 @@ var (
 		"compress_gzip_opts", "compress_xz_opts", "compress_zstd_opts",
 		"continue_on_error", "depmod", "hook_errors", "build_sandbox", "build_sandbox_allow",
 		"build_priority", "build_time_limit", "build_file_limit", "build_disk_limit", "build_process_limit", "compiler_launcher", "refresh_initramfs",
-		"keep_builds", "upgrade_guard", "upgrade_guard_time",
+		"keep_builds", "upgrade_guard", "upgrade_guard_time", "boot_guard",
 		"prebuilt_source", "prebuilt_certificate", "prebuilt_timeout", "prebuilt_insecure",
 	}
 	signingNames = []string{"sign_file", "mok_signing_key", "mok_certificate", "try_sign_modules"}
@@ -371,6 +374,7 @@ func (r *Reader) framework(o *options) (*Framework, error) {
 			*field = words
 		}
 	}
+	fw.BootGuard = o.values["boot_guard"] == "yes"
 	fw.IdleBuilds = o.values["build_priority"] == "idle"
 	if err := r.check(fw, o); err != nil {
 		return nil, err
@@ -430,6 +434,10 @@ func (r *Reader) check(fw *Framework, o *options) error {
 				problems = append(problems, fw.Where(name)+": upgrade_guard_time="+value+" is not a number of seconds from 1 up to a year")
 			}
 			fw.UpgradeGuardTime = limit
+		case "boot_guard":
+			if value != "yes" && value != "no" {
+				problems = append(problems, fw.Where(name)+": boot_guard="+value+" is neither yes nor no")
+			}
 		case "build_priority":
 			if value != "normal" && value != "idle" {
 				problems = append(problems, fw.Where(name)+": build_priority="+value+" is neither normal nor idle")

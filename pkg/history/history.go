@@ -70,8 +70,10 @@ type Step struct {
 	Version string `json:"version"`
 	Kernel  string `json:"kernel,omitempty"`
 	Arch    string `json:"arch,omitempty"`
-	// Error is why the step failed.
+	// Error is why the step failed, and Text what it has done, where the other
+	// members do not say it.
 	Error string `json:"error,omitempty"`
+	Text  string `json:"text,omitempty"`
 }
 
 // Change is what a run has changed of one package for one kernel.

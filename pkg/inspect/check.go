@@ -67,7 +67,7 @@ type ModuleVerdict struct {
 
 func (t *teller) moduleVerdict(ctx context.Context, v machine.Verdict, k tree.Target) ModuleVerdict {
 	m := ModuleVerdict{Module: v.Name, Version: v.Version, State: v.State, Reason: v.Why(), Hint: v.Hint, short: v.Why()}
-	m.Essential = t.facts.Essential(ctx, machine.Subject{ID: v.ID, Target: k})
+	m.Essential = machine.Essential(ctx, t.facts, machine.Subject{ID: v.ID, Target: k})
 	if v.State == machine.Untrusted {
 		m.short = strings.TrimPrefix(v.Reason, "is ")
 	}
@@ -80,6 +80,16 @@ func (v ModuleVerdict) id() tree.ID { return tree.ID{Name: v.Module, Version: v.
 
 // checkSchema is the version of the JSON that check prints.
 const checkSchema = 1
+
+// checked is what check prints as JSON.
+type checked struct {
+	Schema  int       `json:"schema"`
+	Kernels []Verdict `json:"kernels"`
+	Next    nextBoot  `json:"next"`
+	Restart Answer    `json:"restart"`
+	// Guard is what the boot guard has done, or nil.
+	Guard *machine.BootGuard `json:"guard,omitempty"`
+}
 
 // Check reports, for the named kernels or every kernel of the machine, whether
 // it is safe to boot. Unless kernels were named, it also reports whether it is
@@ -99,9 +109,13 @@ func Check(ctx context.Context, m *machine.Machine, q Query) (exit.Code, error) 
 		code = exit.SomeFailed
 	}
 	r := newRestart(t.facts.Boot().Next, verdicts)
+	guard, err := machine.ReadBootGuard(m)
+	if err != nil {
+		m.Report.Warnf("%v", err)
+	}
 	switch {
 	case q.JSON:
-		return code, m.Report.JSON(map[string]any{"schema": checkSchema, "kernels": verdicts, "next": r.next(), "restart": r.Answer})
+		return code, m.Report.JSON(checked{checkSchema, verdicts, r.next(), r.Answer, guard})
 	case q.Quiet:
 		return code, nil
 	}
@@ -109,6 +123,9 @@ func Check(ctx context.Context, m *machine.Machine, q Query) (exit.Code, error) 
 		t.printVerdict(&v)
 	}
 	if len(q.Choice.Kernels) == 0 {
+		if guard != nil {
+			m.Report.Result("boot guard: " + guard.Line())
+		}
 		m.Report.Result(r.line())
 		m.Report.Detailf("%s", r.source())
 	}

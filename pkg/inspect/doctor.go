@@ -66,7 +66,7 @@ func Examine(ctx context.Context, m *machine.Machine, choice machine.Choice, for
 	}
 	for _, look := range []func(context.Context){
 		d.programs, d.headers, d.compilers, d.modules, d.sources, d.missing, d.configurations, d.journal, d.indexes,
-		d.removedKernels, d.temporary, d.key, d.space, d.rivals, d.service,
+		d.removedKernels, d.temporary, d.key, d.space, d.rivals, d.service, d.bootGuard,
 	} {
 		if look(ctx); ctx.Err() != nil {
 			return nil, context.Cause(ctx)

@@ -164,7 +164,7 @@ func (d *doctor) missing(ctx context.Context) {
 			if v.Bad() && !told {
 				s := machine.Subject{ID: v.ID, Target: k}
 				d.add("modules", v.Hint, reinstall(k), "%s: kernel %s: %s: %s%s", v.ID, k.Kernel, v.State, d.Brief(s, v.Why()),
-					after("; essential: ", d.facts.Essential(ctx, s)))
+					after("; essential: ", machine.Essential(ctx, d.facts, s)))
 			}
 		}
 	}

@@ -92,7 +92,8 @@ func outcome(r *history.Record) string {
 const maxBrief = 3
 
 // brief says in a few words what a run has changed or, if it has changed no
-// installed module, what else it has done.
+// installed module, what else it has done. What the boot guard has done is always
+// said.
 func brief(r *history.Record) string {
 	var list []string
 	count := map[string]int{}
@@ -104,8 +105,9 @@ func brief(r *history.Record) string {
 	for _, c := range r.Changes {
 		note(c.Module + " " + change(c))
 	}
-	if len(list) == 0 {
-		for _, s := range r.Steps {
+	modules := len(list) > 0
+	for _, s := range r.Steps {
+		if !modules || s.Text != "" {
 			text := s.Step + " " + s.Module + "/" + s.Version
 			if s.Error != "" {
 				text += " failed"
@@ -162,7 +164,7 @@ func recordLines(r *history.Record) []string {
 		add("error: %s", r.Error)
 	}
 	for _, s := range r.Steps {
-		add("%s %s/%s%s%s", s.Step, s.Module, s.Version, after(" for ", s.Kernel), after(": failed: ", s.Error))
+		add("%s %s/%s%s%s", s.Step, s.Module, s.Version, after(" for ", s.Kernel), after(": failed: ", s.Error)+after(": ", s.Text))
 	}
 	for _, c := range r.Changes {
 		add("%s, %s, %s: %s", c.Module, c.Kernel, c.Arch, change(c))

@@ -85,10 +85,9 @@ func (e *essentials) disk(device string, depth int) {
 		e.disk(filepath.Dir(device), depth+1)
 	}
 	// The paths of an NVMe device are links beside it.
-	parts, _ := filepath.Glob(filepath.Join(device, "slaves/*"))
+	parts := system.Glob(device, "slaves/*")
 	if filepath.Base(filepath.Dir(filepath.Dir(device))) == "nvme-subsystem" {
-		paths, _ := filepath.Glob(filepath.Join(filepath.Dir(device), "nvme*/device"))
-		parts = append(parts, paths...)
+		parts = append(parts, system.Glob(filepath.Dir(device), "nvme*/device")...)
 	}
 	for _, p := range parts {
 		e.disk(resolved(p), depth+1)
@@ -158,8 +157,7 @@ const displayClass = "0x03"
 // those that the firmware has left for the time before a driver is there.
 func (e *essentials) graphicsDevices() []string {
 	list := e.resolvedAll("/sys/class/drm/card*/device")
-	classes, _ := filepath.Glob(e.root.Path("/sys/bus/pci/devices/*/class"))
-	for _, path := range classes {
+	for _, path := range e.root.Glob("/sys/bus/pci/devices/*/class") {
 		class, _ := os.ReadFile(path)
 		if d := resolved(filepath.Dir(path)); strings.HasPrefix(string(class), displayClass) && !slices.Contains(list, d) {
 			list = append(list, d)
@@ -172,8 +170,7 @@ func (e *essentials) graphicsDevices() []string {
 
 // resolvedAll returns what the paths of a pattern lead to, each once.
 func (e *essentials) resolvedAll(pattern string) (list []string) {
-	found, _ := filepath.Glob(e.root.Path(pattern))
-	for _, path := range found {
+	for _, path := range e.root.Glob(pattern) {
 		if d := resolved(path); d != "" && !slices.Contains(list, d) {
 			list = append(list, d)
 		}

@@ -12,14 +12,17 @@ import (
 	"dkms/pkg/tree"
 )
 
+// set begins the reason of a module that the configuration calls essential.
+const set = "ESSENTIAL=yes"
+
 // Essential is why a kernel without a version is of no use, as a clause, or "".
 // The configuration decides; without a word in it, the devices of this machine
 // do.
-func (f *Facts) Essential(ctx context.Context, s Subject) string {
-	if file := f.mentionsEssential(s); file != "" {
+func Essential(ctx context.Context, f *Facts, s Subject) string {
+	if file := mentionsEssential(f, s); file != "" {
 		if res := f.Conf(ctx, s); res.Err == nil && res.Conf.Essential != "" {
 			if res.Conf.Essential == "yes" {
-				return "ESSENTIAL=yes in " + file
+				return set + " in " + file
 			}
 			return ""
 		}
@@ -30,7 +33,7 @@ func (f *Facts) Essential(ctx context.Context, s Subject) string {
 // mentionsEssential is the last configuration file of a version that may set
 // ESSENTIAL, or "". Configurations are not evaluated for the question: most do
 // not set it.
-func (f *Facts) mentionsEssential(s Subject) string {
+func mentionsEssential(f *Facts, s Subject) string {
 	const word = "ESSENTIAL"
 	base := f.mentions.get(s.ID, func() string { return conf.Mentions(word, f.m.ConfFile(s)) })
 	if !slices.ContainsFunc(f.etc, func(name string) bool { return strings.HasPrefix(name, s.Name) }) {
@@ -44,12 +47,12 @@ func (f *Facts) mentionsEssential(s Subject) string {
 
 // readEssential finds the packages whose installed modules drive what this
 // machine cannot be without while the running kernel runs.
-func (f *Facts) readEssential() map[string]string {
+func readEssential(f *Facts) map[string]string {
 	list := map[string]string{}
 	if f.m.Host.Image || f.m.Host.InChroot() {
 		return list // the devices are those of another system
 	}
-	running := f.m.target(f.m.Host.Release)
+	running := targetOf(f.m, f.m.Host.Release)
 	var drives map[string]string
 	for _, p := range f.Packages() {
 		active := f.m.Tree.Active(p.Name, running)
@@ -65,11 +68,20 @@ func (f *Facts) readEssential() map[string]string {
 			}
 		}
 	}
+	// A kernel that was started without a module uses nothing of it: while the
+	// guard holds, the module stays essential.
+	if g, err := ReadBootGuard(f.m); err == nil && g.Holds() {
+		for _, mod := range g.Modules {
+			if list[mod.Module] == "" && !strings.HasPrefix(mod.Essential, set) {
+				list[mod.Module] = mod.Essential
+			}
+		}
+	}
 	return list
 }
 
-// target is a kernel of this machine.
-func (m *Machine) target(release string) tree.Target {
+// targetOf is a kernel of this machine.
+func targetOf(m *Machine, release string) tree.Target {
 	return tree.Target{Kernel: release, Arch: kernel.Arch(archOf(m.Host, release), m.Host.Machine)}
 }
 

@@ -42,6 +42,7 @@ type Facts struct {
 	scans    keyed[string, install.Copies]
 	images   keyed[tree.Target, []*Image]
 	mentions keyed[tree.ID, string]
+	lacking  keyed[string, []GuardedModule]
 
 	mu    sync.Mutex
 	confs map[Subject]conf.Result
@@ -89,7 +90,7 @@ func (m *Machine) Facts() (*Facts, error) {
 	f := &Facts{m: m, now: m.Host.Now(), packages: map[string]*Package{}, confs: map[Subject]conf.Result{}, etc: []string{}}
 	f.boot = sync.OnceValue(func() boot.Machine { return boot.Look(m.Host) })
 	f.extended = sync.OnceValue(func() []string { return readExtended(m) })
-	f.essential = sync.OnceValue(f.readEssential)
+	f.essential = sync.OnceValue(func() map[string]string { return readEssential(f) })
 	var err error
 	if f.names, err = m.Tree.Names(); err != nil {
 		return nil, err

@@ -187,6 +187,9 @@ func (i *Image) Again() string {
 	return strings.Join(argv, " ")
 }
 
+// anotherBuild begins the reason of an image with another build of a module.
+const anotherBuild = "holds another build of "
+
 // InImages is the health of an installed module in the initramfs images of its
 // kernel: a kernel loads the copy there, if there is one. An image that cannot be
 // read is no fault.
@@ -202,7 +205,7 @@ func (f *Facts) InImages(mod *Module) Health {
 		old, missing := i.Faults(files)
 		switch {
 		case len(old) > 0:
-			return Health{State: Stale, File: i.Image, Reason: "holds another build of " + strings.Join(old, ", "), Hint: i.Again()}
+			return Health{State: Stale, File: i.Image, Reason: anotherBuild + strings.Join(old, ", "), Hint: i.Again()}
 		case len(missing) > 0:
 			return Health{State: Stale, File: i.Image, Reason: "holds no " + strings.Join(missing, ", ") + " any more", Hint: i.Again()}
 		}

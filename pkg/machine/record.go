@@ -64,6 +64,13 @@ func (w *Writer) Did(step string, id tree.ID, t tree.Target, err error) {
 	w.failed = w.failed || err != nil
 }
 
+// DidSay records a step of the run that text describes.
+func (w *Writer) DidSay(step string, id tree.ID, t tree.Target, text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.record.Steps = append(w.record.Steps, history.Step{Step: step, Module: id.Name, Version: id.Version, Kernel: t.Kernel, Arch: t.Arch, Text: text})
+}
+
 // Undoes records that this run undoes others.
 func (w *Writer) Undoes(runs []int) { w.record.Undoes = runs }
 

@@ -33,7 +33,7 @@ func Autoinstall(ctx context.Context, m *machine.Machine, choice machine.Choice,
 	if err != nil {
 		return 0, err
 	}
-	if facts.Idle(targets) {
+	if facts.Idle(targets) && !guardWaits(ctx, m, facts) {
 		sayIdle(m, facts, targets)
 		return exit.OK, nil
 	}

@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"dkms/pkg/conf"
 	"dkms/pkg/exit"
@@ -25,8 +26,16 @@ func transact(ctx context.Context, m *machine.Machine, verb string, o Options, d
 		return err
 	}
 	w.Depmod = !o.NoDepmod
-	return w.Close(ctx, do(w))
+	err = do(w)
+	if !slices.Contains(takingOut, verb) {
+		guardBoot(ctx, m, w)
+	}
+	return w.Close(ctx, err)
 }
+
+// takingOut are the verbs that say nothing about the builds to come: packages
+// take out the old version of a module before they bring the new one.
+var takingOut = []string{"remove", "uninstall", "unbuild"}
 
 // NeedRoot refuses to change the system for anybody but root.
 func NeedRoot(m *machine.Machine, verb string) error {

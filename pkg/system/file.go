@@ -29,6 +29,17 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	return SyncDir(filepath.Dir(path))
 }
 
+// RemoveSynced deletes a file, if it is there, and syncs the directory.
+func RemoveSynced(path string) error {
+	if err := os.Remove(path); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
 // Errors of files that are not what a reader expects.
 var (
 	ErrNotRegular = errors.New("not a regular file")
