@@ -128,7 +128,7 @@ _dkms() {
 		return
 		;;
 	--format)
-		_dkms_reply "$cur" 'oci tar sysext deb rpm pacman'
+		_dkms_reply "$cur" 'oci tar sysext deb rpm pacman apk'
 		return
 		;;
 	-a | --arch | -j | --keep | --directive | --env | --packager | --depends) return ;;

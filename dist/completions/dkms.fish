@@ -126,7 +126,7 @@ complete -c dkms -n '__dkms_in doctor' -l fix -d 'do what is safe'
 complete -c dkms -n '__dkms_in rehearse' -l headers -r -F -d 'kernel headers or packages of them'
 complete -c dkms -n '__dkms_in mok' -l password-file -r -F -d 'file with the password'
 complete -c dkms -n '__dkms_in mok' -l hash-file -r -F -d 'file with its hash'
-complete -c dkms -n '__dkms_in export' -l format -x -a 'oci tar sysext deb rpm pacman' -d form
+complete -c dkms -n '__dkms_in export' -l format -x -a 'oci tar sysext deb rpm pacman apk' -d form
 complete -c dkms -n '__dkms_in export' -l packager -x -d 'who answers for the package'
 complete -c dkms -n '__dkms_in export' -l depends -x -d 'what the package depends on'
 complete -c dkms -n '__dkms_in export' -l busybox -r -F -d 'static busybox for the image'

@@ -17,7 +17,7 @@ type exportVerb struct {
 	archived
 	forced
 	jsonOutput
-	Format   string   `name:"format" placeholder:"FORMAT" help:"oci (a directory), tar, sysext, deb, rpm or pacman."`
+	Format   string   `name:"format" placeholder:"FORMAT" help:"oci (a directory), tar, sysext, deb, rpm, pacman or apk."`
 	Busybox  string   `name:"busybox" placeholder:"FILE" help:"Static busybox for the image, or none."`
 	Packager string   `name:"packager" placeholder:"NAME" help:"Who answers for the package."`
 	Depends  []string `name:"depends" sep:"none" placeholder:"PACKAGE" help:"What the package depends on, instead of the kernel's package (repeatable)."`

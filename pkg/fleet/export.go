@@ -114,9 +114,6 @@ func (e Export) writer() (func(context.Context, *machine.Machine, tree.Target, [
 		return e.writePackages, nil
 	case e.Format == "sysext":
 		return e.writeExtension, nil
-	case e.Format == "apk":
-		return nil, exit.Errorf(exit.Usage, "--format apk: packages of Alpine cannot be made yet").
-			WithHint("--format tar makes an image that dkms import takes there")
 	}
 	return nil, exit.Errorf(exit.Usage, "--format %s: there are oci, tar, sysext, %s", e.Format, strings.Join(pack.Formats(), ", "))
 }

@@ -22,6 +22,8 @@ func (deb) file() string { return "%s_%s_%s.deb" }
 
 func (deb) relation() string { return "%s (= %s)" }
 
+func (deb) release() string { return "-1" }
+
 func (deb) version(v string) string {
 	v = version(v, ".+~-", "+")
 	if v[0] < '0' || v[0] > '9' {

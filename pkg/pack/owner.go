@@ -25,10 +25,13 @@ func (d database) ask(ctx context.Context, argv ...string) (text string, ok bool
 
 // Kernel returns the package of a format to which a kernel belongs on the system
 // below root, as what a package for the kernel depends on. The kernel's image
-// tells, wherever the distribution has it.
+// tells, wherever the distribution has it, or the list of what is built in.
 func Kernel(ctx context.Context, run *system.Runner, format, root, kernel string) (need Need, ok bool) {
 	d := database{run, root}
-	for _, file := range []string{"/boot/vmlinuz-" + kernel, "/lib/modules/" + kernel + "/vmlinuz", "/usr/lib/modules/" + kernel + "/vmlinuz"} {
+	for _, file := range []string{
+		"/boot/vmlinuz-" + kernel, "/lib/modules/" + kernel + "/vmlinuz", "/usr/lib/modules/" + kernel + "/vmlinuz",
+		"/lib/modules/" + kernel + "/modules.builtin", "/usr/lib/modules/" + kernel + "/modules.builtin",
+	} {
 		if need, ok = formats[format].owner(ctx, d, file, kernel); ok {
 			return need, true
 		}

@@ -87,7 +87,7 @@ func NameOf(module, kernel string) string { return virtual(module) + plain("-"+k
 // virtual is the name that the packages of a module for all kernels provide.
 func virtual(module string) string { return plain(module) + "-modules" }
 
-// plain returns a name that dpkg, rpm and pacman accept.
+// plain returns a name that dpkg, rpm, pacman and apk accept.
 func plain(name string) string {
 	return strings.Map(func(c rune) rune {
 		switch {
@@ -115,9 +115,11 @@ type format interface {
 	// programs are the programs that are needed, and install the command or
 	// words that bring them.
 	programs() (names []string, install string)
-	// version is a version of a module as the format permits it, and arch is the
-	// format's name of an architecture.
+	// version is a version of a module as the format permits it, release the
+	// number of the packaging behind it, and arch the format's name of an
+	// architecture.
 	version(v string) string
+	release() string
 	arch(name string) string
 	// file is the pattern of the name of a file: name, full version and
 	// architecture.
@@ -134,7 +136,7 @@ type format interface {
 }
 
 // formats are the known formats.
-var formats = map[string]format{"deb": deb{}, "rpm": rpm{}, "pacman": pacman{}}
+var formats = map[string]format{"deb": deb{}, "rpm": rpm{}, "pacman": pacman{}, "apk": apk{}}
 
 // Formats are the names of the known formats.
 func Formats() []string { return slices.Sorted(maps.Keys(formats)) }
@@ -161,7 +163,7 @@ func fileName(f format, p *Package) string {
 }
 
 // full is the version of a package, with the number of the packaging behind.
-func full(f format, v string) string { return f.version(v) + "-1" }
+func full(f format, v string) string { return f.version(v) + f.release() }
 
 // Words returns how a need is written in a format.
 func Words(format string, n Need) string { return words(formats[format], n) }

@@ -1,31 +1,56 @@
 package pack
 
 import (
+	"os/exec"
 	"strings"
 	"testing"
 )
 
-// The names are those that dpkg, rpm and pacman accept.
+// The names are those that dpkg, rpm, pacman and apk accept.
 func TestNames(t *testing.T) {
-	for _, test := range []struct{ module, version, kernel, arch, deb, rpm, pacman string }{
+	for _, test := range []struct{ module, version, kernel, arch, deb, rpm, pacman, apk string }{
 		{
 			"hello", "1.0", "6.1.0-56-amd64", "x86_64", "hello-modules-6.1.0-56-amd64_1.0-1_amd64.deb",
 			"hello-modules-6.1.0-56-amd64-1.0-1.x86_64.rpm", "hello-modules-6.1.0-56-amd64-1.0-1-x86_64.pkg.tar.zst",
+			"hello-modules-6.1.0-56-amd64-1.0-r1.apk",
 		},
 		{
 			"Foo_Bar", "r12-3~rc1", "6.6.32_1", "armv7l", "foo-bar-modules-6.6.32-1_0+r12-3~rc1-1_armhf.deb",
 			"foo-bar-modules-6.6.32-1-r12_3~rc1-1.armv7hl.rpm", "foo-bar-modules-6.6.32-1-r12_3_rc1-1-armv7h.pkg.tar.zst",
+			"foo-bar-modules-6.6.32-1-12.3_rc1~fded6898-r1.apk",
 		},
 		{
 			"a", "2:1@x", "6.12-arch1+", "aarch64", "a-modules-6.12-arch1+_2+1+x-1_arm64.deb",
 			"a-modules-6.12-arch1+-2_1_x-1.aarch64.rpm", "a-modules-6.12-arch1+-2_1_x-1-aarch64.pkg.tar.zst",
+			"a-modules-6.12-arch1+-2.1~7965521a-r1.apk",
 		},
 	} {
 		p := &Package{Module: test.module, Version: test.version, Kernel: test.kernel, Arch: test.arch}
-		for format, want := range map[string]string{"deb": test.deb, "rpm": test.rpm, "pacman": test.pacman} {
+		for format, want := range map[string]string{"deb": test.deb, "rpm": test.rpm, "pacman": test.pacman, "apk": test.apk} {
 			if got := FileName(format, p); got != want {
 				t.Errorf("FileName(%s, %s %s) = %s; want %s", format, test.module, test.version, got, want)
 			}
+		}
+	}
+}
+
+// Every version becomes one that apk accepts. A digest keeps those apart that
+// differ in words which are lost.
+func TestApkVersions(t *testing.T) {
+	for v, want := range map[string]string{
+		"1.0": "1.0", "1.0-2": "1.0.2", "2.1a": "2.1a", "5.0_rc3": "5.0_rc3", "5.0-rc3": "5.0_rc3", "5.0rc3.1": "5.0_rc3_p1",
+		"1.0~beta2": "1.0_beta2", "rc1": "0_rc1", "main": "0~0d6e4079", "master": "0~fc613b4d", "1.0.g12ab": "1.0.12~47bcc330",
+		"v1.2": "1.2~0e4f5bce", "0.1+git20260101.abcdef": "0.1.20260101~85decf1e", "007": "007",
+	} {
+		got := apk{}.version(v)
+		if got != want {
+			t.Errorf("version(%s) = %s; want %s", v, got, want)
+		}
+		if _, err := exec.LookPath("apk"); err != nil {
+			continue
+		}
+		if out, err := exec.Command("apk", "version", "--check", got+apk{}.release()).CombinedOutput(); err != nil {
+			t.Errorf("apk does not accept version(%s) = %s: %s", v, got, out)
 		}
 	}
 }

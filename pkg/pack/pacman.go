@@ -21,6 +21,8 @@ func (pacman) file() string { return "%s-%s-%s.pkg.tar.zst" }
 
 func (pacman) relation() string { return "%s=%s" }
 
+func (pacman) release() string { return "-1" }
+
 func (pacman) version(v string) string { return version(v, "._+", "_") }
 
 func (pacman) arch(arch string) string {

@@ -22,6 +22,8 @@ func (rpm) file() string { return "%s-%s.%s.rpm" }
 
 func (rpm) relation() string { return "%s = %s" }
 
+func (rpm) release() string { return "-1" }
+
 func (rpm) version(v string) string { return version(v, "._+~^", "_") }
 
 func (rpm) arch(arch string) string {
