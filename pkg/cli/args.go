@@ -120,7 +120,7 @@ func normalize(words []string) (options []argument, positional, deprecated []str
 		s, value, inline := find(word)
 		switch {
 		case s == nil:
-			return options, nil, nil, exit.Errorf(exit.BadOption, "%s: unknown option", word).WithHint("dkms --help lists the options")
+			return options, nil, nil, exit.Errorf(exit.BadOption, "%s: unknown option", word).WithHint("%s", spelled(word))
 		case s.gone:
 			deprecated = append(deprecated, word)
 		case !s.value:
@@ -134,6 +134,17 @@ func normalize(words []string) (options []argument, positional, deprecated []str
 		}
 	}
 	return options, positional, deprecated, nil
+}
+
+// spelled is the hint for an unknown option: a value does not belong to a letter
+// in the same word.
+func spelled(word string) string {
+	if len(word) > 2 && word[1] != '-' {
+		if s, _, _ := find(word[:2]); s != nil && s.value {
+			return word[:2] + " " + strings.TrimPrefix(word[2:], "=") + ", in two words"
+		}
+	}
+	return "dkms --help lists the options"
 }
 
 // find looks up word among the options of DKMS 3.4.3, and then among those that
