@@ -251,6 +251,18 @@ var differences = []difference{
 		},
 	},
 	{
+		name:     "a forced installation that fails",
+		versions: "3.2.2 3.4.3",
+		example: "dkms install plain/1.0 -k " + plainKernel + "\nrm /var/lib/dkms/plain/1.0/" + plainKernel +
+			"/x86_64/module/plain.ko\ndkms install plain/1.0 -k " + plainKernel + " --force",
+		reason: "the original has uninstalled the module by then, with ours it stays (differences.md, 7); 3.0.10 builds it anew",
+		is: func(steps []step, o *outcome, it item) bool {
+			return last(steps).verb == "install" && strings.Contains(last(steps).line, "--force") && o.theirs.exit == 6 && o.ours.exit == 6 &&
+				strings.Contains(o.theirs.stdout, "Before uninstall, this module version was ACTIVE") &&
+				(it.kind == status || strings.Contains(it.path, "/kernel-"))
+		},
+	},
+	{
 		name:    "what is installed is damaged or outdated",
 		example: "dkms install plain/1.0 -k " + plainKernel + "\necho >>/lib/modules/" + plainKernel + "/updates/dkms/plain.ko\ndkms install plain/1.0 -k " + plainKernel,
 		reason:  "the original takes the link for the module, ours installs it again (dkms(8), DIFFERENCES)",
