@@ -53,7 +53,9 @@ files_debian := $(foreach hook,postinst header_postinst preinst prerm,dist/hooks
 files_apt := dist/apt/70dkms:/etc/apt/apt.conf.d/70dkms:644
 files_plugin := dist/hooks/40-dkms.install:$(KINSTALL)/40-dkms.install:755
 files_gentoo := dist/hooks/40-dkms.install:$(KPREINST)/40-dkms.install:755
+files_dnf := dist/dnf/dkms.actions:/etc/dnf/libdnf5-plugins/actions.d/dkms.actions:644
 files_arch := \
+	dist/arch/05-dkms-guard.hook:$(SHARE)/libalpm/hooks/05-dkms-guard.hook:644 \
 	dist/arch/70-dkms-install.hook:$(SHARE)/libalpm/hooks/70-dkms-install.hook:644 \
 	dist/arch/70-dkms-upgrade.hook:$(SHARE)/libalpm/hooks/70-dkms-upgrade.hook:644 \
 	dist/arch/71-dkms-remove.hook:$(SHARE)/libalpm/hooks/71-dkms-remove.hook:644 \
@@ -68,13 +70,13 @@ files_openrc := dist/openrc/dkms.initd:$(OPENRC)/dkms:755 \
 
 hooks_debian := $(files_debian) $(files_apt) $(files_plugin)
 hooks_gentoo := $(files_gentoo) $(files_plugin)
-hooks_fedora := $(files_plugin)
-hooks_suse   := $(files_plugin) $(files_suse)
+hooks_fedora := $(files_plugin) $(files_dnf)
+hooks_suse   := $(files_plugin) $(files_suse) $(files_dnf)
 hooks_arch   := $(files_arch)
 hooks_alpine :=
 hooks_void   := $(files_void)
 hooks_other  := $(files_plugin)
-hooks_all    := $(files_debian) $(files_apt) $(files_gentoo) $(files_plugin) $(files_arch) $(files_void)
+hooks_all    := $(files_debian) $(files_apt) $(files_gentoo) $(files_plugin) $(files_arch) $(files_dnf) $(files_void)
 ifeq ($(filter debian gentoo fedora suse arch alpine void other all,$(distro)),)
 $(error DISTRO=$(DISTRO) is none of auto debian gentoo fedora suse arch alpine void other all)
 endif
@@ -110,7 +112,7 @@ dirs := /etc/dkms/framework.conf.d /var/lib/dkms
 subst = sed -e 's|/usr/sbin/dkms|$(SBIN)/dkms|g' -e 's|/usr/lib/dkms|$(LIBDIR)|g' \
 	-e 's,\(^\|[^r]\)/lib/modules,\1$(MODDIR),g' -e "s|@HOOK@|$$hook|g"
 
-.PHONY: all install uninstall test arch images test-index test-vm test-export differential race lint fuzz bench demo clean man-check licenses source deb rpm test-packages test-arch test-gentoo test-rpm test-kernels test-initramfs test-apt test-busybox
+.PHONY: all install uninstall test arch images test-index test-vm test-export differential race lint fuzz bench demo clean man-check licenses source deb rpm test-packages test-arch test-gentoo test-rpm test-kernels test-initramfs test-apt test-dnf test-busybox
 all:
 	$(BUILD) -o $(BIN)/dkms ./oneshot
 	$(BUILD) -o $(BIN)/dkms-hook ./hooks
@@ -268,9 +270,13 @@ test-busybox: all
 test-initramfs: all
 	sh testscripts/packages/initramfs.sh $(BIN)/dkms
 
-# What apt says before it installs a kernel.
+# What apt, and dnf 5 of Debian sid, say before they install a kernel; for pacman
+# see test-arch.
 test-apt: all
 	sh testscripts/packages/apt.sh $(BIN)/dkms $(BIN)/dkms-hook
+
+test-dnf: all
+	sh testscripts/packages/dnf.sh $(BIN)/dkms $(BIN)/dkms-hook
 
 # Debian's packages with modules, with Debian's dkms and with ours.
 # KERNELS_SUITES="bullseye trixie sid" are kernels from 5.10 to the newest.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -17,10 +18,14 @@ import (
 // IsPackage reports whether a file has the name of a package that
 // [UnpackPackage] can read.
 func IsPackage(file string) bool {
-	return strings.HasSuffix(file, ".deb") || strings.HasSuffix(file, ".rpm")
+	return strings.HasSuffix(file, ".deb") || strings.HasSuffix(file, ".rpm") || isPacman(file)
 }
 
-// UnpackPackage adds the files of a .deb or .rpm package to the directory dir
+// isPacman reports whether a file has the name of a package of pacman, which is a
+// compressed tar archive (PKGBUILD(5), PKGEXT of makepkg.conf(5)).
+func isPacman(file string) bool { return strings.Contains(filepath.Base(file), ".pkg.tar") }
+
+// UnpackPackage adds the files of a .deb, .rpm or .pkg.tar package to the directory dir
 // of the caller, by the rules of [Unpack]. dir stands for the root of the
 // system: an absolute link becomes a relative link to the same place below dir.
 // Scripts of the package are not run. After an error the caller must delete dir.
@@ -40,6 +45,9 @@ func UnpackPackage(ctx context.Context, run *system.Runner, file, dir string) er
 func (u *unpacker) packaged(ctx context.Context, f *os.File, dir string) error {
 	if strings.HasSuffix(f.Name(), ".rpm") {
 		return u.rpm(ctx, f, dir)
+	}
+	if isPacman(f.Name()) {
+		return u.into(ctx, f, dir)
 	}
 	data, err := dataOfDeb(f)
 	if err != nil {

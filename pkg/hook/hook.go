@@ -10,8 +10,8 @@ package hook
 
 import (
 	"context"
-	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"dkms/pkg/exit"
@@ -38,6 +38,8 @@ type Call struct {
 	Verb Verb
 	// Kernel is the release that is installed or removed.
 	Kernel string
+	// Transaction is what is about to be done, for [UpgradeGuard].
+	Transaction run.Transaction
 	// Debconf says that standard output belongs to debconf.
 	Debconf bool
 	// Verbose says that the caller asks for details.
@@ -59,8 +61,8 @@ var phases = map[string]Verb{
 //   - /etc/kernel/{postinst,header_postinst,preinst,prerm}.d/dkms VERSION [IMAGE]:
 //     Debian kernel handbook, "Update hooks".
 //   - 40-dkms.install add|remove VERSION ENTRY_DIR [IMAGE]: kernel-install(8).
-//   - --hook=apt: DPkg::Pre-Install-Pkgs of apt.conf(5), which says on the standard
-//     input what is about to be installed.
+//   - --hook=apt, pacman or dnf: what the package manager is about to do, before it
+//     does it; see [run.Transaction].
 //   - preinst.d/40-dkms.install VERSION IMAGE: Gentoo's installkernel(8), whose
 //     preinst means "modules are in place, build now", unlike Debian's.
 func Parse(argv0 string, args []string, env map[string]string) (Call, error) {
@@ -72,8 +74,8 @@ func Parse(argv0 string, args []string, env map[string]string) (Call, error) {
 	if len(args) > 0 && strings.HasPrefix(args[0], "--hook=") {
 		phase, args = strings.TrimPrefix(args[0], "--hook="), args[1:]
 	}
-	if phase == "apt" {
-		c.Verb = UpgradeGuard
+	if slices.Contains(run.Managers, phase) {
+		c.Verb, c.Transaction = UpgradeGuard, run.Transaction{Manager: phase, Words: args}
 		return c, nil
 	}
 	if len(args) == 0 {
@@ -152,7 +154,8 @@ func Main(p system.Process) int {
 		return 0 // a broken framework.conf must not keep a kernel from being installed
 	}
 	if c.Verb == UpgradeGuard {
-		return guard(ctx, m, p.In)
+		c.Transaction.In = p.In
+		return guard(ctx, m, c.Transaction)
 	}
 	code, err := c.run(ctx, m)
 	if err != nil {
@@ -162,10 +165,10 @@ func Main(p system.Process) int {
 	return status(m, c, system.Status(ctx, code))
 }
 
-// guard is the status for apt, which stops before it changes anything if the
-// status is not 0. An error of the guard itself stops nothing.
-func guard(ctx context.Context, m *machine.Machine, in io.Reader) int {
-	code, err := run.Guard(ctx, m, in)
+// guard is the status for the package manager, which stops before it changes
+// anything if the status is not 0. An error of the guard itself stops nothing.
+func guard(ctx context.Context, m *machine.Machine, t run.Transaction) int {
+	code, err := run.Guard(ctx, m, t)
 	if err != nil {
 		m.Report.Error(err)
 		return 0

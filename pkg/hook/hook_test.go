@@ -3,10 +3,12 @@ package hook
 import (
 	"bytes"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
 	"dkms/pkg/exit"
+	"dkms/pkg/run"
 	"dkms/pkg/system"
 	"dkms/testscripts/testkit"
 )
@@ -39,7 +41,9 @@ func TestParse(t *testing.T) {
 		{"header_prerm has nothing to do", "/etc/kernel/header_prerm.d/dkms", release, "", Call{Kernel: release, Debconf: true}},
 		{"header_postrm has nothing to do", "/etc/kernel/header_postrm.d/dkms", release, "", Call{Kernel: release, Debconf: true}},
 
-		{"before apt installs anything", "/usr/lib/dkms/dkms-hook", "--hook=apt", "", Call{Verb: UpgradeGuard}},
+		{"before apt installs anything", "/usr/lib/dkms/dkms-hook", "--hook=apt", "", Call{Verb: UpgradeGuard, Transaction: run.Transaction{Manager: "apt", Words: []string{}}}},
+		{"before dnf does", "/usr/lib/dkms/dkms-hook", "--hook=dnf /var/cache Packages/k", "",
+			Call{Verb: UpgradeGuard, Transaction: run.Transaction{Manager: "dnf", Words: []string{"/var/cache", "Packages/k"}}}},
 
 		// kernel-install: add VERSION ENTRY_DIR IMAGE [INITRD...], remove VERSION ENTRY_DIR.
 		{"kernel-install add", "/usr/lib/kernel/install.d/40-dkms.install", "add " + release + " /boot/id/" + release + " /usr/lib/vmlinuz /initrd", "KERNEL_INSTALL_VERBOSE=0",
@@ -78,7 +82,7 @@ func TestParse(t *testing.T) {
 	}
 	for _, test := range tests {
 		got, err := Parse(test.argv0, strings.Fields(test.args), env(test.env))
-		if err != nil || got != test.want {
+		if err != nil || !reflect.DeepEqual(got, test.want) {
 			t.Errorf("%s: Parse = %+v, %v; want %+v", test.name, got, err, test.want)
 		}
 	}

@@ -1,7 +1,6 @@
 package run
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -22,83 +21,17 @@ import (
 	"dkms/pkg/version"
 )
 
-// coming is what apt is about to do, as far as it concerns modules.
-type coming struct {
-	// headers and modules are package files.
-	headers, modules []string
-	// leaving are the packages with modules whose present files go.
-	leaving []string
-	// images are the releases of kernel images.
-	images []string
-}
-
-var (
-	headersPackage = system.Pattern(`^linux-(.+-)?(headers|kbuild)-`)
-	imagePackage   = system.Pattern(`^linux-image-(unsigned-)?([0-9].*)$`)
-)
-
-// readComing reads the description of a transaction that apt gives to
-// DPkg::Pre-Install-Pkgs (apt.conf(5)), in version 1, 2 or 3: the paths of the
-// package files, or lines NAME ... ACTION after a head that ends with an empty
-// line, where ACTION is a path, **CONFIGURE** or **REMOVE**.
-func readComing(in io.Reader, machine string) (coming, error) {
-	var c coming
-	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, 1<<20)
-	head, first := false, true
-	for lines.Scan() {
-		line := lines.Text()
-		if first {
-			head, first = strings.HasPrefix(line, "VERSION "), false
-		}
-		if head {
-			head = line != ""
-			continue
-		}
-		fields := strings.Fields(line)
-		if len(fields) == 0 {
-			continue
-		}
-		c.add(fields[0], fields[len(fields)-1], machine)
-	}
-	return c, lines.Err()
-}
-
-// add notes one package; a line of version 1 is its path alone.
-func (c *coming) add(name, action, machine string) {
-	if filepath.IsAbs(action) {
-		parts := strings.Split(strings.TrimSuffix(filepath.Base(action), ".deb"), "_")
-		if of := kernel.OfDebian(parts[len(parts)-1]); of != "" && of != machine {
-			return
-		}
-		name = parts[0]
-	} else if action != "**REMOVE**" {
-		return
-	}
-	removed := action == "**REMOVE**"
-	image := imagePackage().FindStringSubmatch(name)
-	switch {
-	case strings.Contains(name, "dkms") && name != "dkms":
-		c.leaving = append(c.leaving, name)
-		if !removed {
-			c.modules = append(c.modules, action)
-		}
-	case removed:
-	case headersPackage().MatchString(name):
-		c.headers = append(c.headers, action)
-	case image != nil && !strings.HasSuffix(image[2], "-dbg"):
-		c.images = append(c.images, image[2])
-	}
-}
-
-// Guard rehearses every module for the kernels whose headers apt is about to
-// install, from the package files and without changing anything, and says which
+// Guard rehearses every module for the kernels whose headers are about to be
+// installed, from the package files and without changing anything, and says which
 // of them will not build. The status is 11 if one will not, and upgrade_guard asks
 // to refuse the transaction then; otherwise it is 0. Trouble of the guard itself
 // never refuses anything.
-func Guard(ctx context.Context, m *machine.Machine, in io.Reader) (exit.Code, error) {
-	c, err := readComing(in, m.Host.Machine)
-	if err != nil || m.Framework.UpgradeGuard == "off" || len(c.headers)+len(c.images) == 0 || switchedOff(m) {
+func Guard(ctx context.Context, m *machine.Machine, t Transaction) (exit.Code, error) {
+	if m.Framework.UpgradeGuard == "off" || switchedOff(m) {
+		return exit.OK, nil
+	}
+	c, err := t.read(ctx, m)
+	if err != nil || len(c.headers)+len(c.images) == 0 {
 		return exit.OK, err
 	}
 	_, sources, err := candidates(ctx, m, Rehearsing{}, Options{})
@@ -253,27 +186,4 @@ func (g *guard) afterwards(ctx context.Context) error {
 		g.sources = append(g.sources, brought{ID: id, sources: filepath.Dir(file)})
 	}
 	return errors.Join(errs...)
-}
-
-// maxList bounds how many bytes of a list of files are read.
-const maxList = 64 << 20
-
-// sourcesOfPackage lists the directories with a dkms.conf that an installed
-// package of Debian has, from dpkg's list of its files.
-func sourcesOfPackage(root system.Root, name string) (dirs []string) {
-	for _, file := range root.Glob("/var/lib/dpkg/info/" + system.GlobQuote(name) + "*.list") {
-		if of, _, _ := strings.Cut(strings.TrimSuffix(filepath.Base(file), ".list"), ":"); of != name {
-			continue
-		}
-		data, err := system.ReadRegular(file, maxList)
-		if err != nil {
-			continue
-		}
-		for line := range strings.Lines(string(data)) {
-			if path := strings.TrimSpace(line); filepath.Base(path) == "dkms.conf" {
-				dirs = append(dirs, root.Path(filepath.Dir(path)))
-			}
-		}
-	}
-	return dirs
 }

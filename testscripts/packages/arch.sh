@@ -74,6 +74,14 @@ kernel() {
 	package "$1" "$(echo "$2" | tr - _)"
 }
 
+# headers NAME RELEASE: a package with the headers alone, in the repository.
+headers() {
+	kernel "$1" "$2"
+	rm "$root/packages/$1-$(echo "$2" | tr - _)"-*
+	rm -r "$files/usr/lib/modules/$2/kernel" "$files/usr/lib/modules/$2"/modules.*
+	package "$1" "$(echo "$2" | tr - _)"
+}
+
 # module NAME VERSION [LINE [CONF]]: a package with the sources of a module.
 module() {
 	files=$root/home/builder/$1-dkms-$2/root
@@ -166,6 +174,17 @@ transactions() {
 	pacman "a module and what it depends on, the wrong way round" -U /packages/user-dkms-1.0* /packages/base-dkms-1.0*
 	indexed "all are there" 6.9.3-arch1-1 base hello user
 
+	step "before a transaction"
+	headers linux-headers 6.9.4-arch1-1
+	module picky 1.0 '' "MAKE[0]='[ \$kernelver != 6.9.4-arch1-1 ] && make -C \$kernel_source_dir M=\$dkms_tree/picky/1.0/build'"
+	pacman "a module that will not build for every kernel" -U /packages/picky-dkms-1.0*
+	expect "a repository" in_root sh -c 'repo-add -q /packages/test.db.tar.gz /packages/linux-headers-6.9.4* &&
+		printf "[test]\nSigLevel = Optional TrustAll\nServer = file:///packages\n" >>/etc/pacman.conf && pacman -Sy'
+	expect "and builds for this one" in_root sh -c "dkms status picky -k 6.9.3-arch1-1 | grep installed"
+	guard "headers from the repository" -S linux-headers
+	guard "headers from a file" -U "/packages/linux-headers-6.9.4*"
+	pacman "the module goes" -R picky-dkms
+
 	step "remove"
 	pacman "modules" -R base-dkms user-dkms
 	installed_for_both 3.0
@@ -182,6 +201,21 @@ transactions() {
 	gone "the programs and hooks are gone" /usr/bin/dkms /usr/lib/dkms /usr/share/libalpm/hooks/70-dkms-install.hook \
 		/usr/share/libalpm/scripts/dkms /usr/lib/systemd/system/dkms.service
 	pacman "a kernel does not miss it" -R linux
+}
+
+# guard TEXT ARGUMENTS...: pacman says before it installs these headers that a
+# module will not build for them, and stops where that is wanted.
+guard() {
+	about=$1 && shift
+	echo upgrade_guard=refuse >"$root/etc/dkms/framework.conf.d/guard.conf"
+	reject "$about: refused" 1 in_root sh -c "pacman --noconfirm $*"
+	said "$about: the reason" "picky/1.0: make failed"
+	said "$about: pacman names the hook" "failed to run transaction hooks"
+	reject "$about: nothing is installed" 1 in_root pacman -Q linux-headers
+	rm "$root/etc/dkms/framework.conf.d/guard.conf"
+	pacman "$about: installed all the same" "$@"
+	said "$about: with a warning" "1 of 4 modules will not build for 6.9.4-arch1-1"
+	pacman "$about: removed" -R linux-headers
 }
 
 installed_for_both() {
