@@ -14,6 +14,9 @@ type Default struct {
 	Loader string
 	// Place is where the value is kept, for people.
 	Place string
+	// File is the file that is replaced, or empty where the firmware keeps the
+	// value.
+	File string
 	// Value names the entry; it is empty where nothing is set.
 	Value string
 	// Release is the kernel of the entry or, where nothing is set, of the entry

@@ -22,6 +22,10 @@ func (s *search) grubDefault() (*Default, error) {
 		return nil, nil
 	}
 	path := filepath.Join(g.dir, "grubenv")
+	file := path
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		file = real // on Fedora it may be on the EFI system partition
+	}
 	tools := strings.TrimPrefix(filepath.Base(g.dir), "grub") // programs have the name of the directory
 	if strings.Trim(g.configured(), "${}") != "saved_entry" {
 		config := filepath.Join(g.dir, "grub.cfg")
@@ -36,10 +40,10 @@ func (s *search) grubDefault() (*Default, error) {
 			return nil, &Fixed{Loader: grubName, Why: path + " " + why, Cure: "grub" + tools + "-editenv " + path + " list shows it: " + name}
 		}
 	}
-	d := &Default{Place: "saved_entry of " + path, entry: g.entryOf}
+	d := &Default{Place: "saved_entry of " + path, File: file, entry: g.entryOf}
 	d.starts = func(value string) string { return g.resolve(value, "").Release }
 	d.read = func() string { return readGrubEnv(path)["saved_entry"] }
-	d.write = func(value string) error { return setInGrubEnv(path, "saved_entry", value) }
+	d.write = func(value string) error { return setInGrubEnv(file, "saved_entry", value) }
 	return d, nil
 }
 
@@ -83,9 +87,6 @@ const (
 // the value is empty. The block keeps its size and everything else that it
 // holds.
 func setInGrubEnv(path, name, value string) error {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real // on Fedora it may be on the EFI system partition
-	}
 	mode := fs.FileMode(0o644)
 	data, err := system.ReadRegular(path, maxWord)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -34,7 +34,7 @@ func (s *search) systemdBootDefault() (*Default, error) {
 		d.starts = func(value string) string { return b.with(setting{pattern: value}, b.byDefault).Release }
 	} else {
 		path := filepath.Join(confDir(dirs), "loader/loader.conf")
-		d.Place = "default of " + path
+		d.Place, d.File = "default of "+path, path
 		d.read = func() string { _, def := loaderConf(dirs); return def.pattern }
 		d.write = func(value string) error { return setLine(path, "default", value) }
 		d.starts = func(value string) string { return b.with(setting{pattern: value}).Release }
@@ -72,6 +72,9 @@ func (s *search) extlinuxDefault() (*Default, error) {
 		return nil, nil
 	}
 	path = s.root.Path(path)
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
 	if c.marked != "" {
 		return nil, &Fixed{Loader: "extlinux", Why: "MENU DEFAULT of " + path + " comes before its default", Cure: "use DEFAULT in its place"}
 	}
@@ -79,7 +82,7 @@ func (s *search) extlinuxDefault() (*Default, error) {
 	if c.onTimeout != "" || strings.HasSuffix(c.byDefault, ".c32") { // DEFAULT starts the menu
 		key = "ontimeout"
 	}
-	d := &Default{Place: key + " of " + path}
+	d := &Default{Place: key + " of " + path, File: path}
 	d.read = func() string { return lineValue(path, key) }
 	d.write = func(value string) error { return setLine(path, key, value) }
 	d.entry = func(release string) string { return s.labelOf(c, release) }
@@ -125,9 +128,6 @@ func setLine(path, key, value string) error {
 		return fmt.Errorf("%q has blanks", value)
 	}
 	mode := fs.FileMode(0o644)
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
-	}
 	data, err := system.ReadRegular(path, maxWord)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

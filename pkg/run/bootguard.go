@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"dkms/pkg/boot"
 	"dkms/pkg/machine"
 	"dkms/pkg/report"
+	"dkms/pkg/system"
 	"dkms/pkg/tree"
 )
 
@@ -128,7 +131,7 @@ func (g *bootGuard) next() move {
 			return lift
 		}
 		return stay
-	case g.danger.Entry != r.Value || r.Phase == machine.GuardSetting || g.danger.Kernel != r.Instead:
+	case g.danger.Entry != r.Value || r.Phase == machine.GuardSetting || g.danger.Kernel != r.Instead || g.lacksFile():
 		return hold
 	}
 	return stay
@@ -136,6 +139,9 @@ func (g *bootGuard) next() move {
 
 // make makes a move. The record is on disk before the default changes.
 func (g *bootGuard) make(next move) error {
+	if next != stay {
+		g.sweep()
+	}
 	switch next {
 	case hold:
 		return g.hold()
@@ -256,6 +262,23 @@ func (g *bootGuard) release() error {
 		return err
 	}
 	return g.w.SaveGuard(nil)
+}
+
+// sweep deletes what a run that was interrupted has left beside the files that the
+// guard replaces.
+func (g *bootGuard) sweep() {
+	var files []string
+	if g.loader.File != "" {
+		files = append(files, g.loader.File)
+	}
+	for _, k := range keepers {
+		files = append(files, filepath.Join(g.Host.Root.Path(k.dir), k.name))
+	}
+	for _, file := range files {
+		for _, left := range system.Glob(filepath.Dir(file), system.StagePrefix+system.GlobQuote(filepath.Base(file))+".*") {
+			os.Remove(left)
+		}
+	}
 }
 
 // warn says what the guard cannot do.

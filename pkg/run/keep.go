@@ -54,6 +54,11 @@ func (g *bootGuard) keep(r *machine.BootGuard) (write func() error) {
 	}
 }
 
+// lacksFile tells whether one of the files is not there, as after a full disk.
+func (g *bootGuard) lacksFile() bool {
+	return slices.ContainsFunc(g.record.Kept, func(path string) bool { return system.IsDir(filepath.Dir(path)) && !system.IsFile(path) })
+}
+
 // unkeep deletes those files.
 func unkeep(paths []string) error {
 	var errs []error

@@ -8,5 +8,8 @@ import "time"
 // tries them all.
 const stride = 23
 
+// guardStride is the same for the boot guard, whose runs are short.
+const guardStride = 3
+
 // soak is how long the processes of the soak run.
 const soak = 3 * time.Second

@@ -48,6 +48,8 @@ type boot struct {
 	args    []string          // more of qemu's command line, -kernel among it for firmware
 	limit   time.Duration
 	cut     time.Duration // not 0: the power is cut that long after the job has reported "verified"
+	esp     string        // the disk with the EFI system partition, for a loader that starts the kernel that it wants
+	tools   string        // a directory that is laid over the disk at the first boot
 	loader  bool          // the firmware starts shim from a disk, shim grub, and grub the kernel
 	keys    []answer      // what somebody types at the console; the machine then restarts, and no job runs
 }
@@ -157,6 +159,9 @@ func (m *machine) payload(b boot) {
 			from["pre"] = "guest/jobs/pre.sh"
 		}
 		chroot.Check(m.t, chroot.Run("cp", "-a", m.image.ours(b.init), filepath.Join(dir, "root")))
+		if b.tools != "" {
+			chroot.Check(m.t, chroot.Run("cp", "-a", b.tools+"/.", filepath.Join(dir, "root")))
+		}
 		for _, source := range b.first {
 			chroot.Check(m.t, chroot.Run("cp", "-a", source, filepath.Join(dir, "src")))
 		}
@@ -183,6 +188,9 @@ func (m *machine) arguments(b boot, console, results string) []string {
 		"-chardev", "socket,id=console,server=on,wait=off,path=" + console + ".socket,logfile=" + console,
 		"-serial", "chardev:console", "-serial", "file:" + results,
 		"-drive", drive + m.disk, "-drive", drive + m.path("payload.tar") + ",readonly=on",
+	}
+	if b.esp != "" {
+		return append(args, "-drive", "if=virtio,format=raw,file="+b.esp)
 	}
 	if b.loader {
 		return args

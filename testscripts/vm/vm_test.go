@@ -28,6 +28,7 @@ var scenarios = []scenario{
 	{name: "sigenforce", story: testSigEnforce, long: true},
 	{name: "secureboot", story: testSecureBoot, long: true},
 	{name: "powercut", story: testPowerCut, long: true},
+	{name: "guard", story: testGuard, long: true},
 	{name: "export", story: testExport, long: true},
 }
 
