@@ -49,7 +49,8 @@ distro := $(shell . /etc/os-release 2>/dev/null || . /usr/lib/os-release 2>/dev/
 endif
 
 # What is installed: source:destination:mode.
-files_debian := $(foreach hook,postinst header_postinst preinst prerm,dist/hooks/debian.in:$(KCONF)/$(hook).d/dkms:755)
+files_debian := $(foreach hook,postinst header_postinst preinst prerm,dist/hooks/debian.in:$(KCONF)/$(hook).d/dkms:755) \
+	dist/hooks/guard.in:$(KCONF)/postinst.d/zzz-dkms-guard:755
 files_apt := dist/apt/70dkms:/etc/apt/apt.conf.d/70dkms:644
 files_plugin := dist/hooks/40-dkms.install:$(KINSTALL)/40-dkms.install:755
 files_gentoo := dist/hooks/40-dkms.install:$(KPREINST)/40-dkms.install:755

@@ -125,6 +125,7 @@ var byDistro = map[string][]string{
 		"644 /etc/apt/apt.conf.d/70dkms",
 		"755 /etc/kernel/header_postinst.d/dkms",
 		"755 /etc/kernel/postinst.d/dkms",
+		"755 /etc/kernel/postinst.d/zzz-dkms-guard",
 		"755 /etc/kernel/preinst.d/dkms",
 		"755 /etc/kernel/prerm.d/dkms",
 		"755 /usr/lib/kernel/install.d/40-dkms.install",

@@ -16,6 +16,7 @@ var stubs = []struct{ path, args, want string }{
 	{"/etc/kernel/postinst.d/dkms", "6.1.0-56-amd64 /boot/vmlinuz", "--hook=postinst 6.1.0-56-amd64 /boot/vmlinuz"},
 	{"/etc/kernel/header_postinst.d/dkms", "6.1.0-56-amd64", "--hook=header_postinst 6.1.0-56-amd64"},
 	{"/etc/kernel/preinst.d/dkms", "6.1.0-56-amd64", "--hook=preinst 6.1.0-56-amd64"},
+	{"/etc/kernel/postinst.d/zzz-dkms-guard", "6.1.0-56-amd64 /boot/vmlinuz", "--hook=boot_guard 6.1.0-56-amd64 /boot/vmlinuz"},
 	{"/etc/kernel/prerm.d/dkms", "6.1.0-56-amd64", "--hook=prerm 6.1.0-56-amd64"},
 	{"/usr/lib/kernel/install.d/40-dkms.install", "add 6.1 /boot/e /boot/vmlinuz", "add 6.1 /boot/e /boot/vmlinuz"},
 	{"/usr/lib/kernel/install.d/40-dkms.install", "remove 6.1 /boot/e", "remove 6.1 /boot/e"},
@@ -57,9 +58,13 @@ func TestStubsWithoutProgram(t *testing.T) {
 func TestRunParts(t *testing.T) {
 	need(t, "run-parts")
 	dest := install(t, "DISTRO=debian")
-	for _, hook := range []string{"postinst", "header_postinst", "preinst", "prerm"} {
+	for hook, last := range map[string]string{"postinst": "/zzz-dkms-guard", "header_postinst": "", "preinst": "", "prerm": ""} {
 		dir := dest + "/etc/kernel/" + hook + ".d"
-		if got, want := mustRun(t, ".", "run-parts", "--test", dir), dir+"/dkms\n"; got != want {
+		want := dir + "/dkms\n"
+		if last != "" {
+			want += dir + last + "\n"
+		}
+		if got := mustRun(t, ".", "run-parts", "--test", dir); got != want {
 			t.Errorf("run-parts --test %s = %q; want %q", dir, got, want)
 		}
 	}

@@ -30,6 +30,7 @@ const (
 	KernelPreinst  Verb = "kernel_preinst"
 	KernelPrerm    Verb = "kernel_prerm"
 	UpgradeGuard   Verb = "upgrade_guard"
+	BootGuard      Verb = "boot_guard"
 )
 
 // Call is what a hook was called for.
@@ -52,6 +53,7 @@ type Call struct {
 var phases = map[string]Verb{
 	"postinst": KernelPostinst, "header_postinst": KernelPostinst,
 	"preinst": KernelPreinst, "prerm": KernelPrerm,
+	"boot_guard": BootGuard,
 	"postrm": "", "header_prerm": "", "header_postrm": "",
 }
 
@@ -60,6 +62,7 @@ var phases = map[string]Verb{
 //
 //   - /etc/kernel/{postinst,header_postinst,preinst,prerm}.d/dkms VERSION [IMAGE]:
 //     Debian kernel handbook, "Update hooks".
+//   - /etc/kernel/postinst.d/zzz-dkms-guard, by --hook=boot_guard VERSION [IMAGE].
 //   - 40-dkms.install add|remove VERSION ENTRY_DIR [IMAGE]: kernel-install(8).
 //   - --hook=apt, pacman or dnf: what the package manager is about to do, before it
 //     does it; see [run.Transaction].
@@ -180,6 +183,9 @@ func guard(ctx context.Context, m *machine.Machine, t run.Transaction) int {
 func (c Call) run(ctx context.Context, m *machine.Machine) (exit.Code, error) {
 	if err := run.NeedRoot(m, string(c.Verb)); err != nil {
 		return 0, err
+	}
+	if c.Verb == BootGuard {
+		return exit.OK, run.BootGuard(ctx, m)
 	}
 	choice := machine.Choice{Kernels: []string{c.Kernel}}
 	switch c.Verb {

@@ -33,6 +33,7 @@ func TestParse(t *testing.T) {
 		{"in the vendor's directory", "/usr/share/kernel/prerm.d/dkms", release, "", Call{Verb: KernelPrerm, Kernel: release, Debconf: true}},
 		{"linked under another name", "/etc/kernel/postinst.d/40-dkms", release, "", Call{Verb: KernelPostinst, Kernel: release, Debconf: true}},
 		{"stub postinst", "/usr/lib/dkms/dkms-hook", "--hook=postinst " + release + " /boot/vmlinuz", "", Call{Verb: KernelPostinst, Kernel: release, Debconf: true}},
+		{"stub boot_guard", "/usr/lib/dkms/dkms-hook", "--hook=boot_guard " + release, "", Call{Verb: BootGuard, Kernel: release, Debconf: true}},
 		{"stub header_postinst", "/usr/lib/dkms/dkms-hook", "--hook=header_postinst " + release, "", Call{Verb: KernelPostinst, Kernel: release, Debconf: true}},
 		{"stub preinst", "/usr/lib/dkms/dkms-hook", "--hook=preinst " + release, "", Call{Verb: KernelPreinst, Kernel: release, Debconf: true}},
 		{"stub prerm", "/usr/lib/dkms/dkms-hook", "--hook=prerm " + release, "", Call{Verb: KernelPrerm, Kernel: release, Debconf: true}},

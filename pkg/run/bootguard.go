@@ -68,6 +68,15 @@ func guardBoot(ctx context.Context, m *machine.Machine, w *machine.Writer) {
 	}
 }
 
+// BootGuard has the boot guard do what it has to do, and nothing else.
+func BootGuard(ctx context.Context, m *machine.Machine) error {
+	facts, err := m.Facts()
+	if err != nil || switchedOff(m) || !guardWaits(ctx, m, facts) {
+		return err
+	}
+	return transact(ctx, m, "boot_guard", Options{}, func(*machine.Writer) error { return nil })
+}
+
 // guardWaits tells whether a run that has nothing else to do has to start for the
 // guard.
 func guardWaits(ctx context.Context, m *machine.Machine, facts *machine.Facts) bool {
