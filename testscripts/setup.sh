@@ -8,7 +8,7 @@ what=${1-test}
 # program:package as Debian names it
 need="gcc:gcc depmod:kmod patch:patch xz:xz-utils zstd:zstd openssl:openssl strip:binutils"
 if [ "$what" = vm ]; then
-	need="$need debootstrap:debootstrap qemu-system-x86_64:qemu-system-x86 mke2fs:e2fsprogs lz4:lz4 dpkg:dpkg
+	need="$need debootstrap:debootstrap qemu-system-x86_64:qemu-system-x86 mke2fs:e2fsprogs lz4:lz4 dpkg:dpkg mkfs.vfat:dosfstools mcopy:mtools
 		/usr/share/OVMF/OVMF_VARS_4M.fd:ovmf"
 fi
 if [ "$what" = differential ] || [ "$what" = bench ]; then

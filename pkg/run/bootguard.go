@@ -129,7 +129,9 @@ func (g *bootGuard) next() move {
 		}
 		return stay
 	case !g.ours():
-		if r.Phase != machine.GuardHolding && g.loader.Value == r.Before { // the crash came before the change, or after the change back
+		// A value from before may be that of a tool that has written the file anew,
+		// or of a run that was interrupted. Who chooses a kernel names it.
+		if g.loader.Value == r.Before && (r.Phase != machine.GuardHolding || !g.loader.Lasting) {
 			return forget
 		}
 		return leave

@@ -65,22 +65,72 @@ func (i image) grubPartition(t *testing.T) string {
 	return esp
 }
 
+// testGuardSystemdBoot is the same with systemd-boot, which keeps its default in the
+// firmware.
+func testGuardSystemdBoot(t *testing.T, i image) {
+	chroot.Require(t, "mkfs.vfat", "mmd", "mcopy")
+	m := newMachine(t, i)
+	flash := m.flash(firmwareVars, filepath.Join(m.dir, "vars"))
+	esp := m.bootPartition(t)
+	m.guard(boot{files: map[string]string{"guard_loader.sh": systemdBootLoader}, args: flash, esp: esp}, boot{args: flash, esp: esp})
+}
+
+// systemdBootLoader is systemd-boot's part of the jobs. The entry of the new kernel
+// is made when the kernel's hooks have run, as kernel-install does.
+const systemdBootLoader = `
+mkdir -p /efi
+mount -t vfat /dev/vdc /efi
+loader_set_up() { :; }
+loader_add() { mv "/efi/new/$1.conf" /efi/loader/entries; }
+loader_default() { tail -c +5 /sys/firmware/efi/efivars/LoaderEntryDefault-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f | tr -d '\000'; }
+`
+
+// bootPartition is a disk that is an EFI system partition with systemd-boot, both
+// kernels, and the entry of the first one.
+func (m *machine) bootPartition(t *testing.T) string {
+	t.Helper()
+	i := m.image
+	program := filepath.Join(i.packages(t, "systemd-boot", "systemd-boot-efi"), "usr/lib/systemd/boot/efi/systemd-bootx64.efi")
+	disk := filepath.Join(m.dir, "esp.fat")
+	chroot.Check(t, chroot.Run("mkfs.vfat", "-C", "-F", "32", "-n", "ESP", disk, "131072"))
+	dirs := []string{"EFI", "EFI/BOOT", "loader", "loader/entries", "new"}
+	files := map[string]string{program: "EFI/BOOT/BOOTX64.EFI"}
+	text := func(name, content string) {
+		from := filepath.Join(t.TempDir(), filepath.Base(name))
+		chroot.Check(t, os.WriteFile(from, []byte(content), 0o644))
+		files[from] = name
+	}
+	text("loader/loader.conf", "timeout 0\n")
+	for n, release := range i.releases {
+		dirs = append(dirs, release)
+		files[i.bzImage(release)], files[i.initramfs(release)] = release+"/linux", release+"/initrd"
+		text([]string{"loader/entries/", "new/"}[n]+release+".conf", fmt.Sprintf("title Debian %[1]s\nversion %[1]s\nlinux /%[1]s/linux\ninitrd /%[1]s/initrd\noptions %[2]s\n", release, m.commandLine(boot{init: systemdInit})))
+	}
+	for _, dir := range dirs {
+		chroot.Check(t, chroot.Run("mmd", "-i", disk, "::"+dir))
+	}
+	for from, to := range files {
+		chroot.Check(t, chroot.Run("mcopy", "-i", disk, from, "::"+to))
+	}
+	return disk
+}
+
 // packages unpacks packages, without their scripts, below a directory that is kept
 // under a name.
 func (i image) packages(t *testing.T, name string, packages ...string) string {
 	t.Helper()
 	dir := filepath.Join(i.dir, "packages-"+name)
 	const unpack = `set -e
-rm -rf /tmp/unpacked && mkdir /tmp/unpacked && cd /tmp/unpacked
+rm -rf "/tmp/unpacked-$0" && mkdir "/tmp/unpacked-$0" && cd "/tmp/unpacked-$0"
 apt-get download -q "$@"
 for package in *.deb; do dpkg-deb -x "$package" root; done
 if [ -e root/lib ]; then cp -a root/lib/. root/usr/lib; rm -r root/lib; fi
 rm -rf root/etc/kernel`
 	chroot.Check(t, chroot.Once(dir, func(to string) error {
-		if err := chroot.Run("chroot", append([]string{i.tree, "sh", "-c", unpack, "sh"}, packages...)...); err != nil {
+		if err := chroot.Run("chroot", append([]string{i.tree, "sh", "-c", unpack, name}, packages...)...); err != nil {
 			return err
 		}
-		return os.Rename(filepath.Join(i.tree, "tmp/unpacked/root"), to)
+		return os.Rename(filepath.Join(i.tree, "tmp/unpacked-"+name, "root"), to)
 	}))
 	return dir
 }

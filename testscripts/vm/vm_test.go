@@ -29,6 +29,7 @@ var scenarios = []scenario{
 	{name: "secureboot", story: testSecureBoot, long: true},
 	{name: "powercut", story: testPowerCut, long: true},
 	{name: "guard", story: testGuard, long: true},
+	{name: "guard-systemd-boot", story: testGuardSystemdBoot, long: true},
 	{name: "export", story: testExport, long: true},
 }
 
