@@ -54,7 +54,7 @@ var phases = map[string]Verb{
 	"postinst": KernelPostinst, "header_postinst": KernelPostinst,
 	"preinst": KernelPreinst, "prerm": KernelPrerm,
 	"boot_guard": BootGuard,
-	"postrm": "", "header_prerm": "", "header_postrm": "",
+	"postrm":     "", "header_prerm": "", "header_postrm": "",
 }
 
 // Parse determines what a hook was called for. argv0 is the path it was started
