@@ -310,7 +310,7 @@ func TestFrameworkConfHasOnlyComments(t *testing.T) {
 	options := strings.Fields(`source_tree dkms_tree install_tree tmp_location verbose symlink_modules
 		autoinstall_all_kernels modprobe_on_install parallel_jobs compress_gzip_opts compress_xz_opts
 		compress_zstd_opts build_environment post_transaction sign_file mok_signing_key mok_certificate
-		try_sign_modules continue_on_error depmod hook_errors build_sandbox build_sandbox_allow build_priority compiler_launcher build_time_limit build_file_limit build_disk_limit build_process_limit refresh_initramfs keep_builds upgrade_guard upgrade_guard_time boot_guard
+		try_sign_modules continue_on_error depmod hook_errors build_sandbox build_sandbox_allow build_priority compiler_launcher build_time_limit build_file_limit build_disk_limit build_process_limit refresh_initramfs keep_builds upgrade_guard upgrade_guard_time boot_guard install_as
 		prebuilt_source prebuilt_certificate prebuilt_timeout prebuilt_insecure`)
 	for _, o := range options {
 		if !strings.Contains(conf, "\n#"+o+"=\"") {

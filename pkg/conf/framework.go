@@ -42,6 +42,9 @@ type Framework struct {
 
 	// Depmod is "program" where depmod must always write the module indexes.
 	Depmod string
+	// InstallAs is "sysext" where modules become an extension of the system if the
+	// kernel's directory cannot be written, and otherwise "files" or empty.
+	InstallAs string
 	// HookErrors is empty or "fail".
 	HookErrors string
 	// BuildSandbox says whether builds are confined: "yes" or empty where
@@ -115,7 +118,7 @@ var (
 		"source_tree", "dkms_tree", "install_tree", "tmp_location", "verbose", "symlink_modules",
 		"autoinstall_all_kernels", "modprobe_on_install", "parallel_jobs",
 		"compress_gzip_opts", "compress_xz_opts", "compress_zstd_opts",
-		"continue_on_error", "depmod", "hook_errors", "build_sandbox", "build_sandbox_allow",
+		"continue_on_error", "depmod", "hook_errors", "install_as", "build_sandbox", "build_sandbox_allow",
 		"build_priority", "build_time_limit", "build_file_limit", "build_disk_limit", "build_process_limit", "compiler_launcher", "refresh_initramfs",
 		"keep_builds", "upgrade_guard", "upgrade_guard_time", "boot_guard",
 		"prebuilt_source", "prebuilt_certificate", "prebuilt_timeout", "prebuilt_insecure",
@@ -352,7 +355,8 @@ func (r *Reader) framework(o *options) (*Framework, error) {
 		"tmp_location": &fw.TmpLocation, "compress_gzip_opts": &fw.CompressGzip,
 		"compress_xz_opts": &fw.CompressXZ, "compress_zstd_opts": &fw.CompressZstd,
 		"build_environment": &fw.BuildEnvironment, "post_transaction": &fw.PostTransaction,
-		"upgrade_guard": &fw.UpgradeGuard, "depmod": &fw.Depmod, "hook_errors": &fw.HookErrors, "build_sandbox": &fw.BuildSandbox,
+		"upgrade_guard": &fw.UpgradeGuard, "depmod": &fw.Depmod, "hook_errors": &fw.HookErrors, "install_as": &fw.InstallAs,
+		"build_sandbox":   &fw.BuildSandbox,
 		"prebuilt_source": &fw.PrebuiltSource, "prebuilt_certificate": &fw.PrebuiltCertificate,
 	} {
 		if v, ok := o.values[name]; ok {
@@ -459,6 +463,10 @@ func (r *Reader) check(fw *Framework, o *options) error {
 		case "depmod":
 			if value != "program" {
 				problems = append(problems, fw.Where(name)+": depmod="+value+" is neither empty nor program")
+			}
+		case "install_as":
+			if value != "files" && value != "sysext" {
+				problems = append(problems, fw.Where(name)+": install_as="+value+" is neither files nor sysext")
 			}
 		case "hook_errors":
 			if value != "fail" {

@@ -136,7 +136,7 @@ func (e Export) packageOf(ctx context.Context, m *machine.Machine, p *prebuilt.P
 		return nil, err
 	}
 	for name, script := range map[string]string{"PRE_INSTALL": c.PreInstall, "POST_INSTALL": c.PostInstall, "POST_REMOVE": c.PostRemove} {
-		if script != "" {
+		if script != "" && !e.own {
 			m.Report.Warnf("%s: its %s is not run where the modules come to", s.ID, name)
 		}
 	}

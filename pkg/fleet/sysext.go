@@ -41,34 +41,16 @@ func (e Export) writeExtension(ctx context.Context, m *machine.Machine, t tree.T
 	if out.Path, err = e.place(m, "zz-dkms-"+t.Kernel, false, isExtension); err != nil {
 		return err
 	}
-	p, confs, err := e.packer(ctx, m, t, ids)
-	if err != nil {
-		return err
-	}
 	x := &extension{m: m, t: t, name: strings.TrimSuffix(filepath.Base(out.Path), ".raw"), modules: map[string]string{}}
-	for _, id := range ids {
-		made, err := e.packageOf(ctx, m, p, machine.Subject{ID: id, Target: t}, confs[id])
-		if err != nil {
-			return err
-		}
-		x.add(made)
+	if _, err := x.fill(ctx, e, ids); err != nil {
+		return err
 	}
 	if e.DryRun {
 		m.Report.Result(fmt.Sprintf("would export %s for %s to %s", joined(ids), t, out.Path))
 		return nil
 	}
-	if err := x.index(ctx); err != nil {
+	if err := x.write(ctx, release, out.Path); err != nil {
 		return err
-	}
-	x.files = append(x.files,
-		pack.File{Path: path.Join(extensionDir, "extension-release."+x.name), Data: []byte(release)},
-		pack.File{Path: path.Join(machine.Extensions, x.name, machine.ExtensionList), Data: x.list()})
-	user := 0
-	if m.Host.UID == 0 {
-		user = system.BuildUser(0)
-	}
-	if err := pack.WriteTree(ctx, m.Run, x.files, x.time, out.Path, m.Framework.TmpLocation, user); err != nil {
-		return failed(out.Path, err)
 	}
 	e.done(m, joined(ids), t, out.Path)
 	if e.JSON {
@@ -76,6 +58,39 @@ func (e Export) writeExtension(ctx context.Context, m *machine.Machine, t tree.T
 	}
 	m.Report.Result(out.Path)
 	return nil
+}
+
+// fill adds builds, and returns the paths of the modules of each below the
+// directory of the kernel.
+func (x *extension) fill(ctx context.Context, e Export, ids []tree.ID) (map[tree.ID][]string, error) {
+	p, confs, err := e.packer(ctx, x.m, x.t, ids)
+	if err != nil {
+		return nil, err
+	}
+	below := map[tree.ID][]string{}
+	for _, id := range ids {
+		made, err := e.packageOf(ctx, x.m, p, machine.Subject{ID: id, Target: x.t}, confs[id])
+		if err != nil {
+			return nil, err
+		}
+		below[id] = x.add(made)
+	}
+	return below, nil
+}
+
+// write writes the extension as path, with the index.
+func (x *extension) write(ctx context.Context, release, to string) error {
+	if err := x.index(ctx); err != nil {
+		return err
+	}
+	x.files = append(x.files,
+		pack.File{Path: path.Join(extensionDir, "extension-release."+x.name), Data: []byte(release)},
+		pack.File{Path: path.Join(machine.Extensions, x.name, machine.ExtensionList), Data: x.list()})
+	user := 0
+	if x.m.Host.UID == 0 {
+		user = system.BuildUser(0)
+	}
+	return failed(to, pack.WriteTree(ctx, x.m.Run, x.files, x.time, to, x.m.Framework.TmpLocation, user))
 }
 
 // isExtension tells whether path is an extension, which may be replaced.
@@ -126,6 +141,8 @@ type extension struct {
 	files   []pack.File
 	modules map[string]string // files by their paths below the kernel's directory
 	time    time.Time
+	// own says that the extension is for this very machine.
+	own bool
 }
 
 // list is the list of the modules, for the machine that has the extension.
@@ -137,13 +154,14 @@ func (x *extension) list() []byte {
 	return []byte(text)
 }
 
-// add takes over the files of a package. The extension has the time of the
-// newest build.
-func (x *extension) add(p *pack.Package) {
+// add takes over the files of a package, and returns the paths of its modules.
+// The extension has the time of the newest build.
+func (x *extension) add(p *pack.Package) (modules []string) {
 	kernel := path.Join(p.Kernels, p.Kernel) + "/"
 	for _, f := range p.Files {
 		if below, ok := strings.CutPrefix(f.Path, kernel); ok {
 			x.modules[below] = f.From
+			modules = append(modules, below)
 			f.Path = path.Join(modulesDir, x.t.Kernel, below)
 		} else {
 			f.Path = path.Join(machine.Extensions, x.name, p.Module, path.Base(f.Path))
@@ -153,6 +171,7 @@ func (x *extension) add(p *pack.Package) {
 	if p.Time.After(x.time) {
 		x.time = p.Time
 	}
+	return modules
 }
 
 // index adds the index of the kernel with the modules of the extension. depmod
@@ -218,9 +237,16 @@ func (x *extension) take(dir string) error {
 
 // hidden are the modules below the kernel's directory that the system does not
 // have without dkms: those of an extension of dkms that is merged here, and those
-// that dkms has installed here, which other machines do not have.
+// that dkms has installed here, which other machines do not have. An extension for
+// this machine covers only what it had itself.
 func (x *extension) hidden(kernel string) (map[string]bool, error) {
 	hidden := map[string]bool{}
+	if x.own {
+		for _, file := range machine.ExtensionModules(x.m, x.name, x.t.Kernel) {
+			hidden[file] = true
+		}
+		return hidden, nil
+	}
 	facts, err := x.m.Facts()
 	if err != nil {
 		return nil, err

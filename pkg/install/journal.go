@@ -164,17 +164,22 @@ func (in *Installer) record(t *transaction) error {
 	} else if err := in.recordInstalled(t); err != nil {
 		return err
 	}
-	versions, err := in.Tree.Known(t.ID.Name)
+	return in.only(t.ID.Name, t.Active, t.Target)
+}
+
+// only records that nothing is installed of the other versions of a package.
+func (in *Installer) only(name, active string, k tree.Target) error {
+	versions, err := in.Tree.Known(name)
 	if err != nil {
 		return err
 	}
 	for _, v := range versions {
-		m, _ := in.Tree.Manifest(v.ID, t.Target)
-		if v.ID.Version == t.Active || m == nil || len(m.Installed) == 0 {
+		m, _ := in.Tree.Manifest(v.ID, k)
+		if v.ID.Version == active || m == nil || len(m.Installed) == 0 {
 			continue
 		}
 		m.Installed = nil
-		if err := m.Save(in.Tree.BuildDir(v.ID, t.Target)); err != nil {
+		if err := m.Save(in.Tree.BuildDir(v.ID, k)); err != nil {
 			return err
 		}
 	}

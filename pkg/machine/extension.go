@@ -36,7 +36,20 @@ func readExtended(m *Machine) (files []string) {
 // Extended lists the modules of merged extensions for a kernel, as paths below
 // the directory of the kernel.
 func Extended(f *Facts, kernel string) (files []string) {
-	for _, file := range f.extended() {
+	return below(f.extended(), kernel)
+}
+
+// ExtensionModules lists the modules that a merged extension has for a kernel, as
+// [Extended] does.
+func ExtensionModules(m *Machine, name, kernel string) (files []string) {
+	text, _ := system.ReadRegular(m.Host.Root.Path(filepath.Join(Extensions, name, ExtensionList)), maxList)
+	return below(strings.Fields(string(text)), kernel)
+}
+
+// below keeps the paths below the directory of a kernel, and makes them relative
+// to it.
+func below(list []string, kernel string) (files []string) {
+	for _, file := range list {
 		if below, ok := strings.CutPrefix(file, kernel+"/"); ok && filepath.IsLocal(below) {
 			files = append(files, below)
 		}

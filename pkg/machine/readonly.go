@@ -70,6 +70,17 @@ func ReadOnly(m *Machine, s Subject) error {
 		WithHint("%s", words.Replace("if that is on purpose: EXTEND; if not, dmesg says why, and mount -o remount,rw MOUNT makes it writable"))
 }
 
+// AsExtension tells whether a version becomes part of an extension of the system
+// instead of files in the kernel's directory. It returns an error if it can be
+// neither, see [ReadOnly].
+func AsExtension(m *Machine, s Subject) (bool, error) {
+	err := ReadOnly(m, s)
+	if err == nil || m.Framework.InstallAs != "sysext" || m.Host.Image {
+		return false, err
+	}
+	return true, nil
+}
+
 // mountPoint is the directory at which the file system of a directory is
 // mounted, see statx(2).
 func mountPoint(dir string) string {

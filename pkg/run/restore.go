@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"dkms/pkg/exit"
 	"dkms/pkg/install"
 	"dkms/pkg/machine"
 	"dkms/pkg/system"
@@ -25,6 +26,14 @@ type restoring struct{ *executor }
 // restore installs the build of a subject that was installed before.
 func (x restoring) restore(ctx context.Context, sub machine.Subject) (changed bool, err error) {
 	b := x.back[sub]
+	extended, err := machine.AsExtension(x.w.Machine, sub)
+	if err == nil && extended {
+		err = exit.Errorf(exit.InstallFailed, "%s: an undo brings back files of the kernel's directory, and this machine has an extension instead", sub.ID).
+			WithHint("dkms install %s -k %s", sub.ID, x.w.KernelArg(sub.Target))
+	}
+	if err != nil {
+		return false, err
+	}
 	if err := x.w.Touch(sub); err != nil {
 		return false, err
 	}

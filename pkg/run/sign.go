@@ -102,6 +102,17 @@ func (x *executor) sign(ctx context.Context, sub machine.Subject) error {
 	if err := x.w.Touch(sub); err != nil {
 		return errors.Join(err, undo())
 	}
+	extended, err := machine.AsExtension(x.w.Machine, sub)
+	if err != nil {
+		return errors.Join(err, undo())
+	}
+	if extended {
+		x.w.Fresh(sub.Target)
+		if err := x.change(ctx, sub, func(ids []tree.ID) []tree.ID { return ids }); err != nil {
+			return errors.Join(err, undo())
+		}
+		return done()
+	}
 	changed, err := x.w.Installer.Refresh(sub.ID, sub.Target)
 	if err != nil && !changed {
 		return errors.Join(err, undo())

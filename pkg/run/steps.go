@@ -35,7 +35,8 @@ func (x *executor) install(ctx context.Context, s plan.Step, sub machine.Subject
 	if err := x.w.Installer.Check(set); err != nil {
 		return false, err
 	}
-	if err := machine.ReadOnly(x.w.Machine, sub); err != nil {
+	extend, err := machine.AsExtension(x.w.Machine, sub)
+	if err != nil {
 		return false, err
 	}
 	env := scriptEnv(sub)
@@ -56,7 +57,13 @@ func (x *executor) install(ctx context.Context, s plan.Step, sub machine.Subject
 		}
 	}
 	before := x.w.Tree.Active(sub.Name, sub.Target)
-	if err := x.w.Installer.Install(ctx, set); err != nil {
+	if extend {
+		x.w.Fresh(sub.Target) // the extension has the index
+		err = x.extend(ctx, set, sub)
+	} else {
+		err = x.w.Installer.Install(ctx, set)
+	}
+	if err != nil {
 		return false, err
 	}
 	if err := dropRestored(x.w, before, sub); err != nil {
@@ -64,7 +71,9 @@ func (x *executor) install(ctx context.Context, s plan.Step, sub machine.Subject
 	}
 	x.installed = append(x.installed, sub)
 	x.w.Tree.ForgetFailure(sub.ID, sub.Target)
-	x.weak(ctx, sub, true)
+	if !extend {
+		x.weak(ctx, sub, true)
+	}
 	runPostRemove(ctx, x.w.Machine, sub, hook)
 	if err := runScript(ctx, x.w.Machine, sub.ID, "POST_INSTALL", c.PostInstall, env); err != nil && ctx.Err() == nil {
 		x.w.Report.Warnf("%s: %v; the module is installed all the same", sub.ID, err)
@@ -86,10 +95,13 @@ func (x *executor) set(sub machine.Subject, c *conf.Module) *install.Set {
 }
 
 func (x *executor) uninstall(ctx context.Context, sub machine.Subject) (changed bool, err error) {
-	if err := machine.ReadOnly(x.w.Machine, sub); err != nil {
+	extended, err := machine.AsExtension(x.w.Machine, sub)
+	if err != nil {
 		return false, err
 	}
-	x.weak(ctx, sub, false)
+	if !extended {
+		x.weak(ctx, sub, false)
+	}
 	hook := postRemove(ctx, x.w.Machine, sub)
 	if err := x.w.Touch(sub); err != nil {
 		return false, err
@@ -99,7 +111,13 @@ func (x *executor) uninstall(ctx context.Context, sub machine.Subject) (changed 
 			return false, err
 		}
 	}
-	if err := x.w.Installer.Uninstall(sub.ID, x.w.Kernel(sub.Target)); err != nil {
+	if extended {
+		x.w.Fresh(sub.Target)
+		err = x.withdraw(ctx, sub)
+	} else {
+		err = x.w.Installer.Uninstall(sub.ID, x.w.Kernel(sub.Target))
+	}
+	if err != nil {
 		return false, err
 	}
 	runPostRemove(ctx, x.w.Machine, sub, hook)
