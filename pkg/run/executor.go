@@ -387,9 +387,8 @@ func (x *executor) conf(sub machine.Subject) (*conf.Module, error) {
 }
 
 // first is the exit status of a run over named modules: that of the first
-// failure. It also mentions the modules that needed no step.
+// failure.
 func (x *executor) first() exit.Code {
-	mention(x.w.Report, x.plan)
 	for _, s := range x.order {
 		if err := x.results[s].err; err != nil {
 			return exit.Status(err)

@@ -91,9 +91,10 @@ func (x *executor) dry(m *machine.Machine) *executor {
 	return x
 }
 
-// named carries out a plan for named modules, and returns the status of the
-// first failure.
+// named carries out a plan for named modules, after it has said what needs no
+// step, and returns the status of the first failure.
 func named(ctx context.Context, m *machine.Machine, w *machine.Writer, o Options, j job) (exit.Code, error) {
+	mention(m.Report, j.plan)
 	x, err := carryOut(ctx, m, w, o, j)
 	if err != nil {
 		return 0, err
