@@ -1,9 +1,11 @@
-// Package boot finds the kernels of a machine, and the kernel that the machine
-// starts next.
+// Package boot finds the kernels of a machine, the kernel that the machine starts
+// next, and the default of its boot loader.
 //
 // It guarantees that it starts no program and reads no file outside of the
 // [system.Root], and that it reports a kernel which cannot be determined as
-// unknown, with the reason, instead of guessing.
+// unknown, with the reason, instead of guessing. It changes nothing but the default
+// of a boot loader, by [Default.Set], so that at any time the old one or the new one
+// is there.
 package boot
 
 import (

@@ -25,6 +25,9 @@ func Attention(ctx context.Context, m *machine.Machine) error {
 	}
 	r := newRestart(t.facts.Boot().Next, verdicts)
 	m.Report.Result("This machine: " + r.line())
+	if guard, err := machine.ReadBootGuard(m); err == nil && guard != nil {
+		m.Report.Result("  boot guard: " + guard.Line())
+	}
 	others := 0
 	for _, v := range verdicts {
 		if !v.Safe {

@@ -55,14 +55,11 @@ func readEssential(f *Facts) map[string]string {
 	running := targetOf(f.m, f.m.Host.Release)
 	var drives map[string]string
 	for _, p := range f.Packages() {
-		active := f.m.Tree.Active(p.Name, running)
-		if active == "" {
-			continue
-		}
-		if drives == nil {
+		names := driving(f, p, running)
+		if drives == nil && len(names) > 0 {
 			drives = kernel.Essential(f.m.Host.Root)
 		}
-		for _, name := range f.Module(Subject{tree.ID{Name: p.Name, Version: active}, running}).names() {
+		for _, name := range names {
 			if why := drives[name]; why != "" && list[p.Name] == "" {
 				list[p.Name] = why
 			}
@@ -78,6 +75,29 @@ func readEssential(f *Facts) map[string]string {
 		}
 	}
 	return list
+}
+
+// driving lists the modules of a package that the running kernel may use. If the
+// package is not installed any more, the kernel may still use what was: then the
+// modules are those that its newest version has and the kernel itself has not.
+func driving(f *Facts, p *Package, running tree.Target) (names []string) {
+	if active := f.m.Tree.Active(p.Name, running); active != "" {
+		return f.Module(Subject{tree.ID{Name: p.Name, Version: active}, running}).names()
+	}
+	id, ok := p.Newest()
+	if !ok {
+		return nil
+	}
+	res := f.Conf(context.Background(), Subject{id, running})
+	if res.Err != nil {
+		return nil
+	}
+	for _, r := range res.Conf.Records {
+		if name := kernel.Underscored(r.DestName); !kernel.Provides(f.m.Kernel(running).ModuleDir(), []string{name}) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // targetOf is a kernel of this machine.

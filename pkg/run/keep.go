@@ -16,7 +16,7 @@ type keeper struct {
 	// dir is the directory that the file belongs in, if it exists.
 	dir, name string
 	text      func(release string) string
-	// over is a file that overrules it if it has the word.
+	// over is a file that overrules it if a line begins with the word.
 	over, word string
 }
 
@@ -42,7 +42,12 @@ func (k keeper) overruled(root system.Root) bool {
 		return false
 	}
 	data, _ := system.ReadRegular(root.Path(k.over), maxConf)
-	return strings.Contains(string(data), k.word)
+	for line := range strings.Lines(string(data)) {
+		if strings.HasPrefix(strings.TrimSpace(line), k.word) {
+			return true
+		}
+	}
+	return false
 }
 
 // keep puts the files that keep its kernel into a record, and returns the function

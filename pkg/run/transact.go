@@ -27,15 +27,15 @@ func transact(ctx context.Context, m *machine.Machine, verb string, o Options, d
 	}
 	w.Depmod = !o.NoDepmod
 	err = do(w)
-	if !slices.Contains(takingOut, verb) {
+	if !slices.Contains(before, verb) {
 		guardBoot(ctx, m, w)
 	}
 	return w.Close(ctx, err)
 }
 
-// takingOut are the verbs that say nothing about the builds to come: packages
-// take out the old version of a module before they bring the new one.
-var takingOut = []string{"remove", "uninstall", "unbuild"}
+// before are the verbs that come before others: packages take out the old version
+// of a module and add the new one before they build it.
+var before = []string{"remove", "uninstall", "unbuild", "add"}
 
 // NeedRoot refuses to change the system for anybody but root.
 func NeedRoot(m *machine.Machine, verb string) error {
