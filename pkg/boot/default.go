@@ -2,6 +2,7 @@ package boot
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"dkms/pkg/system"
@@ -46,9 +47,14 @@ func (d *Default) Entry(release string) string { return d.entry(release) }
 
 // Set changes the default, and reads it back; an empty value removes the
 // setting. Whenever the machine stops on the way, either the value before or
-// the new one is there.
+// the new one is there. Boot loaders do not read the journals of file systems, so
+// that a file counts only when the file system has it in its place.
 func (d *Default) Set(value string) error {
-	if err := d.write(value); err != nil {
+	err := d.write(value)
+	if err == nil && d.File != "" {
+		err = system.SyncFileSystem(filepath.Dir(d.File))
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w", d.Place, err)
 	}
 	if got := d.read(); got != value {

@@ -121,6 +121,32 @@ func TestGrubDefault(t *testing.T) {
 	}
 }
 
+// TestGrubReads has GRUB's own code read what was set from the disk as it is at that
+// moment, as after a power cut: GRUB replays no journal.
+func TestGrubReads(t *testing.T) {
+	need(t, "grub-fstest", "mkfs.ext4", "mount", "umount")
+	dir := t.TempDir()
+	disk, mnt := filepath.Join(dir, "disk"), filepath.Join(dir, "mnt")
+	must(t, os.Mkdir(mnt, 0o755))
+	must(t, os.WriteFile(disk, nil, 0o644))
+	must(t, os.Truncate(disk, 16<<20))
+	if out, err := exec.Command("sh", "-c", `mkfs.ext4 -q "$1" && mount -o loop "$1" "$2"`, "sh", disk, mnt).CombinedOutput(); err != nil {
+		t.Skipf("no file system can be mounted: %v\n%s", err, out)
+	}
+	t.Cleanup(func() { must(t, exec.Command("umount", mnt).Run()) })
+	lay(t, mnt, two(map[string]string{"boot/grub/grub.cfg": fmt.Sprintf(head, "${saved_entry}") + entries}))
+	d, err := FindDefault(system.Host{Root: system.Root{Dir: mnt}})
+	must(t, err)
+	for i := range 10 {
+		value := fmt.Sprintf("entry-%d", i)
+		must(t, d.Set(value))
+		out, err := exec.Command("grub-fstest", disk, "cat", "/boot/grub/grubenv").CombinedOutput()
+		if want := "\nsaved_entry=" + value + "\n"; err != nil || len(out) != 1024 || !strings.Contains(string(out), want) {
+			t.Fatalf("GRUB reads %q, %v; want %q", out, err, want)
+		}
+	}
+}
+
 // TestDefault has the files of boot loaders, and what becomes of their default.
 func TestDefault(t *testing.T) {
 	const old, recent = "6.12.9-amd64", "6.12.10-amd64"

@@ -311,6 +311,20 @@ func SyncDir(dir string) error {
 	return nil
 }
 
+// SyncFileSystem writes everything to its place that the file system of dir has
+// written to its journal only.
+func SyncFileSystem(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Syncfs(int(f.Fd())); err != nil {
+		return &fs.PathError{Op: "syncfs", Path: dir, Err: err}
+	}
+	return nil
+}
+
 // Match lists the sorted names in dir with a prefix and a suffix. Unlike
 // [filepath.Glob], it does not interpret dir as a pattern, and reports why dir
 // cannot be read.
