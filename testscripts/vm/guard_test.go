@@ -82,7 +82,7 @@ mkdir -p /efi
 mount -t vfat /dev/vdc /efi
 loader_set_up() { :; }
 loader_add() { mv "/efi/new/$1.conf" /efi/loader/entries; }
-loader_default() { tail -c +5 /sys/firmware/efi/efivars/LoaderEntryDefault-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f | tr -d '\000'; }
+loader_default() { cat /sys/firmware/efi/efivars/LoaderEntryDefault-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f | tail -c +5 | tr -d '\000'; }
 `
 
 // bootPartition is a disk that is an EFI system partition with systemd-boot, both
