@@ -118,10 +118,13 @@ func (g *BootGuard) Names() string {
 // Line says what the guard has done, for people.
 func (g *BootGuard) Line() string {
 	why := fmt.Sprintf("%s has no working build of %s", g.Instead, g.Names())
-	if g.Phase == GuardLeft {
+	switch g.Phase {
+	case GuardLeft:
 		return fmt.Sprintf("the default of %s was changed by somebody else and is left as it is, although %s", g.Loader, why)
+	case GuardSetting, GuardLifting:
+		return fmt.Sprintf("a change of the default of %s is not at its end; the next run of dkms goes on with it", g.Loader)
 	}
-	return fmt.Sprintf("%s starts %s, because %s", g.Loader, g.Kernel, why)
+	return fmt.Sprintf("%s was made the default of %s, because %s", g.Kernel, g.Loader, why)
 }
 
 // Danger is what a start without the guard leads to.
