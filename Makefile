@@ -182,8 +182,9 @@ differential: all
 	DKMS_ORIGINAL=$(abspath $(DKMS_ORIGINAL)) $(GO) test -tags differential -count=1 -timeout 120m ./testscripts/differential
 	$(GO) test -tags differential -count=1 -run TestDebianPackages ./pkg/conf
 
-# Real boots under qemu: VM_SCENARIOS="systemd broken openrc enroll sigenforce secureboot powercut export",
-# the first four unless it says otherwise.
+# Real boots under qemu, of Debian bookworm, or trixie or sid with VM_SUITE:
+# VM_SCENARIOS="systemd broken openrc enroll sigenforce secureboot powercut export
+# guard guard-systemd-boot", the first four unless it says otherwise.
 test-vm:
 	sh testscripts/setup.sh vm
 	$(GO) test -tags vm -run TestVM -v -count 1 -timeout 90m -parallel 2 ./testscripts/vm

@@ -84,9 +84,15 @@ func (i image) packInitramfs(t *testing.T, release string) []byte {
 	c.add("init", 0o100755, read("guest/lib/init.sh"))
 	order := ""
 	for _, path := range i.needed(t, release) {
-		name := filepath.Base(path)
+		name, compressed := strings.CutSuffix(filepath.Base(path), ".xz")
+		data := read(path)
+		if compressed {
+			out, err := exec.Command("xz", "-dc", path).Output()
+			chroot.Check(t, err)
+			data = out
+		}
 		if !strings.Contains(order, name+"\n") {
-			c.add("modules/"+name, 0o100644, read(path))
+			c.add("modules/"+name, 0o100644, data)
 			order += name + "\n"
 		}
 	}

@@ -8,6 +8,7 @@
 // need root.
 //
 // VM_SCENARIOS names scenarios, see the list in vm_test.go; by default the short
-// ones are run. VM_CACHE is where the image and the consoles' logs are kept;
-// VM_CUTS and VM_SEED are the number and the moments of the power cuts.
+// ones are run. VM_SUITE is another release of Debian than bookworm. VM_CACHE is
+// where the images and the consoles' logs are kept; VM_CUTS and VM_SEED are the
+// number and the moments of the power cuts.
 package vm

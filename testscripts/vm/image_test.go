@@ -3,6 +3,7 @@
 package vm
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -43,15 +44,13 @@ type image struct {
 func prepare(t *testing.T) image {
 	t.Helper()
 	chroot.Require(t, "debootstrap", "chroot", "dpkg-deb", "depmod", "modprobe", "mke2fs", "xz", "lz4", "tar", "make", "go", qemu)
-	cache := os.Getenv("VM_CACHE")
-	if cache == "" {
-		cache = "/var/tmp/dkms-vm"
-	}
-	i := image{dir: filepath.Join(cache, "v"+layout)}
+	suite := cmp.Or(os.Getenv("VM_SUITE"), "bookworm")
+	cache := cmp.Or(os.Getenv("VM_CACHE"), "/var/tmp/dkms-vm")
+	i := image{dir: filepath.Join(cache, "v"+layout+strings.TrimSuffix("-"+suite, "-bookworm"))}
 	i.tree, i.disk = filepath.Join(i.dir, "tree"), filepath.Join(i.dir, "disk.ext4")
 	chroot.Check(t, os.MkdirAll(i.dir, 0o755))
 	chroot.Hold(t, i.dir)
-	chroot.Check(t, chroot.Once(i.tree, makeTree))
+	chroot.Check(t, chroot.Once(i.tree, func(to string) error { return makeTree(to, suite) }))
 	i.releases = releases(t, i.tree)
 	chroot.Check(t, chroot.Once(i.disk, func(to string) error {
 		return chroot.Run("mke2fs", "-q", "-t", "ext4", "-L", "dkms-vm", "-d", i.tree, to, "2500M")
@@ -65,8 +64,8 @@ func prepare(t *testing.T) image {
 
 // makeTree bootstraps Debian with two init systems and the headers of two
 // kernels, and adds the kernels.
-func makeTree(dir string) error {
-	if err := chroot.Debootstrap(dir, basePackages); err != nil {
+func makeTree(dir, suite string) error {
+	if err := chroot.DebootstrapSuite(dir, suite, basePackages); err != nil {
 		return err
 	}
 	apt := []string{dir, "apt-get", "install", "-qy", "--no-install-recommends"}
