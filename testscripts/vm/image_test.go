@@ -95,7 +95,9 @@ cd /tmp
 apt-get download -q "$0"
 dpkg-deb -x "$0"_*.deb kernel
 cp -a kernel/boot/. /boot
-cp -a kernel/lib/modules/. /usr/lib/modules
+for lib in kernel/lib kernel/usr/lib; do
+	[ ! -d $lib/modules ] || cp -a $lib/modules/. /usr/lib/modules
+done
 rm -r kernel "$0"_*.deb`
 
 // addKernel unpacks the kernel that goes with the headers, without the scripts
