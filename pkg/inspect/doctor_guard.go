@@ -21,7 +21,7 @@ func (d *doctor) bootGuard(context.Context) {
 	case guard != nil:
 		d.add(check, "set the default to "+guard.Kernel+", or mend the module: dkms why "+guard.Modules[0].Module+" -k "+guard.Instead, nil, "%s", guard.Line())
 	}
-	if !d.Framework.BootGuard || d.Host.Image || d.Host.InChroot() || !d.registered() {
+	if !d.Framework.BootGuard || d.Host.Image || d.Host.InChroot() || !d.registered() || d.Host.UID != 0 { // only root may read every menu
 		return
 	}
 	if _, err := boot.FindDefault(d.Host); err != nil {
