@@ -233,7 +233,8 @@ ours_goes() {
 	gone "the programs and the configuration are gone" /usr/sbin/dkms /usr/lib/dkms /etc/dkms \
 		/usr/lib/kernel/install.d/40-dkms.install /usr/lib/systemd/system/dkms.service \
 		/etc/systemd/system/multi-user.target.wants/dkms.service /etc/modprobe.d/dkms.conf \
-		/etc/kernel/postinst.d/dkms /etc/kernel/header_postinst.d/dkms /etc/kernel/preinst.d/dkms /etc/kernel/prerm.d/dkms
+		/etc/kernel/postinst.d/dkms /etc/kernel/header_postinst.d/dkms /etc/kernel/preinst.d/dkms /etc/kernel/prerm.d/dkms \
+		/etc/kernel/postinst.d/zzz-dkms-guard
 	expect "what is registered stays" [ -L "$root/var/lib/dkms/dkms-demo/1.0/source" ]
 	apt "install ours again" install /packages/ours.deb
 	status "it is known" "dkms-demo/1.0, $kernel, x86_64: installed"
