@@ -147,6 +147,9 @@ func TestPurge(t *testing.T) {
 		script := copyOf(t, "deb/postrm", "/var/lib/dkms", tree)
 		script = copyOf(t, script, "/run/systemd/system", "/nonexistent")
 		script = copyOf(t, script, "deb-systemd-helper", "no-such-program")
+		kept := filepath.Join(t.TempDir(), "71dkms-boot-guard")
+		script = copyOf(t, script, "/etc/apt/apt.conf.d/71dkms-boot-guard", kept)
+		write(t, kept, "")
 		if err := os.MkdirAll(tree, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -157,6 +160,9 @@ func TestPurge(t *testing.T) {
 		got := files(tree)
 		if code != 0 || !slices.Equal(got, c.want) || (c.action == "purge" && len(c.want) > 0) != strings.Contains(out, tree) {
 			t.Errorf("%s: postrm %s = %d, %q and leaves %q; want 0 and %q", c.name, c.action, code, out, got, c.want)
+		}
+		if _, err := os.Stat(kept); (err == nil) != (c.action == "remove") {
+			t.Errorf("%s: postrm %s: what the boot guard has told apt: %v", c.name, c.action, err)
 		}
 		if _, err := os.Stat(tree); (err == nil) != (len(c.want) > 0) {
 			t.Errorf("%s: postrm %s: %s: %v; want it gone if it is empty", c.name, c.action, tree, err)
