@@ -36,7 +36,8 @@ func (x *executor) signer(ctx context.Context, t tree.Target) (signer *sign.Sign
 	return s.signer, s.later, s.err
 }
 
-// errInChroot is no failure of a run that signs what it builds.
+// errInChroot is no failure of a run that signs what it builds: the machine that
+// the chroot becomes signs later.
 var errInChroot = exit.Errorf(exit.Usage, "modules are not signed, as this is a chroot or container").
 	WithHint("try_sign_modules=true in /etc/dkms/framework.conf signs them here, too")
 
@@ -50,12 +51,12 @@ var errLater = exit.Errorf(exit.Usage, "modules are not signed, as the key is th
 // chroot signs nothing.
 func signerFor(ctx context.Context, w *machine.Writer, t tree.Target, again bool) (s *sign.Signer, later bool, err error) {
 	s, err = openSigner(ctx, w.Machine, w, t)
-	later = errors.Is(err, errLater)
-	if later || errors.Is(err, errInChroot) {
+	later = errors.Is(err, errLater) || errors.Is(err, errInChroot)
+	if later {
 		if !again {
 			w.Report.Emit(report.Event{Kind: report.Progress, Text: err.Error(), Err: err})
 		}
-		return nil, later, nil
+		return nil, true, nil
 	}
 	if err != nil {
 		return nil, false, unsigned(w.Machine, t, err)

@@ -152,11 +152,19 @@ func PlainName(s string) bool {
 	return true
 }
 
+// firstProcesses is the namespace of the processes of a whole system: its number
+// is the same on every kernel (PROC_PID_INIT_INO).
+const firstProcesses = "pid:[4026531836]"
+
 // inChroot distinguishes a chroot, a container or fakechroot from a whole
 // system: the first process has another root directory or other mounts than
-// this process. A process without the permission to check returns false.
+// this process, or there are other processes in front of it, as where images of
+// containers are built. A process without the permission to check returns false.
 func inChroot(h Host) bool {
 	if h.Env["FAKECHROOT"] == "true" && h.Env["FAKECHROOT_BASE"] != "" && strings.Contains(h.Env["LD_PRELOAD"], "libfakechroot.so") {
+		return true
+	}
+	if processes, err := os.Readlink("/proc/self/ns/pid"); err == nil && processes != firstProcesses {
 		return true
 	}
 	first, errFirst := os.ReadFile("/proc/1/mountinfo")

@@ -1,9 +1,15 @@
 package system
 
 import (
+	"errors"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestPlainName(t *testing.T) {
@@ -90,6 +96,34 @@ func TestFakechrootIsChroot(t *testing.T) {
 	env := map[string]string{"FAKECHROOT": "true", "FAKECHROOT_BASE": "/x", "LD_PRELOAD": "/usr/lib/libfakechroot.so"}
 	if !inChroot(Host{Env: env}) {
 		t.Error("fakechroot was not noticed")
+	}
+}
+
+// A container has processes of its own; its root directory is that of its first
+// process.
+func TestContainerIsChroot(t *testing.T) {
+	const inside = "DKMS_TEST_CONTAINER"
+	if os.Getenv(inside) != "" {
+		if err := errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), unix.Mount("proc", "/proc", "proc", 0, "")); err != nil {
+			t.Fatal(err)
+		}
+		if !inChroot(Host{}) {
+			t.Error("a namespace of processes was not noticed")
+		}
+		return
+	}
+	if os.Getuid() != 0 {
+		t.Skip("a namespace of processes takes root")
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestContainerIsChroot$")
+	cmd.Env = append(os.Environ(), inside+"=yes")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
+	out, err := cmd.CombinedOutput()
+	if errors.Is(err, os.ErrPermission) {
+		t.Skip("no namespaces: ", err)
+	}
+	if err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 

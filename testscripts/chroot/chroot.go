@@ -106,7 +106,7 @@ func Debootstrap(dir, packages string) error { return DebootstrapSuite(dir, "boo
 
 // DebootstrapSuite is [Debootstrap] for a release of Debian.
 func DebootstrapSuite(dir, suite, packages string) error {
-	return Run("debootstrap", "--variant=minbase", "--include="+packages, suite, dir, mirror())
+	return Run("debootstrap", "--variant=minbase", "--include="+packages, suite, dir, Mirror())
 }
 
 func copyTree(from, to string) error { return Run("cp", "-a", "--reflink=auto", from, to) }
@@ -119,8 +119,8 @@ func installOurs(t testing.TB, dir string) {
 	Check(t, Run("make", "-C", "../..", "BIN="+bin, "DESTDIR="+dir, "DISTRO=debian", "install"))
 }
 
-// mirror is where this machine has Debian from.
-func mirror() string {
+// Mirror is where this machine has Debian from.
+func Mirror() string {
 	files, _ := filepath.Glob("/etc/apt/sources.list.d/*")
 	for _, file := range append(files, "/etc/apt/sources.list") {
 		data, _ := os.ReadFile(file)

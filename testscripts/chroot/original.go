@@ -76,5 +76,5 @@ exec chroot . sh -ec '
 	case $(dpkg-deb -f dkms_*.deb Version) in "$0"-*) ;; *) echo "this is not $0: $(echo dkms_*.deb)"; exit 1 ;; esac
 	apt-get install -qy --no-install-recommends ./dkms_*.deb
 	rm -r dkms_*.deb lists sources' "$1"`
-	return Run("unshare", "--mount", "sh", "-c", script, dir, version, mirror(), suites[version])
+	return Run("unshare", "--mount", "sh", "-c", script, dir, version, Mirror(), suites[version])
 }

@@ -76,7 +76,7 @@ func TestFiles(t *testing.T) {
 			t.Fatalf("openssl: %v\n%s", err, out)
 		}
 		m.check(os.Chmod(m.path("/etc/keys/key.pem"), 0o644))
-		m.write("/etc/dkms/framework.conf", "mok_signing_key=/etc/keys/key.pem\nmok_certificate=/etc/keys/cert.pem\n", 0o644)
+		m.write("/etc/dkms/framework.conf", "try_sign_modules=true\nmok_signing_key=/etc/keys/key.pem\nmok_certificate=/etc/keys/cert.pem\n", 0o644)
 		m.run(buildCommand)
 		return gains(m.begun())
 	})
