@@ -4,10 +4,13 @@ package vm
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"dkms/testscripts/chroot"
 )
@@ -18,7 +21,47 @@ const guarded = "guest/src/vm-guarded-1.0"
 // machine that real firmware and Debian's GRUB start: the machine starts the last
 // good one, and the new one once the module is mended.
 func testGuard(t *testing.T, i image) {
-	m := newMachine(t, i)
+	m, first, loaded := grubMachine(t, i)
+	m.guard(first, loaded)
+}
+
+// testGuardCut cuts the power while the boot guard sets the default of GRUB and puts
+// it back: the machine always starts one of the two kernels, and its boot service
+// leaves one whole state.
+func testGuardCut(t *testing.T, i image) {
+	cuts, seed := number(t, "VM_CUTS", defaultCuts), number(t, "VM_SEED", 1)
+	moments := rand.New(rand.NewPCG(uint64(seed), 0))
+	m, first, loaded := grubMachine(t, i)
+	m.install(first)
+	for n := range cuts + 1 {
+		b := loaded
+		b.init, b.limit, b.job = systemdInit, patience, "guard_cut.sh"
+		b.files = map[string]string{"guard_loader.sh": first.files["guard_loader.sh"]}
+		if n == cuts {
+			b.files["last"] = ""
+		} else {
+			b.cut = time.Duration(200+moments.IntN(9000)) * time.Millisecond
+		}
+		r := m.boot(b)
+		when := fmt.Sprintf("guard, power cut %d of seed %d", n, seed)
+		if !r.has("verified") {
+			t.Errorf("FAIL %s: the system did not come up", when)
+			continue
+		}
+		evidence := []string{r.get("running").text, r.get("default").text, r.get("guard").text, r.get("apt").text, r.get("left").text}
+		judge(t, slices.Contains(i.releases, r.get("running").text), when+": one of the two kernels runs: "+r.get("running").text, evidence...)
+		held := strings.Contains(r.get("default").text, i.releases[0])
+		judge(t, held == (r.get("guard").status == 0) && held == (r.get("apt").status == 0), fmt.Sprintf("%s: the record, the default and what apt is told agree: held %v", when, held), evidence...)
+		judge(t, r.get("left").text == "", when+": no temporary file is left", evidence...)
+		judge(t, r.get("filesystem").text == "", when+": the file system is not damaged", r.get("filesystem").text)
+	}
+}
+
+// grubMachine is a machine that Debian's GRUB starts, with what it needs for its first
+// boot and for the others.
+func grubMachine(t *testing.T, i image) (m *machine, first, loaded boot) {
+	t.Helper()
+	m = newMachine(t, i)
 	flash := m.flash(firmwareVars, filepath.Join(m.dir, "vars"))
 	files := map[string]string{
 		"guard_loader.sh": grubLoader,
@@ -30,7 +73,7 @@ func testGuard(t *testing.T, i image) {
 		files["initrd.img-"+release] = string(data)
 	}
 	tools := i.packages(t, "grub", "grub-common", "grub2-common", "libefiboot1", "libefivar1", "libfuse3-3", "libfreetype6", "libdevmapper1.02.1", "gettext-base")
-	m.guard(boot{files: files, tools: tools}, boot{args: flash, esp: "fat:" + i.grubPartition(t) + ",readonly=on"})
+	return m, boot{files: files, tools: tools}, boot{args: flash, esp: "fat:" + i.grubPartition(t) + ",readonly=on"}
 }
 
 // grubLoader are GRUB's part of the jobs. grub.cfg is made when the kernel's hooks
@@ -135,12 +178,18 @@ rm -rf root/etc/kernel`
 	return dir
 }
 
+// install boots the machine for the first time: a kernel comes for which the module
+// does not build.
+func (m *machine) install(first boot) report {
+	first.init, first.first, first.job, first.limit = systemdInit, []string{guarded}, "guard_install.sh", patience
+	return m.boot(first)
+}
+
 // guard tells the story. first are the files and tools of the first boot, loaded
 // what the machine needs to be started by its boot loader.
 func (m *machine) guard(first, loaded boot) {
 	t, old, recent := m.t, m.image.releases[0], m.image.releases[1]
-	first.init, first.first, first.job, first.limit = systemdInit, []string{guarded}, "guard_install.sh", patience
-	r := m.boot(first)
+	r := m.install(first)
 	judge(t, r.get("one kernel").status == 0 && !strings.Contains(r.get("one default").text, old), "guard: with one kernel the default is left alone", r.get("one kernel").text, r.get("one default").text)
 	judge(t, strings.Contains(r.get("hooks").text, "now starts "+old+": "+recent+" has no working build of vm-guarded/1.0"), "guard: the hook of the new kernel says what it does", r.get("hooks").text)
 	judge(t, strings.Contains(r.get("default").text, old), "guard: the old kernel is the default", r.get("default").text, r.get("late hook").text)

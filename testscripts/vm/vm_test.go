@@ -30,6 +30,7 @@ var scenarios = []scenario{
 	{name: "powercut", story: testPowerCut, long: true},
 	{name: "guard", story: testGuard, long: true},
 	{name: "guard-systemd-boot", story: testGuardSystemdBoot, long: true},
+	{name: "guard-cut", story: testGuardCut, long: true},
 	{name: "export", story: testExport, long: true},
 }
 
