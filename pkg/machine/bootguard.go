@@ -38,6 +38,15 @@ type BootGuard struct {
 	Modules []GuardedModule `json:"modules"`
 	// Kept are the files that keep package managers from removing Kernel.
 	Kept []string `json:"kept"`
+	// Former is the default that the guard has set before Value, while it changes
+	// from one kernel to another. Only the file has it.
+	Former string `json:"-"`
+}
+
+// guardFile is the record as a file.
+type guardFile struct {
+	*BootGuard
+	Former string `json:"former,omitempty"`
 }
 
 // GuardPhase says how far the guard has come, for the run after a crash.
@@ -81,11 +90,12 @@ func ReadBootGuard(m *Machine) (*BootGuard, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &BootGuard{}
-	if err := json.Unmarshal(data, g); err != nil || g.Schema != guardSchema {
+	file := guardFile{BootGuard: &BootGuard{}}
+	if err := json.Unmarshal(data, &file); err != nil || file.Schema != guardSchema || len(file.Modules) == 0 {
 		return nil, fmt.Errorf("%s: not a record that this program understands", guardPath(m.Tree))
 	}
-	return g, nil
+	file.BootGuard.Former = file.Former
+	return file.BootGuard, nil
 }
 
 // SaveGuard writes the record, or deletes it if it is nil.
@@ -95,7 +105,7 @@ func (w *Writer) SaveGuard(g *BootGuard) error {
 		return system.RemoveSynced(path)
 	}
 	g.Schema = guardSchema
-	data, err := json.Marshal(g)
+	data, err := json.Marshal(guardFile{g, g.Former})
 	if err != nil {
 		return err
 	}

@@ -108,7 +108,8 @@ func newBootGuard(ctx context.Context, m *machine.Machine, facts *machine.Facts)
 
 // ours tells whether the default is the one that the guard has set.
 func (g *bootGuard) ours() bool {
-	return g.record.Holds() && g.loader.Place == g.record.Place && g.loader.Value == g.record.Value
+	r := g.record
+	return r.Holds() && g.loader.Place == r.Place && (g.loader.Value == r.Value || r.Former != "" && g.loader.Value == r.Former)
 }
 
 // next decides. It depends on nothing but the record, the default and the danger,
@@ -173,6 +174,9 @@ func (g *bootGuard) hold() error {
 	}
 	if g.record.Holds() {
 		r.Before, r.Kept = g.record.Before, g.record.Kept
+		if g.loader.Value != r.Value {
+			r.Former = g.loader.Value
+		}
 	}
 	again := g.record.Holds() && g.record.Kernel == r.Kernel && g.record.Phase == machine.GuardHolding
 	write := g.keep(r)
@@ -185,7 +189,7 @@ func (g *bootGuard) hold() error {
 	if err := g.set(r.Value, r.Kernel); err != nil {
 		return errors.Join(err, g.giveUp(r))
 	}
-	r.Phase = machine.GuardHolding
+	r.Phase, r.Former = machine.GuardHolding, ""
 	if err := g.w.SaveGuard(r); err != nil || again {
 		return err
 	}
@@ -215,12 +219,19 @@ func (g *bootGuard) set(value, release string) error {
 // giveUp puts everything back after the default could not be set. If it cannot be
 // put back, the record stays for the next run.
 func (g *bootGuard) giveUp(r *machine.BootGuard) error {
+	back := r.Before
+	if r.Former != "" {
+		back = r.Former
+	}
 	now, err := boot.FindDefault(g.Host)
-	if err == nil && now.Value != r.Before {
-		err = now.Set(r.Before)
+	if err == nil && now.Value != back {
+		err = now.Set(back)
 	}
 	if err != nil {
 		return err
+	}
+	if r.Former != "" {
+		return g.w.SaveGuard(g.record)
 	}
 	g.record = r
 	return g.release()

@@ -74,9 +74,17 @@ func (g *bootGuard) keep(r *machine.BootGuard) (write func() error) {
 	}
 }
 
-// lacksFile tells whether one of the files is not there, as after a full disk.
+// lacksFile tells whether one of the files is not there or keeps another kernel, as
+// after a full disk.
 func (g *bootGuard) lacksFile() bool {
-	return slices.ContainsFunc(g.record.Kept, func(path string) bool { return system.IsDir(filepath.Dir(path)) && !system.IsFile(path) })
+	return slices.ContainsFunc(keepers, func(k keeper) bool {
+		dir := g.Host.Root.Path(k.dir)
+		if path := filepath.Join(dir, k.name); slices.Contains(g.record.Kept, path) && system.IsDir(dir) {
+			data, _ := system.ReadRegular(path, maxConf)
+			return string(data) != k.text(g.record.Kernel)
+		}
+		return false
+	})
 }
 
 // unkeep deletes those files.

@@ -2,9 +2,9 @@ package fault
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,7 +13,11 @@ import (
 	"dkms/pkg/system"
 )
 
-const newer = "6.9.2-fake"
+const (
+	newer = "6.9.2-fake"
+	// middle is a kernel that the guard prefers as soon as it can be started.
+	middle = "6.9.1.1-fake"
+)
 
 // grubMenu takes its default from saved_entry; its first entry is the newer kernel.
 const grubMenu = `set default="${saved_entry}"
@@ -21,25 +25,41 @@ menuentry New --id new { linux /boot/vmlinuz-` + newer + ` }
 menuentry Old --id old-` + release + ` { linux /boot/vmlinuz-` + release + ` }
 `
 
-// TestBootGuard interferes with the boot guard at every point of its way there and
-// back: after each, the boot loader starts the kernel from before or the one that
+const middleEntry = "menuentry Middle --id mid-" + middle + " { linux /boot/vmlinuz-" + middle + " }\n"
+
+// What the guard does in a test.
+const (
+	holds = "holds"
+	lifts = "lifts"
+	moves = "moves" // to a better kernel
+)
+
+// TestBootGuard interferes with the boot guard at every point of its way there, to
+// another kernel, and back: after each, the boot loader starts the kernel from before or the one that
 // the guard wants, and the next run makes everything whole.
 func TestBootGuard(t *testing.T) {
 	if !tracing {
 		t.Skip("no tracer for this architecture")
 	}
 	for name, errno := range map[string]syscall.Errno{"kill": 0, "ENOSPC": syscall.ENOSPC, "EIO": syscall.EIO} {
-		for _, lifts := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, lifts %v", name, lifts), func(t *testing.T) {
+		for _, does := range []string{holds, lifts, moves} {
+			t.Run(name+", "+does, func(t *testing.T) {
 				t.Parallel()
-				guardGround(t, lifts).interfere(t, errno, lifts)
+				guardGround(t, does).interfere(t, errno)
 			})
 		}
 	}
 }
 
 // guarding is a machine whose guard is about to hold or to be lifted.
-type guarding struct{ *ground }
+type guarding struct {
+	*ground
+	does string
+	// kept is the kernel that the guard keeps, and may are the defaults that may be
+	// found after a fault, each with its kernel.
+	kept string
+	may  map[string]string
+}
 
 // The commands that have the guard hold, or lift it. The failure of the build is on
 // record, so that nothing is built.
@@ -48,9 +68,9 @@ var (
 	lifting = []string{"autoinstall"}
 )
 
-func guardGround(t *testing.T, lifts bool) guarding {
-	m := newMachine(t, release, newer)
-	g := guarding{&ground{machine: m}}
+func guardGround(t *testing.T, does string) guarding {
+	m := newMachine(t, release, middle, newer)
+	g := guarding{ground: &ground{machine: m}, does: does, kept: release, may: map[string]string{"0": newer, "old-" + release: release}}
 	m.sources("foo", "1.0", []string{"foo"}, "ESSENTIAL=yes")
 	m.write("usr/src/foo-1.0/Makefile", "obj-m := foo.o\nifeq ($(KERNELRELEASE),"+newer+")\n$(error not for this kernel)\nendif\n")
 	m.write("boot/vmlinuz-"+release, "x")
@@ -61,13 +81,21 @@ func guardGround(t *testing.T, lifts bool) guarding {
 	m.must(os.MkdirAll(m.path("etc/apt/apt.conf.d"), 0o755))
 	m.want("add", "foo/1.0")
 	m.want("autoinstall")
+	m.want("autoinstall", "-k", middle)
 	g.guard(false)
 	g.exits(11, holding...)
 	g.guard(true)
-	if lifts {
+	if does != holds {
 		g.exits(11, holding...)
 		g.wantHeld(t.Errorf)
+	}
+	switch does {
+	case lifts:
 		g.guard(false)
+	case moves:
+		m.write("boot/vmlinuz-"+middle, "x")
+		m.write("boot/grub/grub.cfg", grubMenu+middleEntry)
+		g.kept, g.may = middle, map[string]string{"old-" + release: release, "mid-" + middle: middle}
 	}
 	g.save("before")
 	return g
@@ -96,9 +124,9 @@ func (g guarding) next() (release, value string) {
 	return d.Release, d.Value
 }
 
-func (g guarding) interfere(t *testing.T, errno syscall.Errno, lifts bool) {
+func (g guarding) interfere(t *testing.T, errno syscall.Errno) {
 	command := holding
-	if lifts {
+	if g.does == lifts {
 		command = lifting
 	}
 	tried := 0
@@ -134,8 +162,7 @@ func (g guarding) interfere(t *testing.T, errno syscall.Errno, lifts bool) {
 
 // afterFault wants one of the two defaults in a whole file.
 func (g guarding) afterFault(fail func(string, ...any), said string) {
-	kernel, value := g.next()
-	if !(kernel == newer && value == "0" || kernel == release && value == "old-"+release) {
+	if kernel, value := g.next(); kernel == "" || g.may[value] != kernel {
 		fail("GRUB starts %q (%q)\n%s", kernel, value, said)
 	}
 	if data, err := os.ReadFile(g.path("boot/grub/grubenv")); err != nil || len(data) != 1024 || !strings.Contains(string(data), "\nother=word\n") {
@@ -144,10 +171,10 @@ func (g guarding) afterFault(fail func(string, ...any), said string) {
 }
 
 func (g guarding) wantHeld(fail func(string, ...any)) {
-	if kernel, value := g.next(); kernel != release || value != "old-"+release {
+	if kernel, value := g.next(); kernel != g.kept || !strings.HasSuffix(value, "-"+g.kept) {
 		fail("then GRUB starts %q (%q)", kernel, value)
 	}
-	if kept, err := os.ReadFile(g.path("etc/apt/apt.conf.d/71dkms-boot-guard")); err != nil || !strings.Contains(string(kept), "NeverAutoRemove") {
+	if kept, err := os.ReadFile(g.path("etc/apt/apt.conf.d/71dkms-boot-guard")); err != nil || !strings.Contains(string(kept), regexp.QuoteMeta(g.kept)) {
 		fail("then apt is told %q, %v", kept, err)
 	}
 	if data, err := os.ReadFile(g.tree(".boot-guard.json")); err != nil || !strings.Contains(string(data), `"phase":"holding"`) || !strings.Contains(string(data), `"before":"0"`) {
