@@ -51,14 +51,17 @@ func (w *work) keep(ctx context.Context) (*tree.Manifest, error) {
 // put in its place, and that the log is small enough to keep.
 func (w *work) keepLog(ctx context.Context) error {
 	log := w.Tree.Log(w.ID, w.target())
-	if st, err := os.Lstat(w.scratch.log); err != nil || !st.Mode().IsRegular() {
+	st, err := os.Lstat(w.scratch.log)
+	if err != nil || !st.Mode().IsRegular() {
 		return fmt.Errorf("%s is no file any more", w.scratch.log)
 	}
-	if err := os.RemoveAll(log); err != nil {
-		return err
-	}
-	if err := os.Rename(w.scratch.log, log); err != nil {
-		return err
+	if there, err := os.Lstat(log); err != nil || !os.SameFile(st, there) {
+		if err := os.RemoveAll(log); err != nil {
+			return err
+		}
+		if err := os.Rename(w.scratch.log, log); err != nil {
+			return err
+		}
 	}
 	return cutLog(ctx, log)
 }
