@@ -79,20 +79,21 @@ func (t *Tree) KeptTargets() (list []Target) {
 	return list
 }
 
-// retire keeps a build that goes, in dir, if it was ever installed; otherwise it
-// stays where it is. Of the previous builds of a package for a target, the last
-// [Writer.KeepBuilds] are kept. A build that cannot be moved is not kept: an
-// old build is worth no failure.
-func (t *Writer) retire(dir string, id ID, k Target) {
+// retire keeps a build that goes, in dir, if it was ever installed, and tells
+// whether it has; otherwise the build stays where it is. Of the previous builds of
+// a package for a target, the last [Writer.KeepBuilds] are kept. A build that
+// cannot be moved is not kept: an old build is worth no failure.
+func (t *Writer) retire(dir string, id ID, k Target) (kept bool) {
 	m, err := manifestIn(dir, id, k)
 	if t.KeepBuilds == 0 || err != nil || m == nil || m.Used.IsZero() || m.Unfinished || len(m.Files) == 0 {
-		return
+		return false
 	}
 	to := t.keptPath(m)
 	if os.MkdirAll(filepath.Dir(to), 0o755) != nil || os.RemoveAll(to) != nil || os.Rename(dir, to) != nil {
-		return
+		return false
 	}
 	t.pruneKept(id.Name, k)
+	return true
 }
 
 // pruneKept deletes the previous builds that are too many.

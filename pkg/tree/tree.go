@@ -417,9 +417,10 @@ func (t *Writer) DropBuild(id ID, k Target) error {
 	if err := errors.Join(id.Check(), k.Check()); err != nil {
 		return err // an empty name or ".." would delete more
 	}
-	t.retire(t.BuildDir(id, k), id, k)
-	if err := removeWhole(t.BuildDir(id, k)); err != nil {
-		return err
+	if dir := t.BuildDir(id, k); !t.retire(dir, id, k) {
+		if err := removeWhole(dir); err != nil {
+			return err
+		}
 	}
 	t.ForgetFailure(id, k)
 	t.ForgetAnswer(id, k)
