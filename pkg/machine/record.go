@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"dkms/pkg/history"
+	"dkms/pkg/install"
 	"dkms/pkg/tree"
 )
 
@@ -81,6 +82,9 @@ func (w *Writer) endRecord(ctx context.Context, err error) {
 	if r.Run == 0 && len(r.Steps) == 0 {
 		return
 	}
+	if w.Unfinished() {
+		return
+	}
 	switch {
 	case ctx.Err() != nil:
 		r.Outcome, r.Error = history.Interrupted, history.Short(context.Cause(ctx))
@@ -94,6 +98,12 @@ func (w *Writer) endRecord(ctx context.Context, err error) {
 	if err := w.complete(r); err != nil {
 		w.Report.Warnf("what this run has done is not on record for dkms history: %v", err)
 	}
+}
+
+// Unfinished tells whether the run has left a change that the next run finishes or
+// takes back, which then completes the record, too.
+func (w *Writer) Unfinished() bool {
+	return !w.Tree.Nested() && install.Unfinished(w.Machine.Tree)
 }
 
 // complete records what is installed now in the place of what a run changed.
@@ -115,7 +125,7 @@ func (w *Writer) closeRecords() {
 	for _, r := range list {
 		if r.Ended.IsZero() {
 			r.Outcome = history.Interrupted
-			err = errors.Join(err, w.complete(r), w.takeBackHolds(r))
+			err = errors.Join(err, w.takeBackHolds(r), w.complete(r)) // a complete record is not looked at again
 		}
 	}
 	if err != nil {

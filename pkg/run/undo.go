@@ -315,15 +315,29 @@ func (u *undoing) hold() (int, error) {
 			err = u.w.Tree.RecordHold(id, c.Target(), h)
 		}
 		if err != nil {
-			return 0, fmt.Errorf("%s: %w", id, err)
+			return 0, errors.Join(fmt.Errorf("%s: %w", id, err), u.release())
 		}
 	}
 	return number, nil
 }
 
+// release takes all holds back, of an undo that does not begin.
+func (u *undoing) release() error {
+	var errs []error
+	for _, c := range u.wanted {
+		if c.After.Version != "" {
+			errs = append(errs, u.w.Tree.ForgetHold(tree.ID{Name: c.Module, Version: c.After.Version}, c.Target()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // settle takes the holds back where the undo has failed, says what is held
 // back, and marks the runs as undone if nothing of them is left.
 func (u *undoing) settle(ctx context.Context, number int) error {
+	if u.w.Unfinished() {
+		return nil // whoever finishes it looks at the holds
+	}
 	var errs []error
 	var held []string
 	whole := true

@@ -56,16 +56,25 @@ func Lock(ctx context.Context, path, self string, waiting func(holder string)) (
 	}
 	// The text informs processes that wait, or that run after a crash. A
 	// failure to write it does no other harm.
-	if f.Truncate(0) == nil {
-		f.WriteAt([]byte(self+"\n"), 0)
+	if rewrite(f, self+"\n") == nil {
 		f.Sync()
 	}
 	return func(note string) {
-		if f.Truncate(0) == nil && note != "" {
-			f.WriteAt([]byte(note+"\n"), 0)
+		if note != "" {
+			note += "\n"
 		}
+		rewrite(f, note)
 		f.Close()
 	}, left, nil
+}
+
+// rewrite gives a lock file another text. The file is never empty on the way,
+// because that would say that the last holder has ended well.
+func rewrite(f *os.File, text string) error {
+	if _, err := f.WriteAt([]byte(text), 0); err != nil {
+		return err
+	}
+	return f.Truncate(int64(len(text)))
 }
 
 // LockShared takes a shared lock on the file path: it excludes [Lock], but not
