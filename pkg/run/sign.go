@@ -108,7 +108,7 @@ func (x *executor) sign(ctx context.Context, sub machine.Subject) error {
 	}
 	if extended {
 		x.w.Fresh(sub.Target)
-		if err := x.change(ctx, sub, func(ids []tree.ID) []tree.ID { return ids }); err != nil {
+		if err := (extending{x.w, sub}).again(ctx); err != nil {
 			return errors.Join(err, undo())
 		}
 		return done()

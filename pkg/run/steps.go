@@ -59,7 +59,7 @@ func (x *executor) install(ctx context.Context, s plan.Step, sub machine.Subject
 	before := x.w.Tree.Active(sub.Name, sub.Target)
 	if extend {
 		x.w.Fresh(sub.Target) // the extension has the index
-		err = x.extend(ctx, set, sub)
+		err = extending{x.w, sub}.install(ctx, set)
 	} else {
 		err = x.w.Installer.Install(ctx, set)
 	}
@@ -113,7 +113,7 @@ func (x *executor) uninstall(ctx context.Context, sub machine.Subject) (changed 
 	}
 	if extended {
 		x.w.Fresh(sub.Target)
-		err = x.withdraw(ctx, sub)
+		err = extending{x.w, sub}.withdraw(ctx)
 	} else {
 		err = x.w.Installer.Uninstall(sub.ID, x.w.Kernel(sub.Target))
 	}
