@@ -8,7 +8,8 @@ import (
 )
 
 // testExport boots a machine that exports what it has built, and takes it in
-// again as an extension for systemd-sysext and, without dkms, as packages.
+// again as an extension for systemd-sysext, by hand and by itself, and, without
+// dkms, as packages.
 func testExport(t *testing.T, i image) {
 	m := newMachine(t, i)
 	running := i.releases[0]
@@ -25,6 +26,12 @@ func testExport(t *testing.T, i image) {
 		judge(t, r.get("unmerge "+form).status == 0 && r.get("gone "+form).status != 0, "export, "+form+": it goes without a trace", r.get("gone "+form).text)
 	}
 	judge(t, !strings.Contains(r.get("status other").text, "zz-"), "export: systemd-sysext leaves it out on another version of the system", r.get("merge other").text, r.get("status other").text)
+	judge(t, r.get("install own").status == 0 && strings.Contains(r.get("dkms own").text, "installed"), "export, own: dkms installs where /usr cannot be written", r.get("install own").text, r.get("dkms own").text)
+	cameIn(t, r, "own", running)
+	judge(t, r.get("refused own").status != 0 && r.get("dkms refused").status != 0, "export, own: after an upgrade it is not merged, and check says so", r.get("refused own").text, r.get("dkms refused").text)
+	judge(t, r.get("service upgraded").status == 0 && r.get("dkms upgraded").status == 0, "export, own: the boot service makes it anew", r.get("service upgraded").text, r.get("dkms upgraded").text)
+	cameIn(t, r, "upgraded", running)
+	judge(t, r.get("uninstall own").status == 0 && r.get("gone own").status != 0 && r.get("left own").text == "", "export, own: it is uninstalled without a trace", r.get("uninstall own").text, r.get("left own").text)
 	for _, form := range []string{"deb", "rpm"} {
 		judge(t, r.get("install "+form).status == 0, "export, "+form+": it is installed without dkms", r.get("install "+form).text)
 		cameIn(t, r, form, running)

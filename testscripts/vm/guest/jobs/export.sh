@@ -52,6 +52,29 @@ section "merge other" systemd-sysext merge
 section "status other" systemd-sysext status
 section "unmerge other" systemd-sysext unmerge
 
+# Where /usr cannot be written, dkms makes the extension itself, and the boot
+# service makes it anew after an upgrade.
+rm -rf /var/lib/extensions/* /etc/os-release
+cp /usr/lib/os-release /etc/os-release
+echo 'install_as="sysext"' >>/etc/dkms/framework.conf
+mount --bind /usr /usr
+mount -o remount,ro,bind /usr
+section "install own" dkms install dkms-demo/1.0 -k "$kernel"
+section "dkms own" dkms status
+loaded own
+sed -i 's/^VERSION_ID=.*/VERSION_ID=100/' /etc/os-release
+systemd-sysext refresh
+section "refused own" modprobe dkms_demo
+section "dkms refused" dkms check -k "$kernel"
+section "service upgraded" systemctl restart dkms.service
+rmmod dkms_demo
+loaded upgraded
+section "dkms upgraded" dkms check -k "$kernel"
+section "uninstall own" dkms uninstall dkms-demo/1.0 -k "$kernel"
+section "gone own" modprobe dkms_demo
+section "left own" ls -A /var/lib/extensions
+mount -o remount,rw,bind /usr
+
 rm /usr/sbin/dkms /usr/lib/dkms/dkms-hook
 section "install deb" dpkg -i /root/demo.deb
 loaded deb
