@@ -113,7 +113,7 @@ dirs := /etc/dkms/framework.conf.d /var/lib/dkms
 subst = sed -e 's|/usr/sbin/dkms|$(SBIN)/dkms|g' -e 's|/usr/lib/dkms|$(LIBDIR)|g' \
 	-e 's,\(^\|[^r]\)/lib/modules,\1$(MODDIR),g' -e "s|@HOOK@|$$hook|g"
 
-.PHONY: all install uninstall test arch images test-index test-vm test-export differential race lint fuzz bench demo clean man-check licenses source deb rpm test-packages test-arch test-gentoo test-rpm test-kernels test-initramfs test-apt test-dnf test-busybox
+.PHONY: all install uninstall test arch images test-index test-vm test-export differential race lint fuzz bench bench-full demo clean man-check licenses source deb rpm test-packages test-arch test-gentoo test-rpm test-kernels test-initramfs test-apt test-dnf test-busybox
 all:
 	$(BUILD) -o $(BIN)/dkms ./oneshot
 	$(BUILD) -o $(BIN)/dkms-hook ./hooks
@@ -220,6 +220,16 @@ bench:
 	mkdir -p $(BIN)
 	CGO_ENABLED=0 BENCH_JSON='$(abspath $(BIN))/bench.json' \
 		$(GO) test -tags bench -count=1 -timeout 60m -run TestBench -v ./testscripts/bench
+
+# Installs, a kernel upgrade and a purge by apt on whole kernels of three releases
+# of Debian, with the dkms of each release and with ours, in chroots below
+# /var/tmp/dkms-bench. BENCH_SUITES=sid is one of them.
+BENCH_SUITES = bookworm trixie sid
+bench-full:
+	sh testscripts/setup.sh differential
+	mkdir -p $(BIN)
+	BENCH_SUITES='$(BENCH_SUITES)' BENCH_JSON='$(abspath $(BIN))/bench-full.json' \
+		$(GO) test -tags bench -count=1 -timeout 180m -run TestFull -v ./testscripts/bench
 
 demo: all
 	sh testscripts/demo.sh

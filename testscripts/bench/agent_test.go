@@ -24,12 +24,16 @@ import (
 // outside would count the way in.
 const agentRoot = "BENCH_AGENT"
 
+// agentWhole says that the machine has everything of its own, kernels included,
+// and may change all of it.
+const agentWhole = "BENCH_WHOLE"
+
 func TestMain(m *testing.M) {
 	root := os.Getenv(agentRoot)
 	if root == "" {
 		os.Exit(m.Run())
 	}
-	if err := agent(root); err != nil {
+	if err := agent(root, os.Getenv(agentWhole) != ""); err != nil {
 		fmt.Fprintf(os.Stderr, "agent in %s: %v\n", root, err)
 		os.Exit(1)
 	}
@@ -55,8 +59,12 @@ type reply struct {
 var volatile = []string{"tmp", "var/tmp", "var/lib/dkms", "usr/lib/modules", "usr/src", "etc/dkms", "root"}
 
 // agent has a mount namespace of its own to begin with.
-func agent(root string) error {
-	if err := enter(root); err != nil {
+func agent(root string, whole bool) error {
+	move := enter
+	if whole {
+		move = enterWhole
+	}
+	if err := move(root); err != nil {
 		return err
 	}
 	in, out := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout)
@@ -78,29 +86,48 @@ func agent(root string) error {
 	}
 }
 
-// enter makes root the root directory. It has to be a real one: a build in
-// isolation moves its own root, which a chroot does not allow.
+// enter makes root the root directory, with the headers of this machine.
 func enter(root string) error {
-	mount := func(what, on, kind string, flags uintptr) error {
-		on = filepath.Join(root, on)
-		if err := os.MkdirAll(on, 0o755); err != nil {
-			return err
-		}
-		if err := unix.Mount(what, on, kind, flags, ""); err != nil {
-			return fmt.Errorf("mount %s: %w", on, err)
-		}
-		return nil
-	}
-	errs := []error{mount(root, "", "", unix.MS_BIND), mount("proc", "proc", "proc", 0), mount("/dev", "dev", "", unix.MS_BIND)}
+	errs := []error{mount(root, root, "", unix.MS_BIND, "")}
 	for _, dir := range volatile {
-		errs = append(errs, mount("tmpfs", dir, "tmpfs", 0))
+		errs = append(errs, mount("tmpfs", filepath.Join(root, dir), "tmpfs", 0, ""))
 	}
 	shared, _ := filepath.Glob("/usr/src/linux-headers-*")
 	kbuild, _ := filepath.Glob("/usr/lib/linux-kbuild-*")
 	for _, dir := range append(shared, kbuild...) {
-		errs = append(errs, mount(dir, dir, "", unix.MS_BIND))
+		errs = append(errs, mount(dir, filepath.Join(root, dir), "", unix.MS_BIND, ""))
 	}
-	if err := errors.Join(errs...); err != nil {
+	return errors.Join(errors.Join(errs...), pivot(root))
+}
+
+// enterWhole makes root the root directory, below a layer that is in memory.
+func enterWhole(root string) error {
+	temp := filepath.Join(root, "mnt")
+	top := filepath.Join(temp, "root")
+	layers := fmt.Sprintf("lowerdir=%s,upperdir=%s/upper,workdir=%[2]s/work", root, temp)
+	return errors.Join(
+		mount("tmpfs", temp, "tmpfs", 0, ""),
+		os.MkdirAll(filepath.Join(temp, "upper"), 0o755), os.MkdirAll(filepath.Join(temp, "work"), 0o755),
+		mount("overlay", top, "overlay", 0, layers), pivot(top))
+}
+
+func mount(what, on, kind string, flags uintptr, data string) error {
+	if err := os.MkdirAll(on, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount(what, on, kind, flags, data); err != nil {
+		return fmt.Errorf("mount %s: %w", on, err)
+	}
+	return nil
+}
+
+// pivot makes a mount point the root directory. It has to be a real one: a build
+// in isolation moves its own root, which a chroot does not allow.
+func pivot(root string) error {
+	err := errors.Join(
+		mount("proc", filepath.Join(root, "proc"), "proc", 0, ""),
+		mount("/dev", filepath.Join(root, "dev"), "", unix.MS_BIND, ""))
+	if err != nil {
 		return err
 	}
 	if err := unix.PivotRoot(root, filepath.Join(root, "mnt")); err != nil {

@@ -26,11 +26,26 @@ type machine struct {
 	out  *json.Decoder
 }
 
-// boot starts a machine. It ends with the test.
+// boot starts a machine with the headers of this one. It ends with the test.
 func boot(t testing.TB, name, root string) *machine {
 	t.Helper()
+	m := start(t, name, agentRoot+"="+root)
+	m.put(t, "../fakekernel", "tmp/fakekernel")
+	m.put(t, buildBare(t), "tmp/bare")
+	m.sh(t, `printf 'try_sign_modules="false"\nsign_file="/nonexistent"\n' >/etc/dkms/framework.conf`)
+	return m
+}
+
+// bootWhole starts a machine that has its own kernels. It ends with the test.
+func bootWhole(t testing.TB, name, root string) *machine {
+	t.Helper()
+	return start(t, name, agentRoot+"="+root, agentWhole+"=yes")
+}
+
+func start(t testing.TB, name string, env ...string) *machine {
+	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), agentRoot+"="+root)
+	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
@@ -47,9 +62,6 @@ func boot(t testing.TB, name, root string) *machine {
 		in: json.NewEncoder(stdin), out: json.NewDecoder(stdout),
 	}
 	m.must(t, "true") // it has moved in
-	m.put(t, "../fakekernel", "tmp/fakekernel")
-	m.put(t, buildBare(t), "tmp/bare")
-	m.sh(t, `printf 'try_sign_modules="false"\nsign_file="/nonexistent"\n' >/etc/dkms/framework.conf`)
 	return m
 }
 

@@ -68,6 +68,11 @@ func (t *table) faster(name string, ours, theirs figure, least float64) {
 	t.add(row{Name: name, Ratio: fmt.Sprintf("%.1fx faster", n), Target: fmt.Sprintf(">= %gx faster", least), OK: n >= least}, ours, theirs)
 }
 
+// tell is a row without a target.
+func (t *table) tell(name string, ours, theirs figure) {
+	t.add(row{Name: name, Ratio: fmt.Sprintf("%.1fx", theirs.value/max(ours.value, 1e-9)), Target: "-", OK: true}, ours, theirs)
+}
+
 // within is a row that wants ours to take at most so many times as much.
 func (t *table) within(name string, ours, theirs figure, most float64) {
 	n := ours.value / theirs.value
