@@ -187,11 +187,14 @@ func resolved(path string) string {
 	return path
 }
 
+// maxIndex bounds how many bytes of a list of a kernel's modules are read.
+const maxIndex = 64 << 20
+
 // Provides reports whether a kernel itself has a module of one of the names,
 // built in or as a file. Modules of updates/dkms and the like do not count.
 func Provides(moduleDir string, names []string) bool {
 	for _, file := range []string{"modules.builtin", "modules.dep"} {
-		data, _ := os.ReadFile(filepath.Join(moduleDir, file))
+		data, _ := system.ReadRegular(filepath.Join(moduleDir, file), maxIndex)
 		for line := range strings.Lines(string(data)) {
 			path, _, _ := strings.Cut(strings.TrimSpace(line), ":")
 			name, _, _ := strings.Cut(filepath.Base(path), ".ko")
