@@ -1,7 +1,10 @@
 package boot
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -121,6 +124,23 @@ func (s *search) defaultOf() (*Default, error) {
 		return nil, &Fixed{Loader: s.efi.loader, Why: "no boot loader was found whose default this program can set (GRUB, systemd-boot, extlinux)"}
 	}
 	return found, nil
+}
+
+// edit replaces a file by what change makes of it. The file keeps its mode, and one
+// that is not there is taken for empty.
+func edit(path string, change func(data []byte) ([]byte, error)) error {
+	mode := fs.FileMode(0o644)
+	data, err := system.ReadRegular(path, maxWord)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if st, err := os.Stat(path); err == nil {
+		mode = st.Mode().Perm()
+	}
+	if data, err = change(data); err != nil {
+		return err
+	}
+	return system.WriteFile(path, data, mode)
 }
 
 // names reports whether a value contains the release of a kernel as a whole, and

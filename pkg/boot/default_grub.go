@@ -3,12 +3,8 @@ package boot
 import (
 	"bytes"
 	"errors"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
-
-	"dkms/pkg/system"
 )
 
 // grubDefault is the default of GRUB: saved_entry in its environment block. It
@@ -87,18 +83,7 @@ const (
 // the value is empty. The block keeps its size and everything else that it
 // holds.
 func setInGrubEnv(path, name, value string) error {
-	mode := fs.FileMode(0o644)
-	data, err := system.ReadRegular(path, maxWord)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if st, err := os.Stat(path); err == nil {
-		mode = st.Mode().Perm()
-	}
-	if data, err = grubEnvWith(data, name, value); err != nil {
-		return err
-	}
-	return system.WriteFile(path, data, mode)
+	return edit(path, func(data []byte) ([]byte, error) { return grubEnvWith(data, name, value) })
 }
 
 // grubEnvWith returns an environment block with a variable in it. GRUB takes an

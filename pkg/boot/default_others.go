@@ -1,10 +1,7 @@
 package boot
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -127,14 +124,11 @@ func setLine(path, key, value string) error {
 	if strings.ContainsAny(value, " \t\r\n") {
 		return fmt.Errorf("%q has blanks", value)
 	}
-	mode := fs.FileMode(0o644)
-	data, err := system.ReadRegular(path, maxWord)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if st, err := os.Stat(path); err == nil {
-		mode = st.Mode().Perm()
-	}
+	return edit(path, func(data []byte) ([]byte, error) { return withLine(data, key, value), nil })
+}
+
+// withLine returns the text of a file in which [setLine] has changed a value.
+func withLine(data []byte, key, value string) []byte {
 	var lines []string
 	at := -1
 	for line := range strings.Lines(string(data)) {
@@ -155,5 +149,5 @@ func setLine(path, key, value string) error {
 	default:
 		lines = append([]string{key + " " + value + "\n"}, lines...)
 	}
-	return system.WriteFile(path, []byte(strings.Join(lines, "")), mode)
+	return []byte(strings.Join(lines, ""))
 }
