@@ -55,14 +55,16 @@ func readEssential(f *Facts) map[string]string {
 	running := targetOf(f.m, f.m.Host.Release)
 	var drives map[string]string
 	for _, p := range f.Packages() {
-		names := driving(f, p, running)
+		names, installed := driving(f, p, running)
 		if drives == nil && len(names) > 0 {
 			drives = kernel.Essential(f.m.Host.Root)
 		}
 		for _, name := range names {
-			if why := drives[name]; why != "" && list[p.Name] == "" {
-				list[p.Name] = why
+			why := drives[name]
+			if why == "" || list[p.Name] != "" || !installed && kernel.Provides(f.m.Kernel(running).ModuleDir(), []string{name}) {
+				continue
 			}
+			list[p.Name] = why
 		}
 	}
 	// A kernel that was started without a module uses nothing of it: while the
@@ -79,25 +81,23 @@ func readEssential(f *Facts) map[string]string {
 
 // driving lists the modules of a package that the running kernel may use. If the
 // package is not installed any more, the kernel may still use what was: then the
-// modules are those that its newest version has and the kernel itself has not.
-func driving(f *Facts, p *Package, running tree.Target) (names []string) {
+// modules are those of its newest version, of which the kernel may have some itself.
+func driving(f *Facts, p *Package, running tree.Target) (names []string, installed bool) {
 	if active := f.m.Tree.Active(p.Name, running); active != "" {
-		return f.Module(Subject{tree.ID{Name: p.Name, Version: active}, running}).names()
+		return f.Module(Subject{tree.ID{Name: p.Name, Version: active}, running}).names(), true
 	}
 	id, ok := p.Newest()
 	if !ok {
-		return nil
+		return nil, false
 	}
 	res := f.Conf(context.Background(), Subject{id, running})
 	if res.Err != nil {
-		return nil
+		return nil, false
 	}
 	for _, r := range res.Conf.Records {
-		if name := kernel.Underscored(r.DestName); !kernel.Provides(f.m.Kernel(running).ModuleDir(), []string{name}) {
-			names = append(names, name)
-		}
+		names = append(names, kernel.Underscored(r.DestName))
 	}
-	return names
+	return names, false
 }
 
 // targetOf is a kernel of this machine.
