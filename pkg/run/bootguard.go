@@ -162,7 +162,7 @@ func (g *bootGuard) make(next move) error {
 	case leave:
 		return g.leave()
 	case forget:
-		return g.forget()
+		return g.release()
 	}
 	return g.warn()
 }
@@ -275,8 +275,6 @@ func (g *bootGuard) leave() error {
 	g.say(report.Progress, "lift", &r, fmt.Sprintf("the default of %s was changed since the boot guard made it %s, and is left as it is", r.Loader, r.Kernel))
 	return nil
 }
-
-func (g *bootGuard) forget() error { return g.release() }
 
 // release deletes the record and the files that it names.
 func (g *bootGuard) release() error {

@@ -96,12 +96,10 @@ func one(t *testing.T, tab *table, c chroot.Pair, sources, kernel, name, version
 	ours, theirs := &side{m: p.ours, argv: argv, before: restore}, &side{m: p.theirs, argv: argv, before: restore}
 	p.ours.sh(t, restore)
 	isolated(t, p.ours.do(t, request{Argv: argv, Keep: true})) // and files are in memory by now
-	command := slices.Collect(maps.Values(commands(t, p.ours)))[0].line("/tmp/bare-build", false)
-	bare := &side{m: p.ours, argv: []string{"/bin/sh", "-ec", "cd /tmp/bare-build; " + command},
-		before: fmt.Sprintf("rm -rf /tmp/bare-build; cp -a /usr/src/%s-%s /tmp/bare-build", name, version)}
-	turns(t, rounds(5, 3), repeat(ours, 1), repeat(bare, 1))
+	compile := bare(p.ours, slices.Collect(maps.Values(commands(t, p.ours)))[0])
+	turns(t, rounds(5, 3), repeat(ours, 1), repeat(compile, 1))
 	turns(t, rounds(2, 1), repeat(theirs, 1))
-	tab.against(fmt.Sprintf("build %s, against its make", name), ours, bare, buildOverhead)
+	tab.against(fmt.Sprintf("build %s, against its make", name), ours, compile, buildOverhead)
 	tab.faster(fmt.Sprintf("build %s", name), ours.median(), theirs.median(), 1)
 }
 
