@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"dkms/pkg/conf"
 	"dkms/pkg/exit"
@@ -95,13 +96,14 @@ type work struct {
 	env     map[string]string
 	records []conf.Record
 	format  module.Compression
-	// fingerprint is the digest of all inputs, and source the digest of the
-	// sources; both are taken before anything is built.
-	fingerprint, source string
-	// headers and stamp describe the kernel's headers; both are taken at the
-	// same time as fingerprint.
-	headers string
-	stamp   tree.Stamp
+	// source is the digest of the sources, and stamp describes the kernel's
+	// headers; both are taken before anything is built.
+	source string
+	stamp  tree.Stamp
+	// inputs returns the digests of the kernel's headers and of all inputs. The
+	// headers are more than a thousand files, so they are read while the
+	// compiler runs.
+	inputs func() (headers, fingerprint string)
 	// local and localStamp describe the sources as they are on this machine.
 	local      string
 	localStamp uint64
@@ -164,8 +166,12 @@ func (b *Builder) build(ctx context.Context, j Job, ticket *ticket) (manifest *t
 	if err := w.takeSources(); err != nil {
 		return nil, err
 	}
-	w.headers, w.stamp = KernelInputs(j.Kernel, b.Run), HeadersStamp(j.Kernel)
-	w.fingerprint = b.fingerprint(j, w.source, w.headers)
+	w.stamp = HeadersStamp(j.Kernel)
+	w.inputs = sync.OnceValues(func() (headers, fingerprint string) {
+		headers = KernelInputs(j.Kernel, b.Run)
+		return headers, b.fingerprint(j, w.source, headers)
+	})
+	go w.inputs()
 	confined := b.Confine != nil && !j.Conf.NoSandbox
 	if w.lend = confined && closed(j.Kernel); w.lend {
 		if err := w.checkLending(ctx); err != nil {

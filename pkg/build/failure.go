@@ -67,5 +67,6 @@ func (w *work) blame(code exit.Code, err error, lines []string) error {
 	case d.transient():
 		return failed
 	}
-	return &Failure{failed, w.fingerprint}
+	_, fingerprint := w.inputs()
+	return &Failure{failed, fingerprint}
 }

@@ -104,10 +104,11 @@ func publish(stage *tree.Stage) error {
 }
 
 func (w packing) stage(ctx context.Context, stage *tree.Stage) (*tree.Manifest, error) {
+	headers, fingerprint := w.inputs()
 	m := &tree.Manifest{
 		Module: w.ID.Name, Version: w.ID.Version, Kernel: w.Kernel.Release, Arch: w.Kernel.Arch,
 		Built: w.Host.Now().UTC(), Compiler: w.tools.CC,
-		Fingerprint: w.fingerprint, SourceDigest: w.source, Headers: w.headers, HeadersStamp: w.stamp,
+		Fingerprint: fingerprint, SourceDigest: w.source, Headers: headers, HeadersStamp: w.stamp,
 		Sources: w.local, SourcesStamp: w.localStamp, Fits: true,
 		PostRemove: w.Conf.PostRemove, NoWeakModules: w.Conf.NoWeakModules, Unfinished: w.Conf.PostBuild != "",
 	}

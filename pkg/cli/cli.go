@@ -23,8 +23,7 @@ import (
 
 // Main runs dkms in a process and returns its exit status.
 func Main(p system.Process) int {
-	ctx, stop := p.Begin()
-	defer stop()
+	ctx := p.Begin()
 	return int(system.Status(ctx, runWords(ctx, p)))
 }
 

@@ -135,8 +135,7 @@ func (c Call) check() error {
 
 // Main runs the hook in a process and returns its exit status.
 func Main(p system.Process) int {
-	ctx, stop := p.Begin()
-	defer stop()
+	ctx := p.Begin()
 	lines := &report.Lines{W: p.Err}
 	r := report.New(p.Err, lines)
 	c, err := Parse(p.Name, p.Args, p.Host.Env)

@@ -41,8 +41,11 @@ func (p Process) OutFile() *os.File {
 }
 
 // Begin sets the umask, so that new files get the modes that they ask for, and
-// returns the context of the program; see [Interrupts].
-func (p Process) Begin() (ctx context.Context, stop context.CancelFunc) {
+// returns the context of the program, see [Interrupts]. Signals keep their
+// effect until the process ends: giving it back takes longer than a short
+// program does.
+func (p Process) Begin() context.Context {
 	syscall.Umask(0o022)
-	return Interrupts()
+	ctx, _ := Interrupts()
+	return ctx
 }
