@@ -17,13 +17,16 @@ type Closing struct {
 
 // Close adds the steps that end a run, for the kernels whose modules change.
 func (p *Plan) Close(c Closing) {
-	var changed, installed []tree.Target
+	var changed, installed, loadable []tree.Target
 	for _, s := range p.Steps {
 		switch s.Kind {
 		case Install, Restore:
 			installed = appendNew(installed, s.Target)
-			changed = appendNew(changed, s.Target)
-		case Uninstall, Sign:
+			fallthrough
+		case Sign: // the kernel may have refused the module until now
+			loadable = appendNew(loadable, s.Target)
+			fallthrough
+		case Uninstall:
 			changed = appendNew(changed, s.Target)
 		}
 	}
@@ -41,7 +44,7 @@ func (p *Plan) Close(c Closing) {
 			p.Add(Step{Kind: Initramfs, Target: t, Reason: "it may hold an old copy of a module"})
 		}
 	}
-	for _, t := range installed {
+	for _, t := range loadable {
 		if c.Load && t.Kernel == c.Running {
 			p.Add(Step{Kind: Load, Target: t, Reason: "devices without a driver may ask for a module"})
 		}

@@ -16,8 +16,8 @@ import (
 // closing carries out the steps that end a run.
 type closing struct {
 	w *machine.Writer
-	// installed lists the installed subjects in order; changed says that
-	// anything was changed.
+	// installed lists in order the subjects whose files were installed or signed;
+	// changed says that anything was changed.
 	installed []machine.Subject
 	changed   bool
 }

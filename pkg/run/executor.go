@@ -32,7 +32,8 @@ type Options struct {
 	Force, ForceVersion bool
 	// NoDepmod leaves the update of module indexes to the caller.
 	NoDepmod bool
-	// Modprobe loads those of the newly installed modules that devices need.
+	// Modprobe loads those of the newly installed or signed modules that devices
+	// need.
 	Modprobe bool
 	// SafeUpgrade is --rpm_safe_upgrade.
 	SafeUpgrade bool
@@ -71,7 +72,7 @@ type executor struct {
 	// order lists the subjects in the order of their first result.
 	order   []machine.Subject
 	results map[machine.Subject]result
-	// installed lists the installed subjects in order.
+	// installed lists in order the subjects whose files were installed or signed.
 	installed []machine.Subject
 	changed   bool
 	builds    *builds

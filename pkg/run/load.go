@@ -12,10 +12,10 @@ import (
 	"dkms/pkg/tree"
 )
 
-// load loads modules that were just installed for the running kernel, if a
-// device without a driver needs them or modules-load.d names them. It unloads
-// nothing, and no device changes its driver. If a module cannot be loaded, load
-// only warns, because the module is installed.
+// load loads modules that were just installed or signed for the running kernel,
+// if a device without a driver needs them or modules-load.d names them. It
+// unloads nothing, and no device changes its driver. If a module cannot be
+// loaded, load only warns, because the module is installed.
 func (c closing) load(ctx context.Context) {
 	modaliases := kernel.Driverless(c.w.Host.Root)
 	atBoot := kernel.AtBoot(c.w.Host.Root)

@@ -102,6 +102,7 @@ func (x *executor) sign(ctx context.Context, sub machine.Subject) error {
 	if err := x.w.Touch(sub); err != nil {
 		return errors.Join(err, undo())
 	}
+	x.installed = append(x.installed, sub)
 	extended, err := machine.AsExtension(x.w.Machine, sub)
 	if err != nil {
 		return errors.Join(err, undo())
