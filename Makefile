@@ -184,7 +184,8 @@ differential: all
 
 # Real boots under qemu, of Debian bookworm, or trixie or sid with VM_SUITE:
 # VM_SCENARIOS="systemd broken openrc enroll sigenforce secureboot powercut export
-# guard guard-systemd-boot", the first four unless it says otherwise.
+# guard guard-systemd-boot guard-cut undo image", the first four unless it says
+# otherwise.
 test-vm:
 	sh testscripts/setup.sh vm
 	$(GO) test -tags vm -run TestVM -v -count 1 -timeout 90m -parallel 2 ./testscripts/vm

@@ -32,6 +32,8 @@ var scenarios = []scenario{
 	{name: "guard-systemd-boot", story: testGuardSystemdBoot, long: true},
 	{name: "guard-cut", story: testGuardCut, long: true},
 	{name: "export", story: testExport, long: true},
+	{name: "undo", story: testUndo, long: true},
+	{name: "image", story: testImage, long: true},
 }
 
 func TestVM(t *testing.T) {

@@ -1,0 +1,10 @@
+# shellcheck shell=sh disable=SC1091,SC2154 # agent runs it, and has set $kernel
+# What a machine finds that starts from an image, whose modules were built
+# elsewhere and left for this machine to sign.
+section unit systemctl show dkms.service -p ActiveState,Result
+section journal journalctl -b -u dkms.service -o cat --no-pager
+section status dkms status
+section signer modinfo -F sig_id dkms_demo
+section modules cat /proc/modules
+section keys find / -xdev '(' -name 'mok.key' -o -name '*.priv' ')'
+section generate dkms generate_mok
