@@ -21,7 +21,7 @@ if [ "$what" = test ] || [ "$what" = differential ] || [ "$what" = bench ]; then
 	need="$need strace:strace diff:diffutils run-parts:debianutils mandoc:mandoc jq:jq zsh:zsh fish:fish
 		bzip2:bzip2 lz4:lz4 llvm-strip:llvm file:file lsinitramfs:initramfs-tools-core cpio:cpio
 		shellcheck:shellcheck systemd-analyze:systemd kernel-install:systemd script:bsdutils sign-file:linux-headers-amd64
-		/usr/include/libelf.h:libelf-dev softhsm2-util:softhsm2
+		/usr/include/libelf.h:libelf-dev softhsm2-util:softhsm2 swtpm:swtpm
 		skopeo:skopeo docker-registry:docker-registry umoci:umoci busybox:busybox-static
 		ccache:ccache distccd:distcc rpm:rpm python3:python3 aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
 		fakeroot:fakeroot makepkg:makepkg pacman:pacman-package-manager bsdtar:libarchive-tools mkfs.erofs:erofs-utils unsquashfs:squashfs-tools
@@ -50,8 +50,11 @@ for flavour in amd64 cloud-amd64 rt-amd64; do
 	ls -d /lib/modules/*[0-9]-$flavour/build >/dev/null 2>&1 || headers="${headers-} linux-headers-$flavour"
 done
 
-# What the kernel's sign-file reaches the keys on tokens by.
+# What the kernel's sign-file reaches the keys in TPMs and on tokens by.
 provider=''
+if [ "$what" = test ] && [ -z "$(find /usr/lib* -path '*/ossl-modules/tpm2.so')" ]; then
+	missing="$missing tpm2.so" packages="$packages tpm2-openssl"
+fi
 if [ "$what" = test ] && ! openssl list -providers -provider pkcs11 >/dev/null 2>&1; then provider=pkcs11-provider; fi
 
 # backport PACKAGE installs what this release of Debian has in its backports

@@ -24,6 +24,7 @@ func testImage(t *testing.T, i image) {
 	judge(t, strings.Contains(r.get("status").text, "dkms-demo/1.0, "+i.releases[0]+", x86_64: installed") && r.loaded("dkms_demo"), "image: its module is installed and loaded where nobody asks for signatures", r.get("status").text, r.get("modules").text)
 	judge(t, r.get("signer").text == "", "image: its module is not signed, without a key", r.get("signer").text)
 	judge(t, r.get("generate").status == 0, "image: the machine gets a key", r.get("generate").text)
+	judge(t, r.get("credential").status == 0, "image: the key becomes a credential of the boot service", r.get("credential").text)
 
 	uefi := m.enroll("db")
 	r = m.boot(boot{init: systemdInit, job: "image_signed.sh", args: uefi, limit: patience})

@@ -8,3 +8,12 @@ section signer modinfo -F sig_id dkms_demo
 section modules cat /proc/modules
 section keys find / -xdev '(' -name 'mok.key' -o -name '*.priv' ')'
 section generate dkms generate_mok
+# The key stays here as a credential that only the service can read.
+section credential systemd-creds encrypt --name=mok.key /var/lib/dkms/mok.key /root/mok.key
+rm /var/lib/dkms/mok.key
+mkdir -p /etc/systemd/system/dkms.service.d
+printf '[Service]\nLoadCredentialEncrypted=mok.key:/root/mok.key\n' >/etc/systemd/system/dkms.service.d/key.conf
+cat >>/etc/dkms/framework.conf <<-END
+	mok_signing_key="/run/credentials/dkms.service/mok.key"
+	mok_certificate="/var/lib/dkms/mok.pub"
+END
