@@ -195,11 +195,11 @@ func (x *executor) make(ctx context.Context, sub machine.Subject, c *conf.Module
 
 func (x *executor) runBuild(ctx context.Context, sub machine.Subject, b *build.Builder, job build.Job, u *underway) error {
 	var start time.Time
-	step, text := "build", fmt.Sprintf("%s: building for %s", sub.ID, sub.Target)
+	text := fmt.Sprintf("%s: building for %s", sub.ID, sub.Target)
 	if x.scratch {
-		step, text = "rehearse", fmt.Sprintf("%s: rehearsing the build for %s", sub.ID, sub.Target)
+		text = fmt.Sprintf("%s: rehearsing the build for %s", sub.ID, sub.Target)
 	}
-	ev := report.Event{Kind: report.Progress, Module: sub.ID.String(), Kernel: sub.Kernel, Arch: sub.Arch, Step: step, Text: text}
+	ev := report.Event{Kind: report.Progress, Module: sub.ID.String(), Kernel: sub.Kernel, Arch: sub.Arch, Step: plan.Build.String(), Text: text}
 	job.Begin = func(log string) {
 		start = x.w.Host.Now()
 		ev.Log = log

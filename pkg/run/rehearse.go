@@ -100,9 +100,9 @@ func Rehearse(ctx context.Context, m *machine.Machine, q Rehearsing, o Options) 
 
 // rehearseAll rehearses for every chosen kernel.
 func rehearseAll(ctx context.Context, m *machine.Machine, q Rehearsing, dir string, o Options) (list []Rehearsal, code exit.Code, err error) {
-	discover := func() ([]string, error) { return releaseOfHeaders(m) }
-	if (q.Name != "" || q.Source != "") && m.Settings.Headers == "" {
-		discover = m.Discover
+	discover := m.Discover
+	if m.Settings.Headers != "" {
+		discover = func() ([]string, error) { return releaseOfHeaders(m) }
 	}
 	targets, err := m.Targets(q.Choice, discover)
 	if err != nil {
@@ -132,9 +132,6 @@ func rehearseAll(ctx context.Context, m *machine.Machine, q Rehearsing, dir stri
 
 // releaseOfHeaders is the release of the kernel that --headers belong to.
 func releaseOfHeaders(m *machine.Machine) ([]string, error) {
-	if m.Settings.Headers == "" {
-		return nil, exit.Errorf(exit.KernelCount, "rehearse needs a kernel").WithHint("dkms rehearse -k RELEASE, or dkms rehearse --headers DIRECTORY|FILE.deb")
-	}
 	dir := m.Host.Abs(m.Settings.Headers)
 	if !system.IsDir(dir) {
 		return nil, exit.Errorf(exit.NoHeaders, "%s: no such directory", dir)
@@ -347,8 +344,8 @@ func (r *Rehearsal) review(m *machine.Machine) {
 		return
 	}
 	if len(r.Modules) == 1 {
-		m.Report.Result(r.Kernel + ": it would not be there")
+		m.Report.Result(r.Kernel + ": the only module would be missing")
 		return
 	}
-	m.Report.Result(fmt.Sprintf("%s: %d of %d modules would not be there", r.Kernel, bad, len(r.Modules)))
+	m.Report.Result(fmt.Sprintf("%s: %d of %d modules would be missing", r.Kernel, bad, len(r.Modules)))
 }
