@@ -44,10 +44,8 @@ func Attention(ctx context.Context, m *machine.Machine) error {
 			m.Report.Result(indent + v.head())
 			indent += "  "
 		}
-		for _, g := range t.groups(v) {
-			for _, line := range g.lines() {
-				m.Report.Result(indent + line)
-			}
+		for _, line := range t.notReady(v) {
+			m.Report.Result(indent + line)
 		}
 	}
 	if others > 0 {

@@ -63,10 +63,12 @@ type ModuleVerdict struct {
 	// short is Reason without the file name, so that modules with the same
 	// reason can share a line.
 	short string
+	// newer is [machine.Verdict.Newer].
+	newer *machine.Verdict
 }
 
 func (t *teller) moduleVerdict(ctx context.Context, v machine.Verdict, k tree.Target) ModuleVerdict {
-	m := ModuleVerdict{Module: v.Name, Version: v.Version, State: v.State, Reason: v.Why(), Hint: v.Hint, short: v.Why()}
+	m := ModuleVerdict{Module: v.Name, Version: v.Version, State: v.State, Reason: v.Why(), Hint: v.Hint, short: v.Why(), newer: v.Newer}
 	m.Essential = machine.Essential(ctx, t.facts, machine.Subject{ID: v.ID, Target: k})
 	if v.State == machine.Untrusted {
 		m.short = strings.TrimPrefix(v.Reason, "is ")

@@ -1,7 +1,9 @@
 package inspect
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"dkms/pkg/machine"
@@ -11,10 +13,8 @@ import (
 // not ready with their next steps, and the number of all other modules.
 func (t *teller) printVerdict(v *Verdict) {
 	t.Report.Result(v.head())
-	for _, g := range t.groups(v) {
-		for _, line := range g.lines() {
-			t.Report.Result("  " + line)
-		}
+	for _, line := range t.notReady(v) {
+		t.Report.Result("  " + line)
 	}
 	if rest := v.rest(); rest != "" {
 		t.Report.Result("  " + rest)
@@ -82,7 +82,42 @@ func (t *teller) groups(v *Verdict) []*group {
 		}
 		list = append(list, g)
 	}
+	slices.SortStableFunc(list, func(a, b *group) int { return cmp.Compare(a.order(), b.order()) })
 	return list
+}
+
+// order sorts the groups of a kernel: what the kernel is of no use without, what
+// else is not ready, and what is.
+func (g *group) order() int {
+	switch bad := (machine.Health{State: g.state}).Bad(); {
+	case bad && g.essential != "":
+		return 0
+	case bad:
+		return 1
+	}
+	return 2
+}
+
+// maxGroups is how many groups of a kernel are listed unless the kernel is named,
+// so that all kernels fit on a screen.
+const maxGroups = 3
+
+// notReady returns the lines of the groups of a kernel, or of the first of many.
+func (t *teller) notReady(v *Verdict) (lines []string) {
+	groups, more := t.groups(v), 0
+	if len(groups) > maxGroups+1 && len(t.Choice.Kernels) == 0 {
+		for _, g := range groups[maxGroups:] {
+			more += len(g.ids)
+		}
+		groups = groups[:maxGroups]
+	}
+	for _, g := range groups {
+		lines = append(lines, g.lines()...)
+	}
+	if more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more: dkms check -k %s", more, t.KernelArg(v.target())))
+	}
+	return lines
 }
 
 // in returns the group of list with the same state and reasons as g.
@@ -147,8 +182,10 @@ func (r *restart) line() string {
 		return fmt.Sprintf("safe to restart: %s%s, and every module is ready", r.Release, r.boots())
 	case r.Answer == CanRestart:
 		return "safe to restart: " + r.oneOf("the only kernel is ready", "every kernel is ready")
-	case r.Answer == CannotRestart && r.confirmed():
+	case r.Answer == CannotRestart && r.only(machine.Confirm):
 		return "restart and confirm the key in the blue screen: no module loads before that"
+	case r.Answer == CannotRestart && r.only(machine.TakeOver):
+		return "restart through shim, so that the kernel takes the enrolled key over: no module loads before that"
 	case r.Answer == CannotRestart && r.Known():
 		return fmt.Sprintf("not safe to restart: %s%s, and %s", r.Release, r.boots(), r.lacking())
 	case r.Answer == CannotRestart:
@@ -159,12 +196,12 @@ func (r *restart) line() string {
 	return "unknown whether it is safe to restart: which kernel boots next is unknown: " + r.Why
 }
 
-// confirmed reports whether a restart is all that is needed: every module that
-// is not ready only waits for somebody to confirm the key.
-func (r *restart) confirmed() bool {
+// only reports whether a restart is all that is needed: hint, which says how to
+// restart, is the next step of every module that is not ready.
+func (r *restart) only(hint string) bool {
 	for _, v := range r.verdicts {
 		for _, mod := range v.Modules {
-			if mod.bad() && mod.Hint != machine.Confirm {
+			if mod.bad() && mod.Hint != hint {
 				return false
 			}
 		}

@@ -111,7 +111,10 @@ func (p Prescription) Tell(m *machine.Machine, found []Finding) (exit.Code, erro
 	}
 	fixable := 0
 	for _, f := range found {
-		line := fmt.Sprintf("%s: %s (%s)", f.Check, f.Text, f.Cure)
+		line := f.Check + ": " + f.Text
+		if f.Cure != "" {
+			line += " (" + f.Cure + ")"
+		}
 		if f.Fixable && p.Fix && p.DryRun {
 			line = "would fix " + line
 		}

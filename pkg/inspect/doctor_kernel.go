@@ -146,7 +146,8 @@ func (d *doctor) lookedAt(release string) bool {
 	return slices.ContainsFunc(d.targets, func(t tree.Target) bool { return t.Kernel == release })
 }
 
-// missing adds the modules that check calls not ready. It skips what other checks
+// missing adds the modules that check calls not ready, and the newest versions
+// that are not, although older ones serve. It skips what other checks
 // report: installed modules, unless a new build of them has failed; modules
 // without sources; kernels without headers.
 func (d *doctor) missing(ctx context.Context) {
@@ -159,12 +160,16 @@ func (d *doctor) missing(ctx context.Context) {
 	for _, k := range d.targets {
 		headers := d.CheckHeaders(k)
 		for _, v := range d.facts.Verdicts(ctx, k) {
+			serves := ""
+			if v.Newer != nil {
+				serves, v = v.Version, *v.Newer
+			}
 			told := v.State == machine.BrokenSource || headers != nil && v.Reason == headers.Error() ||
 				d.facts.Module(machine.Subject{ID: v.ID, Target: k}).Active && d.Tree.Failure(v.ID, k) == nil
 			if v.Bad() && !told {
 				s := machine.Subject{ID: v.ID, Target: k}
-				d.add("modules", v.Hint, reinstall(k), "%s: kernel %s: %s: %s%s", v.ID, k.Kernel, v.State, d.Brief(s, v.Why()),
-					after("; essential: ", machine.Essential(ctx, d.facts, s)))
+				d.add("modules", v.Hint, reinstall(k), "%s: kernel %s: %s: %s%s%s", v.ID, k.Kernel, v.State, d.Brief(s, v.Why()),
+					after("; ready in its place: ", serves), after("; essential: ", machine.Essential(ctx, d.facts, s)))
 			}
 		}
 	}

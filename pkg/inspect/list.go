@@ -73,9 +73,9 @@ func (t *teller) listed() ([]string, error) {
 	return list, err
 }
 
-// rows returns the requested versions. The version that counts for a kernel has
-// the state that check reports; every other version is unwanted for that
-// kernel.
+// rows returns the requested versions. The version that counts for a kernel, and
+// the newest one if an older one serves in its place, have the state that check
+// reports; every other version is unwanted for that kernel.
 func (t *teller) rows(verdicts []Verdict) []row {
 	var list []row
 	for _, v := range t.facts.Registered() {
@@ -84,26 +84,22 @@ func (t *teller) rows(verdicts []Verdict) []row {
 		}
 		r := row{Module: v.ID.Name, Version: v.ID.Version}
 		for _, on := range verdicts {
-			r.States = append(r.States, t.state(v.ID, &on))
+			r.States = append(r.States, on.state(v.ID))
 		}
 		list = append(list, r)
 	}
 	return list
 }
 
-// state is the state of a version for a kernel. The newest version may have
-// failed where an older one serves the kernel.
-func (t *teller) state(id tree.ID, v *Verdict) machine.State {
-	s := v.state(id)
-	if newest, ok := t.facts.Newest(id.Name); s == machine.Unwanted && ok && newest == id && t.Tree.Failure(id, v.target()) != nil {
-		return machine.Failed
-	}
-	return s
-}
-
+// state is the state of a version for the kernel.
 func (v *Verdict) state(id tree.ID) machine.State {
-	if at := slices.IndexFunc(v.Modules, func(m ModuleVerdict) bool { return m.id() == id }); at >= 0 {
-		return v.Modules[at].State
+	for _, mod := range v.Modules {
+		switch {
+		case mod.id() == id:
+			return mod.State
+		case mod.newer != nil && mod.newer.ID == id:
+			return mod.newer.State
+		}
 	}
 	return machine.Unwanted
 }

@@ -139,6 +139,9 @@ func (t *teller) explainer(ctx context.Context, k tree.Target) *explainer {
 	w := &explainer{teller: t, target: k, verdicts: map[tree.ID]machine.Verdict{}}
 	for _, v := range t.facts.Verdicts(ctx, k) {
 		w.verdicts[v.ID] = v
+		if v.Newer != nil {
+			w.verdicts[v.Newer.ID] = *v.Newer
+		}
 	}
 	return w
 }

@@ -10,6 +10,9 @@ import (
 // the machine can, before Linux starts.
 const Confirm = "restart, press a key when the blue screen asks for one, choose Enroll MOK, Continue, Yes, and type the password that was given to dkms mok enroll"
 
+// TakeOver says how a kernel gets an enrolled key.
+const TakeOver = "restart, through shim: a kernel takes these keys over when it starts"
+
 // EnrolHint is the next step to make a certificate trusted.
 func EnrolHint(t *sign.Trust) string {
 	switch {
@@ -20,7 +23,7 @@ func EnrolHint(t *sign.Trust) string {
 	case t.PlatformOnly():
 		return "start a kernel with CONFIG_INTEGRITY_MACHINE_KEYRING through shim, or have the kernel signed with a certificate built in"
 	case t.MOK || t.DB:
-		return "restart, through shim: a kernel takes these keys over when it starts"
+		return TakeOver
 	}
 	return "dkms mok enroll, then restart and confirm it in the blue screen"
 }

@@ -19,6 +19,9 @@ import (
 type Verdict struct {
 	tree.ID
 	Health
+	// Newer is the verdict on the newest version, if this one serves in its
+	// place until that is installed.
+	Newer *Verdict
 }
 
 // Subjects are versions in the form that a plan needs: a build or an
@@ -233,7 +236,7 @@ func (f *Facts) Verdicts(ctx context.Context, t tree.Target) []Verdict {
 	var list []Verdict
 	for _, id := range f.Broken() {
 		err := f.m.Broken(id)
-		list = append(list, Verdict{id, Health{State: BrokenSource, Reason: err.Error(), Hint: exit.Hint(err)}})
+		list = append(list, Verdict{ID: id, Health: Health{State: BrokenSource, Reason: err.Error(), Hint: exit.Hint(err)}})
 	}
 	p := f.PlanAutoinstall(ctx, []tree.Target{t}, false)
 	required := f.SignaturesRequired(t)
@@ -260,7 +263,7 @@ func restored(ctx context.Context, f *Facts, others []Verdict, t tree.Target, re
 		if !h.OK() && h.Hint == "" {
 			h.Hint = f.WithoutSources(mod.Subject)
 		}
-		list = append(list, Verdict{v.ID, h})
+		list = append(list, Verdict{ID: v.ID, Health: h})
 	}
 	return list
 }
@@ -308,7 +311,7 @@ func (f *Facts) ofNote(ctx context.Context, n plan.Note, required bool) Verdict 
 		_, hint := heldBack(f, Subject{n.ID, n.Target})
 		v.Health = Health{State: Missing, Reason: n.Reason, Hint: hint}
 	case plan.Deferred:
-		v.State, v.Reason = Waiting, n.Reason
+		v.Health = Health{State: Waiting, Reason: n.Reason, Hint: "dkms add DIRECTORY registers what it needs, then dkms autoinstall -k " + f.m.KernelArg(n.Target)}
 	default:
 		v.Health = failed(n.Err)
 		if exit.Status(n.Err) == exit.NoHeaders && f.m.Installed(n.Target) {
@@ -371,12 +374,12 @@ func (f *Facts) orOlder(ctx context.Context, v Verdict, s Subject, required bool
 	older := f.Module(Subject{tree.ID{Name: s.Name, Version: active}, s.Target})
 	switch h := f.serves(ctx, older, required); {
 	case h.State == Stale:
-		return Verdict{older.ID, h}
+		return Verdict{ID: older.ID, Health: h}
 	case !h.OK():
 		return v
 	}
 	if f.Held(s) != nil {
-		return Verdict{older.ID, Health{State: Ready, Reason: v.Reason, Hint: v.Hint}}
+		return Verdict{ID: older.ID, Health: Health{State: Ready, Reason: v.Reason, Hint: v.Hint}}
 	}
 	what := "is not installed"
 	switch v.State {
@@ -389,5 +392,5 @@ func (f *Facts) orOlder(ctx context.Context, v Verdict, s Subject, required bool
 	if v.Reason != "" && v.Reason != "not installed" {
 		reason += ": " + f.m.Brief(s, v.Reason)
 	}
-	return Verdict{older.ID, Health{State: Ready, Reason: reason, Hint: v.Hint}}
+	return Verdict{older.ID, Health{State: Ready, Reason: reason, Hint: v.Hint}, &v}
 }
