@@ -45,7 +45,7 @@ func (w leftovers) noModule() string {
 }
 
 // subdirs is the hint for old packages that pass SUBDIRS= to Kbuild.
-const subdirs = "Kbuild has not known SUBDIRS= since 5.4: MAKE in dkms.conf has to say M= instead"
+const subdirs = "Kbuild does not know SUBDIRS= any more: MAKE in dkms.conf has to say M= instead"
 
 // left lists the modules that the build has left, by their paths in its
 // directory.

@@ -521,14 +521,14 @@ func TestMainAlone(t *testing.T) {
 		{"-j4|autoinstall", 2, "", "dkms: -j4: unknown option\ndkms: hint: -j 4, in two words\n"},
 		{"-k=6.1|check", 2, "", "dkms: -k=6.1: unknown option\ndkms: hint: -k 6.1, in two words\n"},
 		{"-qn|check", 2, "", "dkms: -qn: unknown option\ndkms: hint: dkms --help "},
-		{"", 1, "Build, sign and install", "dkms: no action was given\ndkms: hint: "},
+		{"", 1, "Build, sign and install", "dkms: no action was given\n"},
 		{"-m|foo", 1, "", "dkms: no action was given\ndkms: hint: "},
 		{"add|build", 4, "", "dkms: two actions were given: add and build\n"},
 		{"frob", 1, "", "dkms: frob: not an action\ndkms: hint: dkms --help "},
 		{"help|frob", 1, "", "dkms: frob: not an action\ndkms: hint: dkms --help "},
 		{"foo/1.0", 1, "", "dkms: foo/1.0: not an action\ndkms: hint: dkms --help "},
-		{"isntall|foo", 1, "", "dkms: isntall: not an action\ndkms: hint: dkms install, perhaps; "},
-		{"stat", 1, "", "dkms: stat: not an action\ndkms: hint: dkms status, perhaps; "},
+		{"isntall|foo", 1, "", "dkms: isntall: not an action\ndkms: hint: did you mean dkms install? "},
+		{"stat", 1, "", "dkms: stat: not an action\ndkms: hint: did you mean dkms status? "},
 		{"check|nosuch", 1, "", "dkms: nosuch: check takes no module\ndkms: hint: dkms why nosuch\n"},
 	}
 	for _, test := range tests {

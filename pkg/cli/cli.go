@@ -43,6 +43,7 @@ func runWords(ctx context.Context, p system.Process) exit.Code {
 	defer c.report.Close()
 	if len(p.Args) == 0 {
 		c.overview()
+		err = exit.Errorf(exit.Status(err), "%v", err) // the overview ends with what the hint says
 	}
 	if err == nil {
 		for _, d := range deprecated {

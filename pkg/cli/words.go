@@ -119,7 +119,7 @@ func noAction(words []string) error {
 	err := exit.Errorf(exit.Usage, "%s: not an action", words[0]).WithHint(list)
 	for _, v := range verbs() {
 		if name := v.about().name; !v.about().hidden && (strings.HasPrefix(name, words[0]) || misspelt(words[0], name)) {
-			return err.WithHint("dkms %s, perhaps; %s", name, list)
+			return err.WithHint("did you mean dkms %s? %s", name, list)
 		}
 	}
 	return err

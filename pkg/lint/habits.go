@@ -52,7 +52,7 @@ var (
 	installs   = system.Pattern(`\bmake\b.*\s(modules_)?install\b|\b(depmod|insmod|modprobe)\b`)
 )
 
-const subdirsText = "SUBDIRS= means nothing to kernels from 5.4 on, which build their own modules then: M="
+const subdirsText = "SUBDIRS= means nothing to today's kernels, which build their own modules then: M="
 
 // kernels are releases of the kernel: the first of each version.
 func kernels() []string {

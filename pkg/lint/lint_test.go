@@ -86,7 +86,7 @@ var remarks = []struct {
 	{
 		name: "what make is not for", conf: "MAKE='make -C $kernel_source_dir SUBDIRS=$PWD modules'\nMAKE[1]='make -C . install'\nMAKE_MATCH[1]=.\n",
 		want: []string{
-			"dkms.conf:6: error: SUBDIRS= means nothing to kernels from 5.4 on, which build their own modules then: M=",
+			"dkms.conf:6: error: SUBDIRS= means nothing to today's kernels, which build their own modules then: M=",
 			"dkms.conf:7: error: installing is for dkms to do: a build may not change the system",
 		},
 	},
@@ -164,7 +164,7 @@ var remarks = []struct {
 			"src/deep/Makefile": "all:\n\tmake -C /lib/modules/`uname -r`/build SUBDIRS=$(PWD)\n", "src/unused/Makefile": "x := $(shell uname -r)\n",
 		},
 		want: []string{
-			"src/deep/Makefile:2: error: SUBDIRS= means nothing to kernels from 5.4 on, which build their own modules then: M=",
+			"src/deep/Makefile:2: error: SUBDIRS= means nothing to today's kernels, which build their own modules then: M=",
 			"src/sub/rules.mk:1: warning: uname -r is the running kernel, and MAKE does not say which kernel to build for",
 		},
 	},

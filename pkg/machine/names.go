@@ -19,7 +19,7 @@ func (m *Machine) NotRegistered(word string) error {
 	case near == "":
 		return err.WithHint("dkms status lists what is")
 	case m.registered(near):
-		return err.WithHint("%s is, perhaps; dkms status lists what is", near)
+		return err.WithHint("did you mean %s? dkms status lists what is registered", near)
 	default:
 		return err.WithHint("the sources of %s are in %s: dkms add %s registers it", near, m.Host.Root.SourceTree(), near)
 	}
@@ -106,7 +106,7 @@ func (m *Machine) NeedHeaders(t tree.Target) error {
 		releases = append(releases, e.Name())
 	}
 	if near := version.Nearest(t.Kernel, releases); near != "" {
-		return exit.Errorf(exit.NoHeaders, "%w", err).WithHint("kernel %s is installed here, perhaps: -k %s", near, near)
+		return exit.Errorf(exit.NoHeaders, "%w", err).WithHint("did you mean -k %s, which is installed here?", near)
 	}
 	return err
 }

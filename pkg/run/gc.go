@@ -40,7 +40,11 @@ func GC(ctx context.Context, m *machine.Machine, keep int, o Options) (code exit
 		p := plan.ForGC(g.unneeded(ctx, facts))
 		gone := g.records()
 		if len(p.Steps) == 0 && len(gone) == 0 {
-			m.Report.Progressf("nothing to remove: every kernel with builds is here, and every registered version is in use or among the newest %d of its package", keep)
+			newest := "the newest of its package"
+			if keep > 1 {
+				newest = fmt.Sprintf("among the newest %d of its package", keep)
+			}
+			m.Report.Progressf("nothing to remove: every kernel with builds is here, and every registered version is in use or %s", newest)
 			return nil
 		}
 		for _, t := range gone {
