@@ -135,6 +135,11 @@ var completions = []completion{
 	{"dkms autoinstall --j", "--json", "--fix"},
 	{"dkms mok --j", "--json", "--fix"},
 	{"dkms uninstall -k 6.1.0-56-amd64 z", "zfs-kmod", "hello"},
+	{"dkms install ", "hello zfs-kmod new-thing", "hello/1.0 hello/2.0 zfs-kmod/2.1.11 new-thing/0.3-rc1"},
+	{"dkms log ", "hello zfs-kmod", "hello/1.0 zfs-kmod/2.1.11"},
+	{"dkms build -m ", "hello", "hello/ hello/1.0"},
+	{"dkms he", "help", "hello"},
+	{"dkms help ch", "check", "hello"},
 }
 
 // check compares what a shell offers for a line with what it should.

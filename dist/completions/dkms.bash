@@ -1,16 +1,10 @@
 # bash completion for dkms(8): reads directories, does not start dkms.
 
-# _dkms_modules WORD lists modules, or versions where WORD is MODULE/...
 _dkms_modules() {
-	local dir name
+	local dir
 	for dir in /var/lib/dkms/*/; do
-		dir=${dir%/} name=${dir##*/}
-		[[ -d $dir ]] || continue
-		if [[ $1 != */* ]]; then
-			echo "$name"
-		elif [[ $name == "${1%%/*}" ]]; then
-			_dkms_versions "$name" "$name/"
-		fi
+		dir=${dir%/}
+		[[ -d $dir ]] && echo "${dir##*/}"
 	done
 }
 
@@ -28,7 +22,7 @@ _dkms_added() {
 	local name
 	while read -r name; do
 		_dkms_versions "$name" "$name/"
-	done < <(_dkms_modules '')
+	done < <(_dkms_modules)
 }
 
 # _dkms_sources SEPARATOR lists source trees as NAME SEPARATOR VERSION. The
@@ -60,6 +54,17 @@ _dkms_reply() {
 	for word in ${words[@]+"${words[@]}"}; do
 		[[ $word == "$1"* && $word != *[!A-Za-z0-9@%_+=:,./-]* ]] && COMPREPLY+=("$word")
 	done
+}
+
+# _dkms_first WORD IDS offers the names of MODULE/VERSION and, where WORD has a
+# name or only one is left, its versions.
+_dkms_first() {
+	local names
+	_dkms_reply "$1" "$2"
+	[[ $1 == */* ]] && return
+	names=$(printf '%s\n' ${COMPREPLY[@]+"${COMPREPLY[@]%%/*}"} | sort -u)
+	[[ $names == *$'\n'* ]] && mapfile -t COMPREPLY <<<"$names"
+	return 0
 }
 
 _dkms() {
@@ -101,7 +106,7 @@ _dkms() {
 		if [[ $verb == add ]]; then
 			_dkms_reply "$cur" "$(_dkms_sources / | sed "$([[ $cur == */* ]] || echo 's|/.*||')" | sort -u)"
 		else
-			_dkms_reply "$cur" "$(_dkms_modules "$cur")"
+			_dkms_reply "$cur" "$(_dkms_modules)"
 		fi
 		return
 		;;
@@ -170,20 +175,20 @@ _dkms() {
 	fi
 
 	case $verb in
-	'') _dkms_reply "$cur" "$verbs" ;;
+	'') _dkms_reply "$cur" "$verbs help" ;;
 	mok) _dkms_reply "$cur" 'status enroll' ;;
 	check | doctor | gc | history | undo | autoinstall | generate_mok | kernel_* | version) ;;
-	export) _dkms_reply "$cur" "$(_dkms_modules "$cur")" ;;
+	export) _dkms_first "$cur" "$(_dkms_added)" ;;
 	add | build | install | ldtarball | import)
 		if [[ -z $module ]]; then
-			[[ $verb == ldtarball || $verb == import ]] || _dkms_reply "$cur" "$([[ $verb == add ]] || _dkms_added; _dkms_sources /)"
+			[[ $verb == ldtarball || $verb == import ]] || _dkms_first "$cur" "$([[ $verb == add ]] || _dkms_added; _dkms_sources /)"
 			mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$cur")
 			compopt -o filenames 2>/dev/null
 		fi
 		;;
 	lint | rehearse)
 		if [[ -z $module ]]; then
-			_dkms_reply "$cur" "$(_dkms_modules "$cur")"
+			_dkms_first "$cur" "$(_dkms_added)"
 			mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -d -- "$cur")
 			compopt -o filenames 2>/dev/null
 		fi
@@ -192,13 +197,9 @@ _dkms() {
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		compopt -o filenames 2>/dev/null
 		;;
-	match) [[ $module ]] || _dkms_reply "$cur" "$(_dkms_modules '')" ;;
+	match) [[ $module ]] || _dkms_reply "$cur" "$(_dkms_modules)" ;;
 	*)
-		[[ $module ]] && return
-		_dkms_reply "$cur" "$(_dkms_modules "$cur")"
-		if ((${#COMPREPLY[@]} == 1)) && [[ $cur != */* ]]; then
-			_dkms_reply "${COMPREPLY[0]}/" "$(_dkms_modules "${COMPREPLY[0]}/")"
-		fi
+		[[ $module ]] || _dkms_first "$cur" "$(_dkms_added)"
 		;;
 	esac
 }

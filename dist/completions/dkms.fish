@@ -27,6 +27,23 @@ function __dkms_sources
     end
 end
 
+# Of MODULE/VERSION, the modules first, and the versions of one that is typed.
+function __dkms_first
+    set -l word (commandline -ct)
+    if string match -q '*/*' -- "$word"
+        cat
+    else
+        sed 's|/.*|/|' | sort -u
+    end
+end
+
+function __dkms_modules
+    begin
+        __dkms_added
+        __dkms_sources
+    end | string replace -r '/.*' '' | sort -u
+end
+
 function __dkms_versions
     begin
         __dkms_added
@@ -75,10 +92,11 @@ complete -c dkms -n 'not __dkms_verb' -a kernel_preinst -d 'drop builds for a ke
 complete -c dkms -n 'not __dkms_verb' -a kernel_postinst -d 'install what is missing for a new kernel'
 complete -c dkms -n 'not __dkms_verb' -a kernel_prerm -d 'drop builds for a kernel to be removed'
 complete -c dkms -n 'not __dkms_verb' -a version -d 'which dkms this is'
+complete -c dkms -n 'not __dkms_verb' -a help -d 'options and examples of a command'
 
-complete -c dkms -n '__dkms_in build install uninstall unbuild remove list status match mktarball export why log lint rehearse sign' -a '(__dkms_added)'
+complete -c dkms -n '__dkms_in build install uninstall unbuild remove list status match mktarball export why log lint rehearse sign' -a '(__dkms_added | __dkms_first)'
 complete -c dkms -n '__dkms_in mok; and not __dkms_in status enroll' -a 'status enroll'
-complete -c dkms -n '__dkms_in add build install' -a '(__dkms_sources)'
+complete -c dkms -n '__dkms_in add build install' -a '(__dkms_sources | __dkms_first)'
 complete -c dkms -n '__dkms_in init' -x -a '(__fish_complete_directories)'
 complete -c dkms -n '__dkms_in add build install ldtarball import lint rehearse' -F
 
@@ -94,7 +112,7 @@ complete -c dkms -s h -l help -d 'print a summary'
 complete -c dkms -s V -l version -d 'print the version'
 
 set -l one add build install uninstall unbuild remove list status mktarball export import why log
-complete -c dkms -n "__dkms_in $one" -s m -l module -x -a '(__dkms_added; __dkms_sources)' -d module
+complete -c dkms -n "__dkms_in $one" -s m -l module -x -a '(__dkms_modules)' -d module
 complete -c dkms -n "__dkms_in $one" -s v -x -a '(__dkms_versions)' -d version
 complete -c dkms -n __dkms_verb -s k -l kernelver -x -a '(__dkms_kernels)' -d kernel
 complete -c dkms -n __dkms_verb -s a -l arch -x -d architecture
