@@ -162,7 +162,7 @@ func (l *linter) objects(m *conf.Module, files []*makefile.File, usual bool) {
 		if r.BuiltName == "" || slices.Contains(names, r.BuiltName) {
 			continue
 		}
-		text := fmt.Sprintf("BUILT_MODULE_NAME[%d]=%s is what no obj-m of the makefiles makes, only %s", i, r.BuiltName, strings.Join(names, ", "))
+		text := fmt.Sprintf("no obj-m of the makefiles makes BUILT_MODULE_NAME[%d]=%s, they make %s", i, r.BuiltName, strings.Join(names, ", "))
 		l.remarks = append(l.remarks, Remark{l.File, l.assignedAt("BUILT_MODULE_NAME", fmt.Sprint(i)), usual, text})
 	}
 }

@@ -29,7 +29,7 @@ func (l *linter) limits(m *conf.Module) {
 	}
 	for _, i := range m.Exclusive.Arch.Indexes() {
 		if arch := m.Exclusive.Arch.At(i); arch != "" && !anyMachine(arch) {
-			l.errorf(l.assignedAt("BUILD_EXCLUSIVE_ARCH", fmt.Sprint(i)), "BUILD_EXCLUSIVE_ARCH=%s: no machine calls itself that (uname -m), such as x86_64 or aarch64", arch)
+			l.errorf(l.assignedAt("BUILD_EXCLUSIVE_ARCH", fmt.Sprint(i)), "BUILD_EXCLUSIVE_ARCH=%s: no machine calls itself that: uname -m says x86_64 or aarch64, for example", arch)
 		}
 	}
 }

@@ -71,7 +71,7 @@ var remarks = []struct {
 		name: "limits that leave nothing", conf: "BUILD_EXCLUSIVE_KERNEL_MIN=6.10\nBUILD_EXCLUSIVE_KERNEL_MAX=6.9\nBUILD_EXCLUSIVE_ARCH='^(amd64|arm64)$'\n",
 		want: []string{
 			"dkms.conf:6: error: BUILD_EXCLUSIVE_KERNEL_MIN=6.10 is above BUILD_EXCLUSIVE_KERNEL_MAX=6.9: no kernel is left",
-			"dkms.conf:8: error: BUILD_EXCLUSIVE_ARCH=^(amd64|arm64)$: no machine calls itself that (uname -m), such as x86_64 or aarch64",
+			"dkms.conf:8: error: BUILD_EXCLUSIVE_ARCH=^(amd64|arm64)$: no machine calls itself that: uname -m says x86_64 or aarch64, for example",
 		},
 	},
 	{name: "limits that leave something", conf: "BUILD_EXCLUSIVE_KERNEL_MIN=6.9\nBUILD_EXCLUSIVE_KERNEL_MAX=6.10\nBUILD_EXCLUSIVE_ARCH='^(x86_64|arm64)$'\n"},
@@ -176,7 +176,7 @@ var remarks = []struct {
 	{
 		name: "what nothing makes", conf: "BUILT_MODULE_NAME[1]=p_foo\nDEST_MODULE_LOCATION[1]=/updates\nBUILT_MODULE_NAME[2]=bar\nBUILT_MODULE_LOCATION[2]=sub\nDEST_MODULE_LOCATION[2]=/updates\n",
 		files: map[string]string{"Makefile": "NAME = foo\nobj-m := $(NAME).o\nobj-m += \\\n  sub/\n", "sub/Kbuild": "obj-$(CONFIG_BAR) += bar.o # one\n"},
-		want:  []string{"dkms.conf:6: error: BUILT_MODULE_NAME[1]=p_foo is what no obj-m of the makefiles makes, only bar, foo"},
+		want:  []string{"dkms.conf:6: error: no obj-m of the makefiles makes BUILT_MODULE_NAME[1]=p_foo, they make bar, foo"},
 	},
 	{name: "what nobody knows", conf: "BUILT_MODULE_NAME[0]=bar\n", files: map[string]string{"Makefile": "obj-m := $(if x,bar).o\n"}},
 	{name: "what an unknown file may make", conf: "BUILT_MODULE_NAME[0]=bar\n", files: map[string]string{"Makefile": "include $(X)/y\nobj-m := foo.o\n"}},
