@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -38,19 +37,19 @@ func (apk) arch(arch string) string {
 
 var (
 	// apkVersion is a version without the number of the packaging.
-	apkVersion = regexp.MustCompile(`^\d+(\.\d+)*[a-z]?(_(alpha|beta|pre|rc|cvs|svn|git|hg|p)\d*)*$`)
+	apkVersion = system.Pattern(`^\d+(\.\d+)*[a-z]?(_(alpha|beta|pre|rc|cvs|svn|git|hg|p)\d*)*$`)
 	// apkWord is a number, or what stands before a number.
-	apkWord = regexp.MustCompile(`\d+|_?(alpha|beta|pre|rc)\d*`)
+	apkWord = system.Pattern(`\d+|_?(alpha|beta|pre|rc)\d*`)
 )
 
 // version keeps the numbers of a version and what makes it older than a release.
 // Where other words are lost, a digest keeps two versions apart.
 func (apk) version(v string) string {
-	if apkVersion.MatchString(v) {
+	if apkVersion().MatchString(v) {
 		return v
 	}
 	made, suffix := "", false
-	for _, word := range apkWord.FindAllString(v, -1) {
+	for _, word := range apkWord().FindAllString(v, -1) {
 		switch number := word[0] >= '0' && word[0] <= '9'; {
 		case !number:
 			made, suffix = made+"_"+strings.TrimPrefix(word, "_"), true
@@ -62,10 +61,10 @@ func (apk) version(v string) string {
 			made = word
 		}
 	}
-	if !apkVersion.MatchString(made) {
+	if !apkVersion().MatchString(made) {
 		made = "0" + made
 	}
-	lost := strings.ToLower(strings.Join(apkWord.Split(v, -1), ""))
+	lost := strings.ToLower(strings.Join(apkWord().Split(v, -1), ""))
 	if strings.ContainsFunc(lost, func(c rune) bool { return c >= 'a' && c <= 'z' }) {
 		sum := sha256.Sum256([]byte(v))
 		made += "~" + hex.EncodeToString(sum[:4])
