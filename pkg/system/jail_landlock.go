@@ -76,7 +76,7 @@ func (j *Jail) restrict(rules *unix.LandlockRulesetAttr) error {
 		return landlockAllow(int(ruleset), path, rights&rules.Handled_access_fs)
 	}
 	err := allow("/", landlockRead)
-	for _, m := range j.Writable {
+	for _, m := range j.writable() {
 		err = errors.Join(err, allow(resolve(m.At), rules.Handled_access_fs&^landlockNodes))
 	}
 	for _, dev := range devices {

@@ -19,7 +19,7 @@ var private = []string{"/tmp", "/var/tmp", "/dev/shm", "/run"}
 // places lists the mounts of the jail, in the order of mounting.
 func (j *Jail) places() []place {
 	list := j.shown()
-	for _, m := range j.Writable {
+	for _, m := range j.writable() {
 		if !slices.Contains(private, m.At) {
 			list = append(list, m.place())
 		}
@@ -38,6 +38,14 @@ func (j *Jail) places() []place {
 		}
 	}
 	return list
+}
+
+// writable lists the directories that the program may write to. Some private
+// directories are missing in chroots and early at boot.
+func (j *Jail) writable() []Mount {
+	return slices.DeleteFunc(slices.Clone(j.Writable), func(m Mount) bool {
+		return slices.Contains(private, m.At) && !IsDir(resolve(m.At))
+	})
 }
 
 func (m Mount) place() place {
@@ -68,7 +76,7 @@ func (j *Jail) shown() []place {
 		}
 	}
 	needed := slices.Concat(j.Show, j.Lend)
-	for _, m := range j.Writable {
+	for _, m := range j.writable() {
 		switch {
 		case slices.Contains(private, m.At): // visible directories below it are mounted over it
 			from[resolve(m.At)] = m.place()
