@@ -66,21 +66,22 @@ func (w *work) keepLog(ctx context.Context) error {
 	return cutLog(ctx, log)
 }
 
-// postBuild runs POST_BUILD, which may change the kept files and add others.
+// postBuild runs POST_BUILD, which may change the kept files and add others. It
+// cannot write beside the build: the previous build waits there, to be kept or
+// to come back.
 func (w *work) postBuild(ctx context.Context, m *tree.Manifest) error {
 	if w.Conf.PostBuild == "" {
 		return nil
 	}
 	dir := w.Tree.BuildDir(w.ID, w.target())
-	parent := filepath.Dir(dir)
 	if w.scratch.private != "" {
-		if err := own(parent, w.scratch.user); err != nil {
+		if err := own(dir, w.scratch.user); err != nil {
 			return err
 		}
 	}
-	err := w.hook(ctx, "POST_BUILD", w.Conf.PostBuild, parent)
+	err := w.hook(ctx, "POST_BUILD", w.Conf.PostBuild, dir)
 	if w.scratch.private != "" {
-		err = errors.Join(err, own(parent, 0), os.Lchown(w.scratch.log, 0, 0)) // POST_BUILD may have moved the log out of the directory
+		err = errors.Join(err, own(dir, 0), os.Lchown(w.scratch.log, 0, 0)) // POST_BUILD may have moved the log out of the directory
 	}
 	if err != nil {
 		return err

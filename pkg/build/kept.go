@@ -57,16 +57,12 @@ func (w packing) recheck(m *tree.Manifest, dir string) error {
 // publishes its target; modules that the build does not have and files that are
 // not plain go, too.
 func (w packing) clean(m *tree.Manifest, dir string) error {
-	root, err := os.OpenRoot(filepath.Dir(dir))
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	around, err := os.ReadDir(root.Name())
-	if err != nil {
-		return err
-	}
-	look := func(root *os.Root, name string, st fs.FileInfo) error {
+	return system.Walk(root, func(name string, st fs.FileInfo) error {
 		why := unwanted(m, name, st)
 		switch {
 		case why == "" && st.IsDir():
@@ -74,26 +70,10 @@ func (w packing) clean(m *tree.Manifest, dir string) error {
 		case why == "":
 			return root.Chmod(name, 0o644|st.Mode().Perm()&0o111)
 		case why != ours:
-			w.Report.Warnf("%s: POST_BUILD has left %s, %s; it is deleted", w.ID, filepath.Join(root.Name(), name), why)
+			w.Report.Warnf("%s: POST_BUILD has left %s, %s; it is deleted", w.ID, filepath.Join(dir, name), why)
 		}
 		return root.Remove(name)
-	}
-	build, err := root.OpenRoot(filepath.Base(dir))
-	if err != nil {
-		return err
-	}
-	defer build.Close()
-	if err := system.Walk(build, func(name string, st fs.FileInfo) error { return look(build, name, st) }); err != nil {
-		return err
-	}
-	for _, e := range around {
-		if st, err := root.Lstat(e.Name()); err == nil && !st.IsDir() { // a directory here belongs to another build
-			if err := look(root, e.Name(), st); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	})
 }
 
 // ours is the reason to remove a hidden file without a warning: this program

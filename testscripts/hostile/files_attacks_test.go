@@ -62,6 +62,19 @@ func TestLeftovers(t *testing.T) {
 		}
 		return ""
 	})
+	attack(t, "POST_BUILD plants builds, and changes the one before", func(m *machine) string {
+		m.pack("")
+		m.run("/dkms install evil/1.0 -k " + kernelRelease)
+		m.pack("", "POST_BUILD=post.sh")
+		m.write("/usr/src/evil-1.0/post.sh", `#!/bin/bash
+			cd ../$kernelver || exit
+			for before in .tmp_*; do ln -sf /etc/shadow $before/module/evil.ko && echo it reached the build before; done
+			mkdir -m 777 other && ln -s /etc/shadow other/link && echo it made a build of another machine
+			exit 0
+		`, 0o755)
+		m.run("/dkms install evil/1.0 --force -k " + kernelRelease)
+		return m.run("grep '^it ' " + kept + "/log/make.log; find /var/lib/dkms ! -name source ! -name 'kernel-*' \\( -type l -o -perm /022 -o -name other \\)")
+	})
 	attack(t, "POST_BUILD leaves files that others may write, or run as root", func(m *machine) string {
 		m.pack("", "POST_BUILD=post.sh")
 		m.write("/usr/src/evil-1.0/post.sh", "#!/bin/bash\ncd ../$kernelver/$arch && cp /bin/true id && chmod 6777 id module/evil.ko . module\n", 0o755)
