@@ -167,8 +167,10 @@ func overrideNames(name, version, release, arch string) []string {
 
 // readText reads a configuration file of bounded size. The error is an
 // [*exit.Error].
-func readText(path string) ([]byte, error) {
-	text, err := system.ReadRegular(path, maxText)
+func readText(path string) ([]byte, error) { return readTextBy(system.ReadRegular, path) }
+
+func readTextBy(read func(string, int64) ([]byte, error), path string) ([]byte, error) {
+	text, err := read(path, MaxText)
 	switch {
 	case errors.Is(err, system.ErrNotRegular):
 		return nil, exit.Errorf(exit.NoConf, "%s: %w", path, system.ErrNotRegular)

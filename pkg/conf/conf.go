@@ -180,7 +180,7 @@ func (r *Reader) module(ctx context.Context, sh *shell, ref Ref) (*Module, error
 func (r *Reader) builder(ctx context.Context, sh *shell, ref Ref, env map[string]string) (*builder, error) {
 	base := source{path: r.Host.Abs(ref.File)}
 	var err error
-	if base.text, err = readText(base.path); err != nil {
+	if base.text, err = readTextBy(system.ReadOwn, base.path); err != nil {
 		return nil, err
 	}
 	c := chain{etc: r.Host.Root.Path("/etc/dkms"), ref: ref, todo: []source{base}}

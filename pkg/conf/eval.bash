@@ -9,9 +9,11 @@
 # so it spoils at most itself, and nothing but its own values.
 
 builtin shopt -s extglob
-# An endless configuration must neither fill the memory nor outlive its reader.
+# An endless configuration must neither fill the memory or the table of processes
+# nor outlive its reader.
 builtin ulimit -f 4096 2>/dev/null
 builtin ulimit -d 2097152 2>/dev/null
+builtin ulimit -u 8192 2>/dev/null
 builtin ulimit -t 120 2>/dev/null
 builtin ulimit -c 0 2>/dev/null
 # Low descriptors belong to the configurations: "exec 3<file" is common.

@@ -28,8 +28,8 @@ var evalScript []byte
 const (
 	// defaultLimit is how long one configuration may take.
 	defaultLimit = 30 * time.Second
-	// maxText bounds the text of a file, maxValues the output of bash.
-	maxText   = 1 << 20
+	// MaxText bounds the text of a file, maxValues the output of bash.
+	MaxText   = 1 << 20
 	maxValues = 1 << 20
 	// maxStderr bounds how much of a file's standard error is kept.
 	maxStderr = 16 << 10

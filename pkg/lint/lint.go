@@ -10,7 +10,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -66,7 +65,7 @@ type linter struct {
 
 // Check returns the remarks about p, sorted by file and line.
 func Check(ctx context.Context, p Package) ([]Remark, error) {
-	text, err := os.ReadFile(p.File)
+	text, err := system.ReadOwn(p.File, conf.MaxText)
 	if err != nil {
 		return nil, exit.Errorf(exit.NoConf, "%w", err)
 	}

@@ -118,6 +118,13 @@ func TestSources(t *testing.T) {
 			` + asUser + `/home/swap /home/evil/file /home/link & swapper=$!
 			for i in {1..40}; do /dkms add /home/evil --force >/dev/null 2>&1; [ -L /usr/src/evil-1.0/file ] || cat /usr/src/evil-1.0/file; done; kill $swapper`))
 	})
+	attack(t, "a dkms.conf is a link to what only root may read", func(m *machine) string {
+		m.pack("")
+		m.write("/etc/secret", "'secret of the machine'\n", 0o600)
+		m.run("/dkms add evil/1.0; mv /usr/src/evil-1.0/dkms.conf /home/evil.conf; ln -s /etc/secret /usr/src/evil-1.0/dkms.conf")
+		return secretIn(m.run("/dkms autoinstall -k " + kernelRelease + "; /dkms lint /usr/src/evil-1.0; " + asUser + "/dkms why evil; cat /var/lib/dkms/evil/1.0/.failure*; " +
+			"rm /usr/src/evil-1.0/dkms.conf; ln -s /home/evil.conf /usr/src/evil-1.0/dkms.conf; " + buildCommand + " || echo secret of the machine, which a dkms.conf is not"))
+	})
 	attack(t, "modes of the sources survive", func(m *machine) string {
 		m.pack("")
 		m.run("mv /usr/src/evil-1.0 /home/evil; cp /bin/true /home/evil/id; chmod 6777 /home/evil/id; chmod 777 /home/evil; /dkms add /home/evil")
