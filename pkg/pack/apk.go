@@ -114,7 +114,8 @@ func (f apk) build(ctx context.Context, j *job) error {
 	return j.exec(ctx, func(string) system.Cmd { return system.Cmd{Argv: argv} })
 }
 
-// contents reads the description of the files, which has their digests.
+// contents reads the description of the files, which has their digests and
+// owners: fakeroot cannot reach a static apk, which then packs those of the build.
 func (apk) contents(ctx context.Context, run *system.Runner, file string) (map[string]string, error) {
 	text, err := run.Output(ctx, system.Cmd{Argv: []string{"apk", "adbdump", "--format", "json", file}})
 	if err != nil {
@@ -123,7 +124,10 @@ func (apk) contents(ctx context.Context, run *system.Runner, file string) (map[s
 	var made struct {
 		Paths []struct {
 			Name  string
-			Files []struct{ Name, Hash string }
+			Files []struct {
+				Name, Hash string
+				ACL        struct{ User string }
+			}
 		}
 	}
 	if err := json.Unmarshal(text, &made); err != nil {
@@ -132,7 +136,11 @@ func (apk) contents(ctx context.Context, run *system.Runner, file string) (map[s
 	sums := map[string]string{}
 	for _, dir := range made.Paths {
 		for _, f := range dir.Files {
-			sums[path.Join("/", dir.Name, f.Name)] = f.Hash
+			name := path.Join("/", dir.Name, f.Name)
+			if user := f.ACL.User; user != "" && user != "root" {
+				return nil, fmt.Errorf("%s belongs to %s in the package: fakeroot needs an apk that is linked dynamically", name, user)
+			}
+			sums[name] = f.Hash
 		}
 	}
 	return sums, nil

@@ -1,9 +1,14 @@
 package pack
 
 import (
+	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"dkms/pkg/system"
 )
 
 // The names are those that dpkg, rpm, pacman and apk accept.
@@ -51,6 +56,32 @@ func TestApkVersions(t *testing.T) {
 		}
 		if out, err := exec.Command("apk", "version", "--check", got+apk{}.release()).CombinedOutput(); err != nil {
 			t.Errorf("apk does not accept version(%s) = %s: %s", v, got, out)
+		}
+	}
+}
+
+// A package whose files fakeroot has not given to root is not used.
+func TestApkOwner(t *testing.T) {
+	if _, err := exec.LookPath("/usr/local/bin/apk"); err != nil || os.Getuid() != 0 {
+		t.Skip("needs root, and apk of apk-tools 3 in /usr/local/bin")
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "files/lib/a.ko")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	for uid, want := range map[int]string{0: "", 65534: "/lib/a.ko belongs to nobody"} {
+		made := filepath.Join(dir, "made.apk")
+		if err := os.Chown(file, uid, uid); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("apk", "mkpkg", "--files", filepath.Join(dir, "files"), "--output", made, "--info", "name:a", "--info", "version:1").CombinedOutput()
+		if err != nil {
+			t.Fatalf("apk mkpkg: %v: %s", err, out)
+		}
+		got, err := apk{}.contents(t.Context(), system.NewRunner(system.Host{}), made)
+		if want == "" && (err != nil || got["/lib/a.ko"] == "") || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("contents with owner %d = %v, %v; want %q", uid, got, err, want)
 		}
 	}
 }
