@@ -113,7 +113,7 @@ dirs := /etc/dkms/framework.conf.d /var/lib/dkms
 subst = sed -e 's|/usr/sbin/dkms|$(SBIN)/dkms|g' -e 's|/usr/lib/dkms|$(LIBDIR)|g' \
 	-e 's,\(^\|[^r]\)/lib/modules,\1$(MODDIR),g' -e "s|@HOOK@|$$hook|g"
 
-.PHONY: all install uninstall test arch images test-index test-vm test-export differential race lint fuzz bench bench-full demo clean man-check licenses source deb rpm test-packages test-arch test-gentoo test-rpm test-kernels test-initramfs test-apt test-dnf test-busybox
+.PHONY: all install uninstall test arch images test-index test-vm test-export differential race lint fuzz bench bench-full demo clean man-check licenses source deb rpm test-packages test-arch test-gentoo test-alpine test-rpm test-kernels test-initramfs test-apt test-dnf test-busybox
 all:
 	$(BUILD) -o $(BIN)/dkms ./oneshot
 	$(BUILD) -o $(BIN)/dkms-hook ./hooks
@@ -269,11 +269,19 @@ test-arch: source
 	GO='$(GO)' sh testscripts/packages/arch.sh $(BIN)/dkms-$(VERSION).tar.xz $(BIN)/dkms-$(VERSION)-vendor.tar.xz
 
 # Portage, Gentoo's eclasses and installkernel, where GENTOO_PORTAGE,
-# GENTOO_ECLASSES and GENTOO_INSTALLKERNEL say: see the script.
+# GENTOO_ECLASSES and GENTOO_INSTALLKERNEL say, and pkgcheck, if GENTOO_PKGCHECK
+# does: see the script.
 test-gentoo: source
 	sh testscripts/setup.sh gentoo
 	GO='$(GO)' sh testscripts/packages/gentoo.sh $(BIN)/dkms-$(VERSION).tar.xz $(BIN)/dkms-$(VERSION)-vendor.tar.xz
 	$(GO) test -tags gentoo -count=1 -run TestMakeConfLikePortage ./pkg/sign
+
+# Alpine's abuild, which is where ALPINE_ABUILD says, and apk of apk-tools 3, in
+# /usr/local/bin: our package, and those of builds.
+test-alpine: all source
+	sh testscripts/setup.sh alpine
+	GO='$(GO)' sh testscripts/packages/alpine.sh $(BIN)/dkms-$(VERSION).tar.xz $(BIN)/dkms-$(VERSION)-vendor.tar.xz
+	$(GO) test -count=1 -run 'TestScripts/export_apk|TestApk' ./testscripts ./pkg/pack
 
 # This machine with tools of busybox in the place of its own, as Alpine has them.
 test-busybox: all

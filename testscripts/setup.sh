@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes sure that what the tests and the demonstration run is installed:
-# setup.sh [demo|test|arch|differential|images|bench|vm|gentoo]. On Debian and Ubuntu root installs it; everybody else is
+# setup.sh [demo|test|arch|differential|images|bench|vm|gentoo|alpine]. On Debian and Ubuntu root installs it; everybody else is
 # told what is missing.
 set -eu
 what=${1-test}
@@ -29,6 +29,10 @@ if [ "$what" = test ] || [ "$what" = differential ] || [ "$what" = bench ]; then
 fi
 if [ "$what" = gentoo ]; then
 	need="$need git:git python3:python3 scanelf:pax-utils bzip2:bzip2 unshare:util-linux"
+fi
+if [ "$what" = alpine ]; then
+	need="$need git:git busybox:busybox-static fakeroot:fakeroot scanelf:pax-utils getcap:libcap2-bin bc:bc pkg-config:pkg-config
+		/usr/include/openssl/evp.h:libssl-dev /usr/include/zlib.h:zlib1g-dev unshare:util-linux"
 fi
 if [ "$what" = arch ]; then
 	need="$need qemu-s390x:qemu-user"

@@ -23,16 +23,7 @@ prepare() {
 	for file in order builtin builtin.modinfo dep; do [ -e "$root/lib/modules/$kernel/modules.$file" ] || : >"$root/lib/modules/$kernel/modules.$file"; done
 	printf 'ID=alpine\nPRETTY_NAME="Alpine, or nearly"\n' >"$root/tmp/os-release"
 	mv -f "$root/tmp/os-release" "$root/etc/os-release"
-	cp "$(command -v busybox)" "$root/usr/bin/busybox"
-	count=0
-	for applet in $(busybox --list); do
-		case $applet in
-		busybox | dep* | insmod | lsmod | modinfo | modprobe | rmmod | patch | ar | unshare | chroot) continue ;;
-		esac
-		for file in "$root/usr/bin/$applet" "$root/usr/sbin/$applet"; do
-			if [ -e "$file" ] || [ -L "$file" ]; then ln -sf /usr/bin/busybox "$file" && count=$((count + 1)); fi
-		done
-	done
+	all_busybox patch
 }
 
 # source VERSION PATCHED: a module whose package runs scripts and a patch.

@@ -8,10 +8,11 @@
 #   GENTOO_PORTAGE        Portage
 #   GENTOO_ECLASSES       eclasses; of several places, the first that has one counts
 #   GENTOO_INSTALLKERNEL  installkernel
-# each a directory as in their repositories, or a git directory. Dependencies are
-# not resolved: that gcc and the others are this machine's, Portage cannot know.
-# Prints PASS or FAIL for every expectation; the status is 0 if all were met, and
-# 77 where something is missing.
+# each a directory as in their repositories, or a git directory. GENTOO_PKGCHECK is
+# pkgcheck, a program that reads /etc/portage; without it that step is left out.
+# Dependencies are not resolved: that gcc and the others are this machine's,
+# Portage cannot know. Prints PASS or FAIL for every expectation; the status is 0
+# if all were met, and 77 where something is missing.
 here=$(cd "$(dirname "$0")/.." && pwd)
 PACKAGES_CACHE=${PACKAGES_CACHE:-/var/tmp/dkms-packages} PACKAGES_SUITE=host
 # shellcheck source=testscripts/packages/lib.sh
@@ -33,12 +34,6 @@ goroot=$("${GO:-go}" env GOROOT)
 proxy=$("${GO:-go}" env GOPROXY)
 machine=$(uname -m)
 case $machine in aarch64) arch=arm64 ;; *) arch=amd64 ;; esac
-
-# lay FROM TO [PATH]: a directory, or what a git directory has committed.
-lay() {
-	mkdir -p "$2"
-	if [ -d "$1/objects" ]; then git --git-dir="$1" archive HEAD ${3:+"$3"} | tar -x -C "$2"; else cp -R "$1/${3-.}" "$2"; fi || exit
-}
 
 prepare() {
 	overlay_root gentoo
@@ -75,7 +70,11 @@ profile() {
 	printf 'masters =\nthin-manifests = true\n' >"$root$repo/metadata/layout.conf"
 	printf 'masters = gentoo\nthin-manifests = true\n' >"$root$local/metadata/layout.conf"
 	echo gentoo >"$root$repo/profiles/repo_name" && echo local >"$root$local/profiles/repo_name"
-	echo $arch >"$root$repo/profiles/arch.list" && echo sys-kernel >"$root$repo/profiles/categories"
+	printf '%s\n' amd64 arm64 riscv x86 >"$root$repo/profiles/arch.list"
+	echo "$arch least stable" >"$root$repo/profiles/profiles.desc"
+	mkdir "$root$repo/licenses" && (cd "$root$repo/licenses" && touch 0BSD Apache-2.0 BSD MIT)
+	for name in app-arch/unzip app-shells/bash dev-build/make dev-lang/go dev-vcs/git sys-apps/kmod sys-apps/systemd sys-devel/binutils \
+		sys-devel/gcc sys-devel/patch sys-kernel/installkernel virtual/linux-sources virtual/pkgconfig; do standin $name; done
 	for dir in "$repo/profiles" "$repo/profiles/least" "$local/profiles"; do echo 8 >"$root$dir/eapi"; done
 	cat >"$root$repo/profiles/least/make.defaults" <<-END
 		ARCH="$arch"
@@ -93,6 +92,15 @@ profile() {
 	END
 	ln -sfn "$repo/profiles/least" "$root/etc/portage/make.profile"
 	printf '[DEFAULT]\nmain-repo = gentoo\n[gentoo]\nlocation = %s\n[local]\nlocation = %s\n' $repo $local >"$root/etc/portage/repos.conf/here.conf"
+}
+
+# standin CATEGORY/NAME: a package that others can depend on, as those of eclasses
+# do with [curl].
+standin() {
+	mkdir -p "$root$repo/$1"
+	echo "${1%/*}" >>"$root$repo/profiles/categories"
+	printf '%s\n' EAPI=8 'DESCRIPTION="A name"' 'LICENSE="MIT"' 'SLOT="0"' 'IUSE="curl"' \
+		'KEYWORDS="amd64 arm64 riscv x86"' >"$root$repo/$1/${1#*/}-999.ebuild"
 }
 
 # settings are make.conf's. Go finds what it built the last time: its cache would
@@ -189,6 +197,7 @@ ours_comes() {
 	said "they are named" 'dkms-.*-vendor\.tar\.xz'
 	cp "$@" "$root/var/cache/distfiles"
 	expect "Portage makes a manifest of those" portage ebuild $local/sys-kernel/dkms/dkms-9999.ebuild manifest
+	[ -z "${GENTOO_PKGCHECK-}" ] || pkgchecked
 	expect "the live ebuild builds and merges" emerge =sys-kernel/dkms-9999
 	silent "Portage finds no fault"
 	said "the service of systemd is there" 'systemd/system/dkms\.service$'
@@ -205,6 +214,11 @@ ours_comes() {
 	gone "the service of systemd has gone" /usr/lib/systemd/system/dkms.service /lib/systemd/system/dkms.service
 	expect "the administrator's settings stay" grep -q gc_keep "$root/etc/dkms/framework.conf"
 	looks_right
+}
+
+pkgchecked() {
+	expect "pkgcheck runs" portage "$GENTOO_PKGCHECK" scan --config no -r local sys-kernel/dkms
+	quiet "and has nothing to say"
 }
 
 looks_right() {

@@ -71,6 +71,25 @@ overlay_root() {
 	rm -rf "$root/var/lib/dkms" "$root/etc/dkms" "$root"/usr/src/hello-*
 }
 
+# all_busybox [TOOL...]: the small tools of $root are busybox's, as on Alpine, but
+# for these, kmod's and those that the test needs; $count says how many.
+all_busybox() {
+	cp "$(command -v busybox)" "$root/usr/bin/busybox"
+	count=0
+	for applet in $(busybox --list); do
+		case " busybox depmod insmod lsmod modinfo modprobe rmmod ar unshare chroot $* " in *" $applet "*) continue ;; esac
+		for file in "$root/usr/bin/$applet" "$root/usr/sbin/$applet"; do
+			if [ -e "$file" ] || [ -L "$file" ]; then ln -sf /usr/bin/busybox "$file" && count=$((count + 1)); fi
+		done
+	done
+}
+
+# lay FROM TO [PATH]: a directory, or what a git directory has committed.
+lay() {
+	mkdir -p "$2"
+	if [ -d "$1/objects" ]; then git --git-dir="$1" archive HEAD ${3:+"$3"} | tar -x -C "$2"; else cp -R "$1/${3-.}" "$2"; fi || exit
+}
+
 # mount_root makes $root one that rpm and dkms can have mounts of their own in.
 mount_root() {
 	mount --bind "$root" "$root" && mount --make-private "$root" && mount -t proc proc "$root/proc" || exit
@@ -107,6 +126,9 @@ reject() {
 
 # said TEXT PATTERN: the last command printed a line like that.
 said() { if grep -Eq -- "$2" "$log"; then pass "$1"; else fail "$1 (no line matches $2)"; fi; }
+
+# quiet TEXT: the last command printed nothing.
+quiet() { if [ -s "$log" ]; then fail "$1"; else pass "$1"; fi; }
 
 gone() {
 	text=$1 && shift

@@ -93,9 +93,9 @@ src_install() {
 # built: the package manager keeps changed files in /etc, and others may have
 # put them into /usr/lib.
 pkg_postinst() {
-	local hook
-	for hook in "${EROOT}"/{etc,usr/lib}/kernel/{preinst,postinst,header_postinst,prerm}.d/dkms; do
-		[[ -e ${hook} ]] && ewarn "Remove ${hook}, it belongs to another dkms."
+	local old
+	for old in "${EROOT}"/{etc,usr/lib}/kernel/{preinst,postinst,header_postinst,prerm}.d/dkms; do
+		[[ -e ${old} ]] && ewarn "Remove ${old}, it belongs to another dkms."
 	done
 	if use systemd; then
 		elog "To build missing modules at boot: systemctl enable dkms"
