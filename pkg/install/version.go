@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"dkms/pkg/module"
@@ -89,7 +90,10 @@ func shown(i *module.Info) string {
 	return i.Version
 }
 
-// isOwn tells whether a version of the package itself installed the file.
+// isOwn tells whether a version of the package itself installed the file. Without
+// a record of that, as for builds of the original, these are copies of what is
+// built and, as the modules of others were archived before, what lies where only
+// DKMS installs.
 func (in *Installer) isOwn(s *Set, path string) bool {
 	active := in.Tree.Active(s.ID.Name, s.target())
 	if active == "" {
@@ -102,6 +106,9 @@ func (in *Installer) isOwn(s *Set, path string) bool {
 			}
 		}
 		return false
+	}
+	if slices.Contains(usual, strings.TrimPrefix(filepath.Dir(path), s.Kernel.ModuleDir()+"/")) {
+		return true
 	}
 	built := filepath.Join(in.Tree.Modules(tree.ID{Name: s.ID.Name, Version: active}, s.target()), filepath.Base(path))
 	same, err := module.Same(path, built)

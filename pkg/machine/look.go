@@ -33,6 +33,10 @@ func (mod *Module) readInstalled() Health {
 		return mod.readOriginal()
 	case m.Unfinished:
 		return damaged("", "its POST_BUILD did not come to its end")
+	case len(m.Installed) == 0:
+		if h := mod.readCopies(); !h.OK() {
+			return h
+		}
 	}
 	switch look := mod.look(); {
 	case look.Damaged != "" && look.Why == install.ForAnotherKernel:
@@ -64,6 +68,22 @@ func (mod *Module) readOriginal() Health {
 		}
 		if !copies.Has(path) {
 			return damaged(filepath.Base(path), "is missing in the kernel's directory")
+		}
+	}
+	return Health{State: Ready}
+}
+
+// Without a record of what was installed, as where the original has installed
+// this build, or where the build was made again and its installation failed,
+// readCopies checks that the files in the directory of the kernel are this build.
+func (mod *Module) readCopies() Health {
+	files, err := mod.files()
+	if err != nil {
+		return damaged("", err.Error())
+	}
+	for _, path := range files {
+		if !mod.HasSame(path) {
+			return damaged(filepath.Base(path), "in the kernel's directory is not this build")
 		}
 	}
 	return Health{State: Ready}
