@@ -234,12 +234,11 @@ func OnRecord(err error) bool {
 // first.
 func (f *Facts) Verdicts(ctx context.Context, t tree.Target) []Verdict {
 	var list []Verdict
+	required := f.SignaturesRequired(t)
 	for _, id := range f.Broken() {
-		err := f.m.Broken(id)
-		list = append(list, Verdict{ID: id, Health: Health{State: BrokenSource, Reason: err.Error(), Hint: exit.Hint(err)}})
+		list = append(list, ofBroken(ctx, f, id, t, required))
 	}
 	p := f.PlanAutoinstall(ctx, []tree.Target{t}, false)
-	required := f.SignaturesRequired(t)
 	for _, n := range p.Notes {
 		list = append(list, f.ofNote(ctx, n, required))
 	}
@@ -249,23 +248,6 @@ func (f *Facts) Verdicts(ctx context.Context, t tree.Target) []Verdict {
 		}
 	}
 	return append(f.oneEach(list, t), restored(ctx, f, list, t, required)...)
-}
-
-// restored are the verdicts on packages that have no version with sources, of
-// which an undo has brought back an installed one: nobody can build it again.
-func restored(ctx context.Context, f *Facts, others []Verdict, t tree.Target, required bool) (list []Verdict) {
-	for _, v := range f.Registered() {
-		mod := f.Module(Subject{v.ID, t})
-		if v.State != tree.Restored || !mod.Active || slices.ContainsFunc(others, func(o Verdict) bool { return o.Name == v.ID.Name }) {
-			continue
-		}
-		h := f.serves(ctx, mod, required)
-		if !h.OK() && h.Hint == "" {
-			h.Hint = f.WithoutSources(mod.Subject)
-		}
-		list = append(list, Verdict{ID: v.ID, Health: h})
-	}
-	return list
 }
 
 // oneEach removes the verdict on a version that is not meant for the kernel, or
@@ -285,12 +267,6 @@ func (f *Facts) oneEach(list []Verdict, t tree.Target) []Verdict {
 			return v.State == Missing && f.Held(Subject{v.ID, t}) != nil
 		})
 	})
-}
-
-// WithoutSources is the next step for a version that has to be built again, and
-// whose sources are not there.
-func (f *Facts) WithoutSources(s Subject) string {
-	return "put its sources into " + f.m.Tree.Sources(s.ID) + " and run: dkms install " + s.ID.String() + " -k " + f.m.KernelArg(s.Target)
 }
 
 // ofNote is the verdict on a module that needs no step, or can have none.
