@@ -201,6 +201,61 @@ kernels_go() {
 	kernels=$kernel
 }
 
+# module_package NAME [LINE]: a package with a module, and a line of its dkms.conf.
+# Its script goes on where the module cannot be built.
+module_package() {
+	dir=$root/packages/$1
+	mkdir -p "$dir/DEBIAN" "$dir/usr/src/$1-1.0"
+	cat >"$dir/usr/src/$1-1.0/dkms.conf" <<-END
+		PACKAGE_NAME=$1
+		PACKAGE_VERSION=1.0
+		BUILT_MODULE_NAME[0]=$1
+		DEST_MODULE_LOCATION[0]=/updates
+		AUTOINSTALL=yes
+		${2-}
+	END
+	echo "obj-m := $1.o" >"$dir/usr/src/$1-1.0/Makefile"
+	printf '#include <linux/module.h>\nMODULE_LICENSE("GPL");\n' >"$dir/usr/src/$1-1.0/$1.c"
+	printf '%s\n' "Package: $1-dkms" 'Version: 1.0' 'Architecture: all' 'Maintainer: nobody <nobody@localhost.invalid>' \
+		'Depends: dkms' 'Description: a module' >"$dir/DEBIAN/control"
+	printf '#!/bin/sh\n[ "$1" != configure ] || /usr/lib/dkms/common.postinst %s 1.0 || true\n' "$1" >"$dir/DEBIAN/postinst"
+	printf '#!/bin/sh\nexec dkms remove %s/1.0 --all\n' "$1" >"$dir/DEBIAN/prerm"
+	chmod 755 "$dir"/DEBIAN/p*
+	dpkg-deb -b --root-owner-group "$dir" >>"$cache/apt-$suite.log" && rm -r "$dir"
+}
+
+# builds TEXT NUMBER: the last command has made that many builds.
+builds() {
+	number=$(grep -c ': built for ' "$log")
+	if [ "$number" = "$2" ]; then pass "$1"; else fail "$1 ($number builds, want $2)"; fi
+}
+
+# settled: what no hook can build is built once, when dpkg has done everything else.
+settled() {
+	step "what comes in the wrong order, and headers that call no hook"
+	for id in "$acpi" "$v4l"; do expect "$id is taken out of the other kernel" in_root dkms unbuild "$id" -k "$realtime"; done
+	module_package early 'BUILD_DEPENDS[0]=late'
+	module_package late
+	apt "install a module, and what it builds on after it" install /packages/early.deb /packages/late.deb
+	said "its own package could not build it" "^dkms: early/1.0: kernel $kernel: builds on late, which is not installed"
+	builds "each was built once" 2
+	status "both are installed" "$(installed "$acpi" early/1.0 late/1.0 "$v4l")"
+	apt "install what calls no hook and changes nothing" install --reinstall "linux-headers-${kernel%-amd64}-common"
+	said "dkms was asked" "^Processing triggers for dkms"
+	if sed '1,/^Processing triggers for dkms/d' "$log" | grep '^dkms'; then fail "and said nothing"; else pass "and said nothing"; fi
+	apt "purge both modules" purge early-dkms late-dkms
+
+	dpkg-deb -R "$cache/archives-$suite-root/linux-headers-${realtime}_"*.deb "$root/packages/headers"
+	rm -f "$root/packages/headers/DEBIAN/"p*
+	dpkg-deb -b -Znone --root-owner-group "$root/packages/headers" >"$log" && rm -r "$root/packages/headers"
+	apt "install headers whose package has no script" install /packages/headers.deb
+	builds "each module was built once" 2
+	kernels="$kernel $realtime"
+	status "everything is installed for them" "$(installed "$acpi" "$v4l")"
+	kernels=$kernel
+	apt "purge the headers" purge "linux-headers-$realtime"
+}
+
 broken_module() {
 	step "a module that does not compile"
 	mkdir "$root/usr/src/broken-1.0"
@@ -320,6 +375,7 @@ ours_takes_over
 kernels_come
 packages_go
 kernels_go
+settled
 broken_module
 ours_goes
 debians_again

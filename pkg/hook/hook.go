@@ -31,6 +31,7 @@ const (
 	KernelPrerm    Verb = "kernel_prerm"
 	UpgradeGuard   Verb = "upgrade_guard"
 	BootGuard      Verb = "boot_guard"
+	Settle         Verb = "settle"
 )
 
 // Call is what a hook was called for.
@@ -66,6 +67,7 @@ var phases = map[string]Verb{
 //   - 40-dkms.install add|remove VERSION ENTRY_DIR [IMAGE]: kernel-install(8).
 //   - --hook=apt, pacman or dnf: what the package manager is about to do, before it
 //     does it; see [run.Transaction].
+//   - --hook=triggered: dpkg has done everything else, deb-triggers(5).
 //   - preinst.d/40-dkms.install VERSION IMAGE: Gentoo's installkernel(8), whose
 //     preinst means "modules are in place, build now", unlike Debian's.
 func Parse(argv0 string, args []string, env map[string]string) (Call, error) {
@@ -79,6 +81,10 @@ func Parse(argv0 string, args []string, env map[string]string) (Call, error) {
 	}
 	if slices.Contains(run.Managers, phase) {
 		c.Verb, c.Transaction = UpgradeGuard, run.Transaction{Manager: phase, Words: args}
+		return c, nil
+	}
+	if phase == "triggered" {
+		c.Verb, c.Debconf = Settle, true
 		return c, nil
 	}
 	if len(args) == 0 {
@@ -183,8 +189,11 @@ func (c Call) run(ctx context.Context, m *machine.Machine) (exit.Code, error) {
 	if err := run.NeedRoot(m, string(c.Verb)); err != nil {
 		return 0, err
 	}
-	if c.Verb == BootGuard {
+	switch c.Verb {
+	case BootGuard:
 		return exit.OK, run.BootGuard(ctx, m)
+	case Settle:
+		return run.Settle(ctx, m)
 	}
 	choice := machine.Choice{Kernels: []string{c.Kernel}}
 	switch c.Verb {
@@ -201,6 +210,8 @@ func status(m *machine.Machine, c Call, code exit.Code) int {
 	switch {
 	case code == exit.OK:
 		return 0
+	case c.Verb == Settle: // a failure here would be one of the package of dkms
+		m.Report.Warnf("dkms check says what is ready and what to do about the rest")
 	case m.Framework.HookErrors == "fail" && code != exit.NoHeaders:
 		if code == exit.Excluded {
 			return int(exit.Usage)

@@ -46,6 +46,8 @@ func TestParse(t *testing.T) {
 		{"before dnf does", "/usr/lib/dkms/dkms-hook", "--hook=dnf /var/cache Packages/k", "",
 			Call{Verb: UpgradeGuard, Transaction: run.Transaction{Manager: "dnf", Words: []string{"/var/cache", "Packages/k"}}}},
 
+		{"after dpkg has done everything else", "/usr/lib/dkms/dkms-hook", "--hook=triggered /usr/src", "", Call{Verb: Settle, Debconf: true}},
+
 		// kernel-install: add VERSION ENTRY_DIR IMAGE [INITRD...], remove VERSION ENTRY_DIR.
 		{"kernel-install add", "/usr/lib/kernel/install.d/40-dkms.install", "add " + release + " /boot/id/" + release + " /usr/lib/vmlinuz /initrd", "KERNEL_INSTALL_VERBOSE=0",
 			Call{Verb: KernelPostinst, Kernel: release}},

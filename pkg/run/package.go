@@ -63,11 +63,10 @@ func PackageInstalled(ctx context.Context, m *machine.Machine, p Package) (code 
 // switchedOff reports that automatic installation is off, if the administrator
 // has switched it off.
 func switchedOff(m *machine.Machine) bool {
-	const file = "/etc/dkms/no-autoinstall"
-	if !system.IsFile(m.Host.Root.Path(file)) {
+	if !system.IsFile(m.Host.Root.Path(noAutoinstall)) {
 		return false
 	}
-	m.Report.Progressf("automatic installation is switched off by %s", file)
+	m.Report.Progressf("automatic installation is switched off by %s", noAutoinstall)
 	return true
 }
 
