@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,14 +31,14 @@ func isPacman(file string) bool { return strings.Contains(filepath.Base(file), "
 // system: an absolute link becomes a relative link to the same place below dir.
 // Scripts of the package are not run. After an error the caller must delete dir.
 func UnpackPackage(ctx context.Context, run *system.Runner, file, dir string) error {
-	f, err := openArchive(file)
+	f, err := openArchive(ctx, file)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	u := &unpacker{limits: defaultLimits(), run: run, rooted: true}
 	if err := u.packaged(ctx, f, dir); err != nil {
-		return fmt.Errorf("%s: %w", file, err)
+		return fmt.Errorf("%s: %w", file, cmp.Or(context.Cause(ctx), err))
 	}
 	return nil
 }

@@ -2,10 +2,14 @@ package archive
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 
@@ -83,4 +87,36 @@ func FuzzDataOfDeb(f *testing.F) {
 			t.Errorf("dataOfDeb = %v, %v", r, err)
 		}
 	})
+}
+
+// A pipe that nobody writes to, or nobody yet, is waited for as long as the
+// caller wants.
+func TestPipes(t *testing.T) {
+	for name, unpack := range map[string]func(context.Context, string, string) error{
+		"p.tar": func(ctx context.Context, file, dir string) error { return Unpack(ctx, runner(), file, nil, dir) },
+		"p.deb": func(ctx context.Context, file, dir string) error { return UnpackPackage(ctx, runner(), file, dir) },
+	} {
+		for _, silent := range []bool{false, true} {
+			pipe, dir := filepath.Join(t.TempDir(), name), t.TempDir()
+			must(t, syscall.Mkfifo(pipe, 0o600))
+			if silent {
+				f, err := os.OpenFile(pipe, os.O_RDWR, 0)
+				must(t, err)
+				defer f.Close()
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			ended := make(chan error, 1)
+			go func() { ended <- unpack(ctx, pipe, dir) }()
+			select {
+			case err := <-ended:
+				noSeek := silent && name == "p.deb" // which a pipe cannot do
+				if err == nil || !noSeek && !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("%s, somebody silent at its other end %t: %v", name, silent, err)
+				}
+			case <-time.After(time.Minute):
+				t.Errorf("%s, somebody silent at its other end %t: it does not end", name, silent)
+			}
+			cancel()
+		}
+	}
 }

@@ -3,6 +3,7 @@ package archive
 import (
 	"archive/tar"
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -82,7 +83,7 @@ func (u *unpacker) unpack(ctx context.Context, path string, r io.Reader, dir str
 	if path == "-" {
 		label = "standard input"
 	} else {
-		f, err := openArchive(path)
+		f, err := openArchive(ctx, path)
 		if err != nil {
 			return err
 		}
@@ -101,10 +102,12 @@ func (u *unpacker) unpackStream(ctx context.Context, label string, r io.Reader, 
 		return nil
 	}
 	os.RemoveAll(dir)
-	return fmt.Errorf("%s: %w", label, err)
+	return fmt.Errorf("%s: %w", label, cmp.Or(context.Cause(ctx), err))
 }
 
-func openArchive(path string) (*os.File, error) {
+// openArchive opens an archive. A named pipe waits until somebody writes to it;
+// openArchive, and reading what it opened, end with ctx.
+func openArchive(ctx context.Context, path string) (*os.File, error) {
 	st, err := os.Stat(path)
 	if err != nil {
 		return nil, exit.Errorf(exit.NoSource, "archive: %w", err)
@@ -112,10 +115,22 @@ func openArchive(path string) (*os.File, error) {
 	if st.IsDir() {
 		return nil, exit.Errorf(exit.NoSource, "%s: is a directory, not an archive", path)
 	}
-	f, err := os.Open(path)
+	var f *os.File
+	opened := make(chan error, 1)
+	go func() {
+		var err error
+		f, err = os.Open(path)
+		opened <- err
+	}()
+	select {
+	case err = <-opened:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
 	if err != nil {
 		return nil, exit.Errorf(exit.NoSource, "archive: %w", err)
 	}
+	context.AfterFunc(ctx, func() { f.Close() })
 	return f, nil
 }
 
