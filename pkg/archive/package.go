@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"archive/tar"
 	"cmp"
 	"context"
 	"errors"
@@ -19,15 +20,18 @@ import (
 // IsPackage reports whether a file has the name of a package that
 // [UnpackPackage] can read.
 func IsPackage(file string) bool {
-	return strings.HasSuffix(file, ".deb") || strings.HasSuffix(file, ".rpm") || isPacman(file)
+	return strings.HasSuffix(file, ".deb") || strings.HasSuffix(file, ".rpm") || isPacman(file) || strings.HasSuffix(file, gentoo)
 }
+
+// gentoo ends the name of a binary package of Gentoo (GLEP 78).
+const gentoo = ".gpkg.tar"
 
 // isPacman reports whether a file has the name of a package of pacman, which is a
 // compressed tar archive (PKGBUILD(5), PKGEXT of makepkg.conf(5)).
 func isPacman(file string) bool { return strings.Contains(filepath.Base(file), ".pkg.tar") }
 
-// UnpackPackage adds the files of a .deb, .rpm or .pkg.tar package to the directory dir
-// of the caller, by the rules of [Unpack]. dir stands for the root of the
+// UnpackPackage adds the files of a .deb, .rpm, .pkg.tar or .gpkg.tar package to the
+// directory dir of the caller, by the rules of [Unpack]. dir stands for the root of the
 // system: an absolute link becomes a relative link to the same place below dir.
 // Scripts of the package are not run. After an error the caller must delete dir.
 func UnpackPackage(ctx context.Context, run *system.Runner, file, dir string) error {
@@ -50,11 +54,36 @@ func (u *unpacker) packaged(ctx context.Context, f *os.File, dir string) error {
 	if isPacman(f.Name()) {
 		return u.into(ctx, f, dir)
 	}
+	if strings.HasSuffix(f.Name(), gentoo) {
+		data, err := imageOfGentoo(f)
+		if err != nil {
+			return err
+		}
+		u.top = "image"
+		return u.into(ctx, data, dir)
+	}
 	data, err := dataOfDeb(f)
 	if err != nil {
 		return err
 	}
 	return u.into(ctx, data, dir)
+}
+
+// imageOfGentoo returns the member of a package of Gentoo that holds its files, below
+// "image": NAME/image.tar, compressed or not.
+func imageOfGentoo(f io.Reader) (io.Reader, error) {
+	for t := tar.NewReader(f); ; {
+		h, err := t.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil, exit.Errorf(exit.BadArchive, "not a package of Gentoo: it has no image.tar")
+		case err != nil:
+			return nil, exit.Errorf(exit.BadArchive, "not a package of Gentoo, or a damaged one: %w", err)
+		}
+		if base := path.Base(h.Name); h.Typeflag == tar.TypeReg && strings.HasPrefix(base, "image.tar") && path.Ext(base) != ".sig" {
+			return t, nil
+		}
+	}
 }
 
 // rpm extracts an RPM package: rpm's own program, or that of libarchive, makes a

@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 
 	"dkms/pkg/exit"
 )
@@ -48,6 +50,44 @@ func TestUnpackPackage(t *testing.T) {
 	}
 	through := deb(t, "data.tar", string(tarball(t, reg("lib/modules/k/build/new"))))
 	wantCode(t, "a member below a link of another package", UnpackPackage(t.Context(), runner(), through, dir), exit.BadArchive)
+}
+
+// A package of Gentoo has its files in an archive of their own, below "image".
+func TestUnpackGentoo(t *testing.T) {
+	image := string(tarball(t, reg("image/usr/src/h/Makefile"), link("image/lib/modules/k/build", "../../../usr/src/h"), link("image/top", "/usr/src/h")))
+	gpkg := func(members ...string) string {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		for i := 0; i < len(members); i += 2 {
+			must(t, w.WriteHeader(&tar.Header{Name: "k-1-1/" + members[i], Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(members[i+1]))}))
+			_, err := w.Write([]byte(members[i+1]))
+			must(t, err)
+		}
+		must(t, w.Close())
+		return put(t, filepath.Join(t.TempDir(), "k-1-1.gpkg.tar"), b.String(), 0o644)
+	}
+	var zipped bytes.Buffer
+	z, err := zstd.NewWriter(&zipped)
+	must(t, err)
+	_, err = z.Write([]byte(image))
+	must(t, errors.Join(err, z.Close()))
+	for name, content := range map[string]string{"image.tar": image, "image.tar.zst": zipped.String()} {
+		file, dir := gpkg("gpkg-1", "", "metadata.tar.zst", "x", "image.tar.zst.sig", "x", name, content, "Manifest", "x"), t.TempDir()
+		if !IsPackage(file) {
+			t.Errorf("%s is no package", file)
+		}
+		must(t, UnpackPackage(t.Context(), runner(), file, dir))
+		for _, path := range []string{"lib/modules/k/build/Makefile", "top/Makefile"} {
+			if _, err := os.Stat(filepath.Join(dir, path)); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	up := string(tarball(t, reg("image/../../evil")))
+	wantCode(t, "a name that leads out", UnpackPackage(t.Context(), runner(), gpkg("image.tar", up), t.TempDir()), exit.BadArchive)
+	wantCode(t, "a link that leads out", UnpackPackage(t.Context(), runner(), gpkg("image.tar", string(tarball(t, link("image/evil", "../evil")))), t.TempDir()), exit.BadArchive)
+	wantCode(t, "no image", UnpackPackage(t.Context(), runner(), gpkg("gpkg-1", ""), t.TempDir()), exit.BadArchive)
+	wantCode(t, "no archive", UnpackPackage(t.Context(), runner(), put(t, filepath.Join(t.TempDir(), "x.gpkg.tar"), "text", 0o644), t.TempDir()), exit.BadArchive)
 }
 
 func TestDamagedPackages(t *testing.T) {

@@ -62,6 +62,8 @@ type unpacker struct {
 	// rooted says that the directory stands for the root of a system, so that
 	// absolute links stay inside.
 	rooted bool
+	// top is a directory in the archive that stands for dir; it may be empty.
+	top string
 
 	run    *system.Runner
 	root   *os.Root
@@ -287,7 +289,11 @@ func (u *unpacker) memberName(name string) (string, error) {
 			return "", errors.New("name with .. in it")
 		}
 	}
-	return path.Clean(name), nil
+	name = path.Clean(name)
+	if name == u.top {
+		return ".", nil
+	}
+	return strings.TrimPrefix(name, u.top+"/"), nil
 }
 
 // parents makes the missing directories above name. It makes sure that all of

@@ -13,7 +13,7 @@ type rehearseVerb struct {
 	anyKernels
 	jobs
 	jsonOutput
-	Headers []string `name:"headers" sep:"none" placeholder:"DIR" help:"Headers of a kernel that need not be installed: a directory, or packages (.deb, .rpm, .pkg.tar.*; repeatable)."`
+	Headers []string `name:"headers" sep:"none" placeholder:"DIR" help:"Headers of a kernel that need not be installed: a directory, or packages (.deb, .rpm, .pkg.tar.*, .gpkg.tar; repeatable)."`
 }
 
 func (*rehearseVerb) about() about {

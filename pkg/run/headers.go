@@ -39,7 +39,7 @@ func withHeaders(ctx context.Context, m *machine.Machine, words []string, choice
 	case packages == 0 && len(files) == 1:
 		return m.WithHeaders(files[0], ""), nil
 	case packages < len(files):
-		return nil, exit.Errorf(exit.Usage, "--headers takes one directory, or packages of headers (.deb, .rpm, .pkg.tar.*)").
+		return nil, exit.Errorf(exit.Usage, "--headers takes one directory, or packages of headers (.deb, .rpm, .pkg.tar.*, .gpkg.tar)").
 			WithHint("dkms rehearse --headers DIRECTORY, or dkms rehearse --headers FILE.deb --headers FILE.deb")
 	}
 	u := &unpacked{Machine: m, dir: aside, files: files}
