@@ -49,6 +49,8 @@ type Initramfs struct {
 	tool  *initramfsTool
 	root  system.Root
 	image string // the kernel's own image, for kernel-install
+	// preset is the preset of mkinitcpio that makes the image, or empty.
+	preset string
 }
 
 // Initramfs lists the images of the kernel: those beside the kernel's image,
@@ -56,10 +58,18 @@ type Initramfs struct {
 // Specification of the UAPI group), and unified kernel images.
 func (k *Kernel) Initramfs() []*Initramfs {
 	var list []*Initramfs
+	presets := mkinitcpioPresets(k.root)
+	note := func(tool *initramfsTool, file string) {
+		preset := presets[strings.TrimPrefix(file, k.root.Dir)]
+		if preset != "" {
+			tool = k.toolNamed("mkinitcpio")
+		}
+		list = append(list, &Initramfs{file, tool, k.root, filepath.Join(k.ModuleDir(), "vmlinuz"), preset})
+	}
 	add := func(tool *initramfsTool, pattern string) {
 		for _, file := range k.root.Glob(pattern) {
 			if system.IsFile(file) && !slices.ContainsFunc(list, func(i *Initramfs) bool { return i.Image == file }) {
-				list = append(list, &Initramfs{file, tool, k.root, filepath.Join(k.ModuleDir(), "vmlinuz")})
+				note(tool, file)
 			}
 		}
 	}
@@ -70,7 +80,7 @@ func (k *Kernel) Initramfs() []*Initramfs {
 	if base, err := system.ReadRegular(filepath.Join(k.ModuleDir(), "pkgbase"), maxPkgbase); err == nil { // Arch names images by their package
 		if name := strings.TrimSpace(string(base)); system.PlainName(name) {
 			add(tool, "/boot/initramfs-"+system.GlobQuote(name)+".img")
-			add(tool, "/boot/booster-"+system.GlobQuote(name)+".img")
+			add(k.toolNamed("booster"), "/boot/booster-"+system.GlobQuote(name)+".img")
 		}
 	}
 	installer := &kernelInstall
@@ -81,7 +91,7 @@ func (k *Kernel) Initramfs() []*Initramfs {
 		add(installer, boot+"/*/"+system.GlobQuote(k.Release)+"/initrd*")
 		for _, file := range k.root.Glob(boot + "/EFI/Linux/*.efi") {
 			if initramfs.UnifiedRelease(file) == k.Release {
-				list = append(list, &Initramfs{file, installer, k.root, filepath.Join(k.ModuleDir(), "vmlinuz")})
+				note(installer, file)
 			}
 		}
 	}
@@ -102,12 +112,48 @@ func (k *Kernel) initramfsTool() *initramfsTool {
 	return nil
 }
 
+// toolNamed is the tool of that name if this system has it, or nil: where several
+// are installed, the name of an image tells which made it.
+func (k *Kernel) toolNamed(program string) *initramfsTool {
+	for i, t := range initramfsTools {
+		if t.program == program && locate(k.root, program) != "" {
+			return &initramfsTools[i]
+		}
+	}
+	return nil
+}
+
+// mkinitcpioPresets maps the images that presets of mkinitcpio make to the names of
+// the presets (mkinitcpio(8)). A preset has the options and the configuration of an
+// image. It is empty where mkinitcpio is not installed.
+func mkinitcpioPresets(root system.Root) map[string]string {
+	presets := map[string]string{}
+	if locate(root, "mkinitcpio") == "" {
+		return presets
+	}
+	for _, file := range root.Glob("/etc/mkinitcpio.d/*.preset") {
+		data, err := system.ReadRegular(file, maxConf)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(data)) {
+			name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+			if !strings.HasPrefix(name, "#") && (strings.HasSuffix(name, "_image") || strings.HasSuffix(name, "_uki")) {
+				presets[strings.Trim(value, `"'`)] = strings.TrimSuffix(filepath.Base(file), ".preset")
+			}
+		}
+	}
+	return presets
+}
+
 // Command is the command that makes the image again, or nil if the tool is not
 // known.
 func (i *Initramfs) Command(release string) []string {
 	switch {
 	case i.tool == nil:
 		return nil
+	case i.preset != "":
+		return []string{i.tool.program, "-p", i.preset}
 	case i.tool.refresh == nil:
 		return []string{i.tool.program, "add", release, i.image}
 	}

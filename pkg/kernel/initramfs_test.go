@@ -63,6 +63,31 @@ func TestInitramfsImages(t *testing.T) {
 	}
 }
 
+// TestInitramfsOfSeveralTools: an image is made again by the tool that made it, and
+// as its preset says.
+func TestInitramfsOfSeveralTools(t *testing.T) {
+	programs := []string{"usr/bin/mkinitcpio", "usr/bin/lsinitcpio", "usr/bin/booster"}
+	root := newRoot(t, append(programs, "boot/initramfs-linux.img", "boot/initramfs-"+release+".img", "boot/booster-linux.img")...)
+	write(t, root.Path("lib/modules/"+release+"/pkgbase"), "linux\n")
+	write(t, root.Path("etc/mkinitcpio.d/linux.preset"), "PRESETS=('default')\n#default_image=\"/boot/initramfs-"+release+".img\"\ndefault_image=\"/boot/initramfs-linux.img\"\n")
+	for _, p := range programs {
+		if err := os.Chmod(root.Path(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	for _, i := range New(root, release, "x86_64", Options{}).Initramfs() {
+		got = append(got, strings.ReplaceAll(strings.Join(i.Command(release), " "), root.Dir, ""))
+	}
+	want := []string{
+		"mkinitcpio -k " + release + " -g /boot/initramfs-" + release + ".img", "mkinitcpio -p linux",
+		"booster build --force --kernel-version " + release + " /boot/booster-linux.img",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("Initramfs() is made again by %q; want %q", got, want)
+	}
+}
+
 // TestInitramfsDemands: the configuration of each tool names modules in its own
 // way, and a comment names none.
 func TestInitramfsDemands(t *testing.T) {

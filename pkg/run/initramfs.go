@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"dkms/pkg/machine"
@@ -27,11 +28,13 @@ func (c closing) initramfs(ctx context.Context, t tree.Target) {
 		return
 	}
 	images := c.images(t)
-	again := false
+	var done []string // some commands make several images
 	for _, i := range images {
-		again = c.refresh(ctx, t, i, files) || again
+		if !slices.Contains(done, i.Again()) && c.refresh(ctx, t, i, files) {
+			done = append(done, i.Again())
+		}
 	}
-	if again {
+	if len(done) > 0 {
 		images = c.images(t)
 		for _, i := range images {
 			if old, missing := i.Faults(files); len(old)+len(missing) > 0 {
