@@ -287,9 +287,10 @@ test-alpine: all source
 test-busybox: all
 	sh testscripts/packages/busybox.sh $(BIN)/dkms $(BIN)/dkms-hook
 
-# Images of the tools that make an initramfs, as Debian has them.
+# Images of the tools that make an initramfs, as Debian has them; of mkinitcpio and
+# booster, where INITRAMFS_MKINITCPIO and INITRAMFS_BOOSTER say: see the script.
 test-initramfs: all
-	sh testscripts/packages/initramfs.sh $(BIN)/dkms
+	GO='$(GO)' sh testscripts/packages/initramfs.sh $(BIN)/dkms
 
 # What apt, and dnf 5 of Debian sid, say before they install a kernel; for pacman
 # see test-arch.

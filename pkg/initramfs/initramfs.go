@@ -152,7 +152,8 @@ type reading struct {
 func (r *reading) take(name string, content io.Reader, size int64) error {
 	base := path.Base(name)
 	stem, _, ok := module.ParseSuffix(base)
-	if !ok || !strings.Contains("/"+name, "/lib/modules/"+r.release+"/") {
+	// An image of booster is for one kernel, and its modules are in the top directory.
+	if !ok || !strings.Contains("/"+name, "/lib/modules/"+r.release+"/") && !strings.HasSuffix(path.Dir("/"+name), "/lib/modules") {
 		return nil
 	}
 	m := Module{Path: name, Name: Name(stem)}

@@ -40,6 +40,7 @@ func files(t testing.TB) string {
 		cp built.ko main/usr/lib/modules/`+release+`/updates/built.ko
 		echo plain >main/usr/lib/modules/`+release+`/plain-text.ko
 		echo plain | xz --check=crc32 >main/usr/lib/modules/`+release+`/packed.ko.xz
+		echo plain >main/usr/lib/modules/flat.ko
 		echo other >main/usr/lib/modules/other/plain-text.ko
 		head -c 300000 /dev/zero >main/bin/zeros; seq 100000 >main/bin/numbers
 		(cd early && find . | cpio -o -H newc --quiet) >early.cpio
@@ -77,11 +78,11 @@ func TestRead(t *testing.T) {
 			t.Fatalf("PrintOfFile = %q, %v; want the identifier of the build", whole, err)
 		}
 		text, _ := PrintOf([]byte("plain\n"))
-		if want := map[string]Print{"built": whole, "plain_text": text, "packed": text}; fmt.Sprint(got) != fmt.Sprint(want) {
+		if want := map[string]Print{"built": whole, "plain_text": text, "packed": text, "flat": text}; fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("%s: modules = %v; want %v", pack, got, want)
 		}
 	}
-	if list, err := Read(filepath.Join(dir, "main.cpio"), release, func(name string) bool { return name == "built" }); err != nil || len(list) != 3 {
+	if list, err := Read(filepath.Join(dir, "main.cpio"), release, func(name string) bool { return name == "built" }); err != nil || len(list) != 4 {
 		t.Errorf("Read() = %v, %v; want all names", list, err)
 	}
 }
@@ -121,8 +122,8 @@ func TestUnified(t *testing.T) {
 	if got := UnifiedRelease(file); got != release {
 		t.Errorf("UnifiedRelease() = %q; want %q", got, release)
 	}
-	if list, err := Read(file, release, nil); err != nil || len(list) != 3 {
-		t.Errorf("Read() = %v, %v; want three modules", list, err)
+	if list, err := Read(file, release, nil); err != nil || len(list) != 4 {
+		t.Errorf("Read() = %v, %v; want four modules", list, err)
 	}
 }
 

@@ -1,16 +1,19 @@
 #!/bin/sh
-# initramfs.sh DKMS [BOOSTER]: dkms looks into real images: of initramfs-tools,
-# of a unified kernel image that ukify makes, of dracut and, with that program
-# (statically linked), of booster. In a chroot of Debian ${PACKAGES_SUITE:-trixie}
-# a module is installed that they hold; then another build of it is, and dkms says
-# that the image is stale, has it made again once, and finds it right; then the
-# image loses the module. Prints PASS or FAIL for every expectation; the status is
-# 0 if all were met.
+# initramfs.sh DKMS: dkms looks into real images: of initramfs-tools, of a unified
+# kernel image that ukify makes, of dracut, and of two that Debian does not have,
+# whose sources are where these say:
+#   INITRAMFS_MKINITCPIO  mkinitcpio
+#   INITRAMFS_BOOSTER     booster; Go fetches what it links
+# each a directory as in their repositories, or a git directory. In a chroot of
+# Debian ${PACKAGES_SUITE:-trixie} a module is installed that the images hold; then
+# another build of it is, and dkms says that the image is stale, has it made again
+# once, and finds it right; then the image loses the module. Prints PASS or FAIL for
+# every expectation; the status is 0 if all were met.
 : "${PACKAGES_SUITE:=trixie}"
 here=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=testscripts/packages/lib.sh
 . "$here/packages/lib.sh"
-[ -x "${1-}" ] || { echo "usage: initramfs.sh DKMS [BOOSTER]" >&2 && exit 2; }
+[ -x "${1-}" ] || { echo "usage: initramfs.sh DKMS" >&2 && exit 2; }
 alone "$@"
 
 prepare() {
@@ -19,7 +22,6 @@ prepare() {
 	in_root apt-get install -qy linux-image-amd64 linux-headers-amd64 gcc make xz-utils openssl initramfs-tools systemd-ukify systemd-boot-efi \
 		>"$log" 2>&1 || { cat "$log" && exit 2; }
 	install -m 755 "$1" "$root/usr/sbin/dkms"
-	[ -z "${2-}" ] || install -m 755 "$2" "$root/usr/local/booster"
 	kernel=$(ls "$root/lib/modules")
 	mkdir -p "$root/usr/src/inside-1.0" "$root/etc/dkms"
 	cat >"$root/usr/src/inside-1.0/dkms.conf" <<-END
@@ -87,11 +89,35 @@ rm -f "$root"/boot/initr*
 try dracut "echo 'add_drivers+=\" inside \"' >/etc/dracut.conf.d/inside.conf; dracut --force /boot/initrd.img-$kernel $kernel" \
 	"rm /etc/dracut.conf.d/inside.conf; dracut --force /boot/initrd.img-$kernel $kernel"
 
-if [ -x "$root/usr/local/booster" ]; then
-	mv "$root/usr/local/booster" "$root/usr/bin/booster"
-	in_root apt-get purge -qy dracut >"$log" 2>&1
-	rm -f "$root"/boot/initr*
-	try booster "printf 'universal: true\nmodules: inside\n' >/etc/booster.yaml; booster build --force --kernel-version $kernel /boot/initramfs-$kernel.img" \
-		"echo 'universal: true' >/etc/booster.yaml; booster build --force --kernel-version $kernel /boot/initramfs-$kernel.img"
+# mkinitcpio and booster make what they are asked for, and come without a package.
+in_root dpkg --purge --force-depends dracut dracut-core initramfs-tools initramfs-tools-bin initramfs-tools-core >"$log" 2>&1
+if [ -n "${INITRAMFS_MKINITCPIO-}" ]; then
+	in_root apt-get install -qy busybox libarchive-tools gawk file >"$log" 2>&1 || cat "$log"
+	lay "$INITRAMFS_MKINITCPIO" "$root/usr/lib/initcpio"
+	cp "$root/usr/bin/busybox" "$root/usr/lib/initcpio"
+	for file in mkinitcpio lsinitcpio; do
+		sed -e 's|@VERSION@|0|; s|@BINDIR@|/usr/sbin:/usr/bin|; s|@SYSCONFDIR@|/etc|' -e 's|@INITCPIO_LIBDIR@|/usr/lib/initcpio|' \
+			-e 's|@INITCPIO_SYSCONFDIR@|/etc/initcpio|' "$root/usr/lib/initcpio/$file" >"$root/usr/bin/$file"
+		chmod 755 "$root/usr/bin/$file"
+	done
+	make="mkinitcpio -k $kernel -g /boot/initramfs-$kernel.img"
+	try mkinitcpio "printf 'MODULES=(inside)\nHOOKS=(base)\n' >/etc/mkinitcpio.conf; $make" "echo 'HOOKS=(base)' >/etc/mkinitcpio.conf; $make"
+	rm "$root/usr/bin/mkinitcpio"
+else
+	echo "initramfs.sh: INITRAMFS_MKINITCPIO is not set, mkinitcpio is not tried" >&2
+fi
+
+if [ -n "${INITRAMFS_BOOSTER-}" ]; then
+	lay "$INITRAMFS_BOOSTER" "$root/usr/src/booster"
+	mkdir -p "$root/usr/lib/booster"
+	mount --bind /sys "$root/sys" || exit # it wants to know this machine's modules
+	for program in generator init; do
+		CGO_ENABLED=0 "${GO:-go}" build -C "$root/usr/src/booster" -o "$root/usr/lib/booster/$program" "./$program" || exit
+	done
+	mv "$root/usr/lib/booster/generator" "$root/usr/bin/booster"
+	make="booster build --force --kernel-version $kernel /boot/initramfs-$kernel.img"
+	try booster "printf 'universal: true\nmodules: inside\n' >/etc/booster.yaml; $make" "echo 'universal: true' >/etc/booster.yaml; $make"
+else
+	echo "initramfs.sh: INITRAMFS_BOOSTER is not set, booster is not tried" >&2
 fi
 conclude "Debian $suite, kernel $kernel"
