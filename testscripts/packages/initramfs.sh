@@ -90,9 +90,11 @@ try dracut "echo 'add_drivers+=\" inside \"' >/etc/dracut.conf.d/inside.conf; dr
 	"rm /etc/dracut.conf.d/inside.conf; dracut --force /boot/initrd.img-$kernel $kernel"
 
 # mkinitcpio and booster make what they are asked for, and come without a package.
+# What they run comes first: apt would bring back a tool that the kernel's package
+# depends on.
+in_root apt-get install -qy busybox libarchive-tools gawk file >"$log" 2>&1 || cat "$log"
 in_root dpkg --purge --force-depends dracut dracut-core initramfs-tools initramfs-tools-bin initramfs-tools-core >"$log" 2>&1
 if [ -n "${INITRAMFS_MKINITCPIO-}" ]; then
-	in_root apt-get install -qy busybox libarchive-tools gawk file >"$log" 2>&1 || cat "$log"
 	lay "$INITRAMFS_MKINITCPIO" "$root/usr/lib/initcpio"
 	cp "$root/usr/bin/busybox" "$root/usr/lib/initcpio"
 	for file in mkinitcpio lsinitcpio; do

@@ -88,17 +88,22 @@ func makeTree(dir, suite string) error {
 	return os.WriteFile(filepath.Join(dir, "etc/hostname"), []byte("vm\n"), 0o644)
 }
 
-// unpackImage takes the files out of a kernel's package. Unpacked over the
-// system they would put a directory in the place of the link /lib.
+// unpackImage takes the files out of a kernel's packages, of which sid has several.
+// Unpacked over the system they would put a directory in the place of the link
+// /lib.
 const unpackImage = `set -e
 cd /tmp
-apt-get download -q "$0"
-dpkg-deb -x "$0"_*.deb kernel
+for part in image base binary modules; do
+	! apt-cache show "linux-$part-$0" >/dev/null 2>&1 || apt-get download -q "linux-$part-$0"
+done
+for deb in linux-*.deb; do
+	dpkg-deb -x "$deb" kernel
+done
 cp -a kernel/boot/. /boot
 for lib in kernel/lib kernel/usr/lib; do
 	[ ! -d $lib/modules ] || cp -a $lib/modules/. /usr/lib/modules
 done
-rm -r kernel "$0"_*.deb`
+rm -r kernel linux-*.deb`
 
 // addKernel unpacks the kernel that goes with the headers, without the scripts
 // of its package, and drops the drivers that the machine has no use for.
@@ -107,7 +112,7 @@ func addKernel(dir, flavour string) error {
 	if err != nil {
 		return err
 	}
-	if err := chroot.Run("chroot", dir, "sh", "-c", unpackImage, "linux-image-"+release); err != nil {
+	if err := chroot.Run("chroot", dir, "sh", "-c", unpackImage, release); err != nil {
 		return err
 	}
 	kernel := filepath.Join(dir, "lib/modules", release, "kernel")
