@@ -99,10 +99,11 @@ done
 for deb in linux-*.deb; do
 	dpkg-deb -x "$deb" kernel
 done
-cp -a kernel/boot/. /boot
+[ ! -d kernel/boot ] || cp -a kernel/boot/. /boot
 for lib in kernel/lib kernel/usr/lib; do
 	[ ! -d $lib/modules ] || cp -a $lib/modules/. /usr/lib/modules
 done
+[ -e "/boot/vmlinuz-$0" ] || cp "/usr/lib/modules/$0/vmlinuz" "/boot/vmlinuz-$0" # as its scripts do
 rm -r kernel linux-*.deb`
 
 // addKernel unpacks the kernel that goes with the headers, without the scripts
