@@ -87,12 +87,13 @@ in_root apt-get install -qy dracut >"$log" 2>&1 || cat "$log"
 refreshed=yes
 rm -f "$root"/boot/initr*
 try dracut "echo 'add_drivers+=\" inside \"' >/etc/dracut.conf.d/inside.conf; dracut --force /boot/initrd.img-$kernel $kernel" \
-	"rm /etc/dracut.conf.d/inside.conf; dracut --force /boot/initrd.img-$kernel $kernel"
+	"echo 'omit_drivers+=\" inside \"' >/etc/dracut.conf.d/inside.conf; dracut --force /boot/initrd.img-$kernel $kernel"
 
 # mkinitcpio and booster make what they are asked for, and come without a package.
 # What they run comes first: apt would bring back a tool that the kernel's package
-# depends on.
+# depends on, and that one makes an image for busybox.
 in_root apt-get install -qy busybox libarchive-tools gawk file >"$log" 2>&1 || cat "$log"
+rm -f "$root"/boot/initr*
 in_root dpkg --purge --force-depends dracut dracut-core initramfs-tools initramfs-tools-bin initramfs-tools-core >"$log" 2>&1
 if [ -n "${INITRAMFS_MKINITCPIO-}" ]; then
 	lay "$INITRAMFS_MKINITCPIO" "$root/usr/lib/initcpio"
