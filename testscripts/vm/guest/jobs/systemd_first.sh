@@ -1,5 +1,7 @@
 # shellcheck shell=sh disable=SC1091,SC2154 # agent runs it, and has set $kernel
-# What the boot service has done for a kernel that had none of the modules.
+# What the boot service has done for a kernel that had none of the modules. On a
+# slow machine udev may still be loading those that devices ask for.
+udevadm settle --timeout=300
 section unit systemctl show dkms.service \
 	-p ActiveState,Result,ExecMainStatus,ExecMainStartTimestampMonotonic,ExecMainExitTimestampMonotonic,ActiveEnterTimestampMonotonic
 section multi-user systemctl show multi-user.target -p ActiveState,ActiveEnterTimestampMonotonic
