@@ -205,17 +205,8 @@ kernels_go() {
 # Its script goes on where the module cannot be built.
 module_package() {
 	dir=$root/packages/$1
-	mkdir -p "$dir/DEBIAN" "$dir/usr/src/$1-1.0"
-	cat >"$dir/usr/src/$1-1.0/dkms.conf" <<-END
-		PACKAGE_NAME=$1
-		PACKAGE_VERSION=1.0
-		BUILT_MODULE_NAME[0]=$1
-		DEST_MODULE_LOCATION[0]=/updates
-		AUTOINSTALL=yes
-		${2-}
-	END
-	echo "obj-m := $1.o" >"$dir/usr/src/$1-1.0/Makefile"
-	printf '#include <linux/module.h>\nMODULE_LICENSE("GPL");\n' >"$dir/usr/src/$1-1.0/$1.c"
+	mkdir -p "$dir/DEBIAN"
+	module_sources "$dir/usr/src/$1-1.0" "$1" "${2-}"
 	printf '%s\n' "Package: $1-dkms" 'Version: 1.0' 'Architecture: all' 'Maintainer: nobody <nobody@localhost.invalid>' \
 		'Depends: dkms' 'Description: a module' >"$dir/DEBIAN/control"
 	printf '#!/bin/sh\n[ "$1" != configure ] || /usr/lib/dkms/common.postinst %s 1.0 || true\n' "$1" >"$dir/DEBIAN/postinst"

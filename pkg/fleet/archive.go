@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dkms/pkg/archive"
+	"dkms/pkg/conf"
 	"dkms/pkg/exit"
 	"dkms/pkg/machine"
 	"dkms/pkg/report"
@@ -84,9 +85,6 @@ func contents(c archive.Content) string {
 	return strings.Join(list, ", ")
 }
 
-// maxConf bounds a dkms.conf, in bytes.
-const maxConf = 1 << 20
-
 func (t Tarball) content(ctx context.Context, m *machine.Machine) (archive.Content, error) {
 	c := archive.Content{Name: t.ID.Name, Version: t.ID.Version}
 	file := m.Tree.Conf(t.ID)
@@ -99,7 +97,7 @@ func (t Tarball) content(ctx context.Context, m *machine.Machine) (archive.Conte
 	var err error
 	if !t.BinariesOnly {
 		c.SourceDir = m.Tree.SourceLink(t.ID)
-	} else if c.Conf, err = system.ReadOwn(file, maxConf); err != nil {
+	} else if c.Conf, err = system.ReadOwn(file, conf.MaxText); err != nil {
 		return c, exit.Errorf(exit.NoConf, "%w", err)
 	}
 	if t.SourceOnly {

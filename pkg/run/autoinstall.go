@@ -11,6 +11,7 @@ import (
 	"dkms/pkg/machine"
 	"dkms/pkg/plan"
 	"dkms/pkg/report"
+	"dkms/pkg/system"
 	"dkms/pkg/tree"
 )
 
@@ -42,6 +43,19 @@ func Autoinstall(ctx context.Context, m *machine.Machine, choice machine.Choice,
 		return err
 	})
 	return code, err
+}
+
+// noAutoinstall is the file that switches automatic installation off.
+const noAutoinstall = "/etc/dkms/no-autoinstall"
+
+// switchedOff reports that automatic installation is off, if the administrator
+// has switched it off.
+func switchedOff(m *machine.Machine) bool {
+	if !system.IsFile(m.Host.Root.Path(noAutoinstall)) {
+		return false
+	}
+	m.Report.Progressf("automatic installation is switched off by %s", noAutoinstall)
+	return true
 }
 
 // sayIdle says at a terminal that there is nothing to do. Hooks and services

@@ -60,16 +60,6 @@ func PackageInstalled(ctx context.Context, m *machine.Machine, p Package) (code 
 	return code, err
 }
 
-// switchedOff reports that automatic installation is off, if the administrator
-// has switched it off.
-func switchedOff(m *machine.Machine) bool {
-	if !system.IsFile(m.Host.Root.Path(noAutoinstall)) {
-		return false
-	}
-	m.Report.Progressf("automatic installation is switched off by %s", noAutoinstall)
-	return true
-}
-
 // addAnew registers the version of a package. Index updates wait for the end of
 // the run.
 func (v *verb) addAnew(ctx context.Context, p Package) (exit.Code, error) {

@@ -10,9 +10,6 @@ import (
 	"dkms/pkg/tree"
 )
 
-// noAutoinstall is the file that switches automatic installation off.
-const noAutoinstall = "/etc/dkms/no-autoinstall"
-
 // Settle installs what the hooks of a transaction could not, when it is over: a
 // module that builds on one that came after it, or modules for headers whose
 // package calls no hook. It is for the kernels that packages build for, and says

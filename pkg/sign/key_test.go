@@ -226,18 +226,12 @@ func TestRSAPSS(t *testing.T) {
 func softToken(t *testing.T, p Pair) map[string]string {
 	t.Helper()
 	util := need(t, "softhsm2-util")
-	found, _ := filepath.Glob("/usr/lib*/softhsm/libsofthsm2.so")
-	if more, _ := filepath.Glob("/usr/lib*/*/softhsm/libsofthsm2.so"); len(more) > 0 {
-		found = more
-	}
-	if len(found) == 0 {
-		lack(t, "no libsofthsm2.so")
-	}
+	token := needLibrary(t, "softhsm/libsofthsm2.so")
 	dir := t.TempDir()
 	// The library of this token uses OpenSSL itself, which must not lead it
 	// back to the token.
 	conf := write(t, filepath.Join(dir, "openssl.cnf"), []byte("openssl_conf = init\n[init]\nproviders = list\n[list]\npkcs11 = token\n"+
-		"[token]\npkcs11-module-path = "+found[0]+"\npkcs11-module-quirks = no-deinit no-operation-state\n"+
+		"[token]\npkcs11-module-path = "+token+"\npkcs11-module-quirks = no-deinit no-operation-state\n"+
 		"pkcs11-module-block-operations = digest\n"))
 	settings := map[string]string{
 		"OPENSSL_CONF":    conf,

@@ -34,6 +34,18 @@ func need(t testing.TB, name string) string {
 	return path
 }
 
+// needLibrary returns the path of a library below the system's directories.
+func needLibrary(t testing.TB, below string) string {
+	t.Helper()
+	for _, pattern := range []string{"/usr/lib*/*/", "/usr/lib*/"} {
+		if found, _ := filepath.Glob(pattern + below); len(found) > 0 {
+			return found[0]
+		}
+	}
+	lack(t, "no "+below)
+	return ""
+}
+
 // needSignFile returns a kernel's sign-file program.
 func needSignFile(t testing.TB) string {
 	t.Helper()

@@ -12,17 +12,7 @@ alone "$@"
 
 # module NAME LINE: sources of a module that has this line.
 module() {
-	dir=$root/usr/src/$1-1.0
-	mkdir -p "$dir"
-	cat >"$dir/dkms.conf" <<-END
-		PACKAGE_NAME=$1
-		PACKAGE_VERSION=1.0
-		BUILT_MODULE_NAME[0]=$1
-		DEST_MODULE_LOCATION[0]=/updates
-		AUTOINSTALL=yes
-	END
-	echo "obj-m := $1.o" >"$dir/Makefile"
-	printf '#include <linux/module.h>\n%s\nMODULE_LICENSE("GPL");\n' "$2" >"$dir/$1.c"
+	module_sources "$root/usr/src/$1-1.0" "$1" '' "$2"
 	in_root dkms add "$1/1.0" >"$log" 2>&1 || { cat "$log" && exit 2; }
 }
 

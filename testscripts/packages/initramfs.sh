@@ -23,23 +23,14 @@ prepare() {
 		>"$log" 2>&1 || { cat "$log" && exit 2; }
 	install -m 755 "$1" "$root/usr/sbin/dkms"
 	kernel=$(ls "$root/lib/modules")
-	mkdir -p "$root/usr/src/inside-1.0" "$root/etc/dkms"
-	cat >"$root/usr/src/inside-1.0/dkms.conf" <<-END
-		PACKAGE_NAME=inside
-		PACKAGE_VERSION=1.0
-		BUILT_MODULE_NAME[0]=inside
-		DEST_MODULE_LOCATION[0]=/updates
-		AUTOINSTALL=yes
-	END
-	echo 'obj-m := inside.o' >"$root/usr/src/inside-1.0/Makefile"
+	mkdir -p "$root/etc/dkms"
 	build_number=0
 }
 
 # another makes another build of the module and installs it.
 another() {
 	build_number=$((build_number + 1))
-	printf '#include <linux/module.h>\nint inside_%s = %s;\nMODULE_LICENSE("GPL");\n' $build_number $build_number \
-		>"$root/usr/src/inside-1.0/inside.c"
+	module_sources "$root/usr/src/inside-1.0" inside '' "int inside_$build_number = $build_number;"
 	in_root dkms install --force inside/1.0 -k "$kernel"
 }
 

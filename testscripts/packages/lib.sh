@@ -90,6 +90,22 @@ lay() {
 	if [ -d "$1/objects" ]; then git --git-dir="$1" archive HEAD ${3:+"$3"} | tar -x -C "$2"; else cp -R "$1/${3-.}" "$2"; fi || exit
 }
 
+# module_sources DIR NAME [CONF] [CODE]: the sources of a module, with these lines
+# in its dkms.conf and its program.
+module_sources() {
+	mkdir -p "$1"
+	cat >"$1/dkms.conf" <<-END
+		PACKAGE_NAME=$2
+		PACKAGE_VERSION=1.0
+		BUILT_MODULE_NAME[0]=$2
+		DEST_MODULE_LOCATION[0]=/updates
+		AUTOINSTALL=yes
+		${3-}
+	END
+	echo "obj-m := $2.o" >"$1/Makefile"
+	printf '#include <linux/module.h>\n%s\nMODULE_LICENSE("GPL");\n' "${4-}" >"$1/$2.c"
+}
+
 # mount_root makes $root one that rpm and dkms can have mounts of their own in.
 mount_root() {
 	mount --bind "$root" "$root" && mount --make-private "$root" && mount -t proc proc "$root/proc" || exit
