@@ -52,6 +52,11 @@ func SourcesOf(t *tree.Tree, id tree.ID, k tree.Target, etc []string) *Sources {
 	return s
 }
 
+// Key is the same for two targets if their sources are the same files.
+func (s *Sources) Key() string {
+	return strings.Join(append(slices.Clone(s.dirs), s.files...), "\x00")
+}
+
 // Digest is a digest of the contents of the sources.
 func (s *Sources) Digest() (string, error) {
 	h := sha256.New()

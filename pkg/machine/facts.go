@@ -40,6 +40,7 @@ type Facts struct {
 	kernels  keyed[tree.Target, *kernelFacts]
 	keys     keyed[tree.Target, usedKey]
 	scans    keyed[string, install.Copies]
+	sources  keyed[string, *sourceFacts]
 	images   keyed[tree.Target, []*Image]
 	mentions keyed[tree.ID, string]
 	lacking  keyed[string, []GuardedModule]

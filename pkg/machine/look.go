@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"dkms/pkg/build"
 	"dkms/pkg/install"
@@ -188,12 +189,26 @@ func (mod *Module) sourcesChanged() (bool, error) {
 // changedSince tells whether the sources have another digest than they had at
 // some time.
 func (mod *Module) changedSince(digest string, stamp uint64) (bool, error) {
-	s := build.SourcesOf(mod.f.m.Tree, mod.ID, mod.Target, mod.f.etc)
-	if now, err := s.Stamp(); err == nil && now == stamp {
+	s := mod.f.sourcesOf(mod.Subject)
+	if now, err := s.stamp(); err == nil && now == stamp {
 		return false, nil
 	}
-	now, err := s.Digest()
+	now, err := s.digest()
 	return now != digest, err
+}
+
+// sourceFacts are the facts about the sources of a version.
+type sourceFacts struct {
+	stamp  func() (uint64, error)
+	digest func() (string, error)
+}
+
+// sourcesOf looks once at sources that several kernels share.
+func (f *Facts) sourcesOf(s Subject) *sourceFacts {
+	sources := build.SourcesOf(f.m.Tree, s.ID, s.Target, f.etc)
+	return f.sources.get(sources.Key(), func() *sourceFacts {
+		return &sourceFacts{sync.OnceValues(sources.Stamp), sync.OnceValues(sources.Digest)}
+	})
 }
 
 // readBuild checks the build in the dkms tree.
