@@ -104,6 +104,10 @@ type work struct {
 	// headers are more than a thousand files, so they are read while the
 	// compiler runs.
 	inputs func() (headers, fingerprint string)
+	// readable tells whether the module tools of this system can read modules
+	// that are compressed like those of the kernel. This takes a look at all
+	// modules of the kernel, which is taken while the compiler runs, too.
+	readable func() bool
 	// local and localStamp describe the sources as they are on this machine.
 	local      string
 	localStamp uint64
@@ -171,7 +175,11 @@ func (b *Builder) build(ctx context.Context, j Job, ticket *ticket) (manifest *t
 		headers = KernelInputs(j.Kernel, b.Run)
 		return headers, b.fingerprint(j, w.source, headers)
 	})
-	go w.inputs()
+	w.readable = sync.OnceValue(func() bool { return module.Readable(ctx, b.Run, j.Kernel.Suffix()) })
+	go func() {
+		w.inputs()
+		w.readable()
+	}()
 	confined := b.Confine != nil && !j.Conf.NoSandbox
 	if w.lend = confined && closed(j.Kernel); w.lend {
 		if err := w.checkLending(ctx); err != nil {

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"bytes"
 	"maps"
 	"path/filepath"
 	"regexp"
@@ -26,37 +27,48 @@ const maxText = 1 << 20
 // package's files refer to. Builds do not see these variables, so a build may
 // behave differently from what its user intended, and the warning explains why.
 func (w *work) warnDropped() {
+	texts := w.texts()
 	for _, name := range slices.Sorted(maps.Keys(w.Host.Env)) {
 		if _, seen := w.env[name]; seen || slices.Contains(session, name) {
 			continue
 		}
-		if file := w.refersTo(name); file != "" {
+		if file := refersTo(texts, name); file != "" {
 			w.Report.Warnf("%s: %s refers to %s, which is set here, but builds do not see it: --env %[3]s=\"$%[3]s\" passes it on once, BUILD_ENV[0]=\"%[3]s=VALUE\" in /etc/dkms/%s.conf always",
 				w.ID, file, name, w.ID.Name)
 		}
 	}
 }
 
-// refersTo is the first file of the package that uses a variable in the syntax
-// of a shell or of make.
-func (w *work) refersTo(name string) string {
+// refersTo is the first file that uses a variable in the syntax of a shell or of
+// make.
+func refersTo(texts []text, name string) string {
 	use := regexp.MustCompile(`\$[({]?` + regexp.QuoteMeta(name) + `(?:[^A-Za-z0-9_]|$)`)
-	for _, file := range w.texts() {
-		data, err := system.ReadRegular(filepath.Join(w.scratch.real, file), maxText)
-		if err == nil && use.Match(data) {
-			return file
+	for _, t := range texts {
+		if bytes.Contains(t.data, []byte(name)) && use.Match(t.data) {
+			return t.file
 		}
 	}
 	return ""
 }
 
-// texts lists the package's files that a build starts with.
-func (w *work) texts() []string {
+// text is a file of the package.
+type text struct {
+	file string
+	data []byte
+}
+
+// texts reads the package's files that a build starts with.
+func (w *work) texts() (texts []text) {
 	list := []string{"dkms.conf", "Makefile", "makefile", "GNUmakefile", "Kbuild"}
 	for _, line := range []string{w.Conf.PreBuild, w.Conf.PostBuild} {
 		if words := strings.Fields(line); len(words) > 0 && filepath.IsLocal(words[0]) {
 			list = append(list, words[0])
 		}
 	}
-	return list
+	for _, file := range list {
+		if data, err := system.ReadRegular(filepath.Join(w.scratch.real, file), maxText); err == nil {
+			texts = append(texts, text{file, data})
+		}
+	}
+	return texts
 }

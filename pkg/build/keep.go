@@ -122,7 +122,7 @@ func (w packing) stage(ctx context.Context, stage *tree.Stage) (*tree.Manifest, 
 			return nil, err
 		}
 	}
-	if w.format = w.Kernel.Suffix(); !module.Readable(ctx, w.Run, w.format) {
+	if w.format = w.Kernel.Suffix(); !w.readable() {
 		w.Report.Warnf("%s: kernel %s has its modules compressed by %s, which the module tools of this system cannot read; leaving this one uncompressed",
 			w.ID, w.Kernel.Release, w.format)
 		w.format = module.None

@@ -25,7 +25,32 @@ type Tree struct {
 	// Depmod describes the depmod program that Update takes the place of. It is
 	// called only if all files of an index exist.
 	Depmod func() (Depmod, error)
+	// Read is the index as it was read some time before, or nil. If its files
+	// have changed since, Update reads them again.
+	Read *Ahead
 }
+
+// Ahead is an index that is read ahead of an update, which then takes less time.
+type Ahead struct {
+	open  func() (*loaded, error)
+	parse func() error
+}
+
+// Ahead prepares the reading of the index.
+func (t *Tree) Ahead() *Ahead {
+	a := &Ahead{open: sync.OnceValues(t.open)}
+	a.parse = sync.OnceValue(func() error {
+		old, err := a.open()
+		if err != nil {
+			return err
+		}
+		return old.parse()
+	})
+	return a
+}
+
+// Start starts the reading in the background. It may be called several times.
+func (a *Ahead) Start() { go a.parse() }
 
 // NotProven is the error for an update that cannot be proven right, so that
 // depmod has to make the index. Reason says what prevents the proof.
@@ -89,12 +114,12 @@ func together(do ...func() error) error {
 
 // plan finds the changes and proves that no other facts are needed.
 func (t *Tree) plan() (*change, error) {
-	old, err := t.open()
+	old, parse, err := t.known()
 	if err != nil {
 		return nil, err
 	}
 	var found []file
-	err = together(old.parse, func() (err error) {
+	err = together(parse, func() (err error) {
 		found, err = t.walk(old)
 		return err
 	})
@@ -110,4 +135,18 @@ func (t *Tree) plan() (*change, error) {
 		return nil, err
 	}
 	return c, c.settle()
+}
+
+// known returns the index on disk, and what is left to do to parse it.
+func (t *Tree) known() (*loaded, func() error, error) {
+	if t.Read != nil {
+		if old, err := t.Read.open(); err == nil && old.unchanged() {
+			return old, t.Read.parse, nil
+		}
+	}
+	old, err := t.open()
+	if err != nil {
+		return nil, nil, err
+	}
+	return old, old.parse, nil
 }

@@ -194,6 +194,13 @@ func (m *machine) sequence(t testing.TB, steps int) {
 	for i := range steps {
 		var what []string
 		m.tick(t)
+		switch m.rand.IntN(3) {
+		case 0:
+			m.tree.Read = nil
+		case 1:
+			m.tree.Read = m.tree.Ahead()
+			m.tree.Read.Start()
+		} // else it may be an index of some steps before
 		for range 1 + m.rand.IntN(3) {
 			what = append(what, m.operation(t))
 		}

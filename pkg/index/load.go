@@ -18,6 +18,7 @@ type loaded struct {
 	contents
 	dir    string
 	files  map[string]string
+	seen   map[string]unix.Stat_t // the files before they were read; empty for one that was missing
 	made   stamp
 	byName map[string]int
 	places []place        // of modules
@@ -44,22 +45,45 @@ func (t *Tree) load() (*loaded, error) {
 // of depmod, and one that is older than the kernel's own lists describes other
 // modules; neither can be updated.
 func (t *Tree) open() (*loaded, error) {
-	l := &loaded{dir: t.Dir, files: map[string]string{}, made: stamp{oldest: 1<<63 - 1}}
+	l := &loaded{dir: t.Dir, files: map[string]string{}, seen: map[string]unix.Stat_t{}, made: stamp{oldest: 1<<63 - 1}}
 	for _, name := range slices.Concat(kernelLists, []string{"dep.bin", "alias.bin", "symbols.bin", "builtin.alias.bin"}) {
 		if !system.IsFile(l.path(name)) {
 			return nil, doubt("modules.%s is missing", name)
 		}
 	}
-	var err error
-	if l.depmod, err = t.Depmod(); err != nil {
+	err := together(func() (err error) {
+		l.depmod, err = t.Depmod()
+		return err
+	}, l.readAll)
+	if err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"dep", "dep.bin", "alias", "alias.bin", "softdep", "weakdep", "symbols", "symbols.bin", "devname"} {
-		if err := l.read(name); err != nil {
-			return nil, err
-		}
+	if _, has := l.files["weakdep"]; has != (l.depmod.Version >= weakdeps) {
+		return nil, doubt("modules.weakdep is not as depmod %d leaves it", l.depmod.Version)
 	}
 	return l, l.inputs()
+}
+
+// readAll reads the files that change with the modules.
+func (l *loaded) readAll() error {
+	for _, name := range []string{"dep", "dep.bin", "alias", "alias.bin", "softdep", "weakdep", "symbols", "symbols.bin", "devname"} {
+		if err := l.read(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unchanged tells whether the files are still those that were read.
+func (l *loaded) unchanged() bool {
+	for name, was := range l.seen {
+		var st unix.Stat_t
+		unix.Stat(l.path(name), &st) // leaves it empty, as for a file that was missing
+		if st.Ino != was.Ino || st.Size != was.Size || st.Mtim != was.Mtim || st.Ctim != was.Ctim {
+			return false
+		}
+	}
+	return true
 }
 
 func (l *loaded) path(name string) string { return filepath.Join(l.dir, "modules."+name) }
@@ -67,11 +91,9 @@ func (l *loaded) path(name string) string { return filepath.Join(l.dir, "modules
 func (l *loaded) read(name string) error {
 	var st unix.Stat_t
 	err := unix.Lstat(l.path(name), &st)
-	if name == "weakdep" && (err == nil) != (l.depmod.Version >= weakdeps) {
-		return doubt("modules.weakdep is not as depmod %d leaves it", l.depmod.Version)
-	}
-	if name == "weakdep" && err != nil {
-		return nil
+	if name == "weakdep" && err == unix.ENOENT {
+		l.seen[name] = unix.Stat_t{}
+		return nil // as depmod leaves it before version 33
 	}
 	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return doubt("modules.%s is missing", name)
@@ -80,6 +102,7 @@ func (l *loaded) read(name string) error {
 	// of the tree makes Mtim old.
 	at := min(st.Ctim.Nano(), st.Mtim.Nano())
 	l.made.oldest, l.made.newest = min(l.made.oldest, at), max(l.made.newest, at, st.Ctim.Nano())
+	l.seen[name] = st
 	data, err := system.ReadRegular(l.path(name), maxFile)
 	l.files[name] = asString(data)
 	return err
@@ -93,12 +116,19 @@ func (l *loaded) inputs() error {
 		if unix.Stat(l.path(name), &st) != nil {
 			return doubt("modules.%s is missing", name)
 		}
+		l.seen[name] = st
 		if st.Ctim.Nano() >= l.made.oldest {
 			return doubt("modules.%s is newer than the index", name)
 		}
 	}
 	for _, name := range []string{"builtin.bin", "builtin.alias.bin"} {
-		data, err := system.ReadRegular(l.path(name), maxFile)
+		var st unix.Stat_t
+		err := unix.Stat(l.path(name), &st)
+		l.seen[name] = st
+		var data []byte
+		if err == nil {
+			data, err = system.ReadRegular(l.path(name), maxFile)
+		}
 		if err != nil {
 			return doubt("modules.%s is missing", name)
 		}

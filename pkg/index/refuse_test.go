@@ -77,6 +77,8 @@ func TestUnprovenIsRefused(t *testing.T) {
 		t.Run(c.reason, func(t *testing.T) {
 			m := base.copy(t)
 			m.tick(t)
+			m.tree.Read = m.tree.Ahead()
+			check(t, m.tree.Read.parse())
 			c.spoil(t, m)
 			before := m.snapshot(t, m.tree.Dir)
 			res, err := m.tree.Update()

@@ -53,16 +53,34 @@ func (in *Installer) Depmod(ctx context.Context, k *kernel.Kernel) error {
 // configuration of the system that it runs on, whatever directory it works for.
 var depmodConfig = []string{"/etc/depmod.d", "/run/depmod.d", "/usr/local/lib/depmod.d", "/lib/depmod.d"}
 
+// ReadIndex returns what starts to read the module index of a kernel in the
+// background. The next Depmod for that kernel then takes less time.
+func (in *Installer) ReadIndex(ctx context.Context, k *kernel.Kernel) (start func()) {
+	if in.DepmodProgram {
+		return func() {}
+	}
+	tree := in.index(ctx, k)
+	ahead := tree.Ahead()
+	in.ahead = map[string]*index.Ahead{k.Release: ahead}
+	return ahead.Start
+}
+
+func (in *Installer) index(ctx context.Context, k *kernel.Kernel) *index.Tree {
+	return &index.Tree{
+		Dir: k.ModuleDir(), Config: depmodConfig, Symvers: filepath.Join(k.ModuleDir(), "build", "Module.symvers"),
+		Depmod: func() (index.Depmod, error) { return index.ProbeDepmod(ctx, in.Run) },
+	}
+}
+
 // updateIndex updates the indexes of a kernel without the depmod program, and
 // tells whether that was possible.
 func (in *Installer) updateIndex(ctx context.Context, k *kernel.Kernel) bool {
 	if in.DepmodProgram {
 		return false
 	}
-	tree := index.Tree{
-		Dir: k.ModuleDir(), Config: depmodConfig, Symvers: filepath.Join(k.ModuleDir(), "build", "Module.symvers"),
-		Depmod: func() (index.Depmod, error) { return index.ProbeDepmod(ctx, in.Run) },
-	}
+	tree := in.index(ctx, k)
+	tree.Read = in.ahead[k.Release]
+	delete(in.ahead, k.Release)
 	res, err := tree.Update()
 	switch {
 	case err == nil:

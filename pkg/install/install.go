@@ -23,6 +23,7 @@ import (
 
 	"dkms/pkg/conf"
 	"dkms/pkg/exit"
+	"dkms/pkg/index"
 	"dkms/pkg/kernel"
 	"dkms/pkg/module"
 	"dkms/pkg/report"
@@ -48,6 +49,8 @@ type Installer struct {
 	DepmodProgram bool
 	// Symlink installs links into the dkms tree instead of copies.
 	Symlink bool
+
+	ahead map[string]*index.Ahead // by release, see ReadIndex
 }
 
 // Set is one built module version to install for one kernel.

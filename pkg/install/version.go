@@ -2,7 +2,6 @@ package install
 
 import (
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,15 +18,11 @@ type files map[string][]string
 // installation by symlink_modules, or a weak link.
 func scan(dir string) files {
 	list := files{}
-	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return nil
-		}
-		if name, _, ok := module.ParseSuffix(d.Name()); ok && !strings.HasPrefix(name, ".") {
+	for _, path := range module.Files(dir) {
+		if name, _, _ := module.ParseSuffix(path); !strings.HasPrefix(name, ".") {
 			list[name] = append(list[name], path)
 		}
-		return nil
-	})
+	}
 	return list
 }
 

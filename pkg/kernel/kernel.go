@@ -140,24 +140,15 @@ func (k *Kernel) Suffix() module.Compression { return k.suffix() }
 func (k *Kernel) findSuffix() module.Compression {
 	found := map[module.Compression]int{}
 	for _, dir := range []string{filepath.Join(k.ModuleDir(), "kernel"), k.ModuleDir()} {
-		countSuffixes(dir, found)
+		for _, path := range module.Files(dir) {
+			_, c, _ := module.ParseSuffix(path)
+			found[c]++
+		}
 		if len(found) > 0 {
 			return most(found)
 		}
 	}
 	return k.Config().Compression()
-}
-
-func countSuffixes(dir string, found map[module.Compression]int) {
-	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return nil
-		}
-		if _, c, ok := module.ParseSuffix(d.Name()); ok && d.Type().IsRegular() {
-			found[c]++
-		}
-		return nil
-	})
 }
 
 // most returns the most frequent compression, and on a tie the newer format.

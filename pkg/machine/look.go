@@ -189,7 +189,7 @@ func (mod *Module) sourcesChanged() (bool, error) {
 // changedSince tells whether the sources have another digest than they had at
 // some time.
 func (mod *Module) changedSince(digest string, stamp uint64) (bool, error) {
-	s := mod.f.sourcesOf(mod.Subject)
+	s := sourcesOf(mod.f, mod.Subject)
 	if now, err := s.stamp(); err == nil && now == stamp {
 		return false, nil
 	}
@@ -204,7 +204,7 @@ type sourceFacts struct {
 }
 
 // sourcesOf looks once at sources that several kernels share.
-func (f *Facts) sourcesOf(s Subject) *sourceFacts {
+func sourcesOf(f *Facts, s Subject) *sourceFacts {
 	sources := build.SourcesOf(f.m.Tree, s.ID, s.Target, f.etc)
 	return f.sources.get(sources.Key(), func() *sourceFacts {
 		return &sourceFacts{sync.OnceValues(sources.Stamp), sync.OnceValues(sources.Digest)}

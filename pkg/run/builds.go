@@ -25,9 +25,12 @@ type builds struct {
 	pool *build.Pool
 	// common returns what the builds share; it is evaluated when the first one
 	// starts.
-	common  func() (*build.Builder, error)
-	under   map[int]*underway
-	running sync.WaitGroup
+	common func() (*build.Builder, error)
+	// readIndex starts to read the module index. It is called when the first
+	// build starts, or at once where nothing is built.
+	readIndex func()
+	under     map[int]*underway
+	running   sync.WaitGroup
 }
 
 // underway is a build that has been started.
@@ -50,6 +53,13 @@ func (x *executor) newBuilds(ctx context.Context) *builds {
 		}
 	}
 	b := &builds{pool: build.NewPool(x.w.Framework.Jobs(x.w.Host), x.w.Host.CPUs, n > 1), under: map[int]*underway{}}
+	if b.readIndex = indexReader(ctx, x.w, x.plan); n == 0 {
+		b.readIndex()
+	}
+	probe := sync.OnceValue(func() error { return build.Probe(ctx, x.w.Run) })
+	if n > 0 && wantsConfinement(x.w.Machine) {
+		go probe()
+	}
 	b.common = sync.OnceValues(func() (*build.Builder, error) {
 		in, err := x.w.Inputs(ctx)
 		if err != nil {
@@ -59,10 +69,20 @@ func (x *executor) newBuilds(ctx context.Context) *builds {
 			Inputs: in, Tree: x.w.Tree, Report: x.w.Report, Pool: b.pool,
 			Idle: x.w.Framework.IdleBuilds && x.background, Rehearsal: x.scratch,
 		}
-		common.Confine, err = confinement(ctx, x.w.Machine)
+		common.Confine, err = confinement(ctx, x.w.Machine, probe)
 		return common, err
 	})
 	return b
+}
+
+// indexReader is what starts to read the module index that a plan changes. The
+// indexes of several kernels would take much memory, and none is read then.
+func indexReader(ctx context.Context, w *machine.Writer, p *plan.Plan) func() {
+	i := slices.IndexFunc(p.Steps, func(s plan.Step) bool { return s.Kind == plan.Index })
+	if i < 0 || p.Count(plan.Index, len(p.Steps)) > 1 || !w.Depmod {
+		return func() {}
+	}
+	return w.Installer.ReadIndex(ctx, w.Kernel(p.Steps[i].Target))
 }
 
 // end waits for the builds that still run.
@@ -204,6 +224,7 @@ func (x *executor) runBuild(ctx context.Context, sub machine.Subject, b *build.B
 		start = x.w.Host.Now()
 		ev.Log = log
 		b.Report.Emit(ev)
+		x.builds.readIndex()
 	}
 	_, err := b.Build(ctx, job)
 	if !start.IsZero() {
@@ -273,13 +294,17 @@ func (x *executor) failedLog(sub machine.Subject) string {
 	return ""
 }
 
-// confinement is the sandbox of builds; with nil, builds are not confined.
-func confinement(ctx context.Context, m *machine.Machine) (*build.Confinement, error) {
-	wish := m.Framework.BuildSandbox
-	if wish == "no" || m.Host.UID != 0 {
+func wantsConfinement(m *machine.Machine) bool {
+	return m.Framework.BuildSandbox != "no" && m.Host.UID == 0
+}
+
+// confinement is the sandbox of builds; with nil, builds are not confined. probe
+// tells why builds cannot be confined on this machine.
+func confinement(ctx context.Context, m *machine.Machine, probe func() error) (*build.Confinement, error) {
+	if !wantsConfinement(m) {
 		return nil, nil
 	}
-	err := build.Probe(ctx, m.Run)
+	err := probe()
 	switch {
 	case err == nil:
 		for _, wall := range system.MissingWalls() {
@@ -288,7 +313,7 @@ func confinement(ctx context.Context, m *machine.Machine) (*build.Confinement, e
 		return allowances(ctx, m)
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
-	case wish == "require":
+	case m.Framework.BuildSandbox == "require":
 		return nil, exit.Errorf(exit.Usage, "builds cannot be isolated here: %w", err).
 			WithHint("build_sandbox=yes in framework.conf builds all the same")
 	}

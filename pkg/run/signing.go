@@ -87,11 +87,11 @@ func (x *executor) tellRefused(ctx context.Context) error {
 	refused := map[tree.Target][]string{}
 	why := map[tree.Target]machine.Health{}
 	for _, s := range x.order {
-		if x.results[s].outcome != plan.Changed || !facts.SignaturesRequired(s.Target) {
+		mod := facts.Module(s)
+		if x.results[s].outcome != plan.Changed || !mod.Built || !facts.SignaturesRequired(s.Target) {
 			continue
 		}
-		mod := facts.Module(s)
-		if h := facts.Signature(ctx, mod); mod.Built && h.Bad() {
+		if h := facts.Signature(ctx, mod); h.Bad() {
 			if refused[s.Target] == nil {
 				targets = append(targets, s.Target)
 			}

@@ -125,7 +125,8 @@ apt-get install -qy --download-only linux-image-rt-amd64 linux-headers-rt-amd64`
 }
 
 // inCopy makes dir a copy of base, with lines of shell run in it. Files among the
-// arguments are put there before.
+// arguments are put there before. The index of the kernel is made once more, as
+// after its installation: the files of a copy are newer than their index.
 func inCopy(base, dir, lines string, files ...string) error {
 	if err := chroot.Run("cp", "-a", "--reflink=auto", base, dir); err != nil {
 		return err
@@ -137,7 +138,8 @@ func inCopy(base, dir, lines string, files ...string) error {
 			return err
 		}
 	}
-	return inRoot(dir, lines, there...)
+	return inRoot(dir, lines+`
+for dep in /usr/lib/modules/*/modules.dep; do dep=${dep%/*}; depmod "${dep##*/}"; done`, there...)
 }
 
 // inRoot runs lines of shell in the root directory of a system that does not run.
