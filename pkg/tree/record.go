@@ -129,7 +129,12 @@ func (t *Tree) Manifest(id ID, k Target) (*Manifest, error) {
 
 func manifestIn(dir string, id ID, k Target) (*Manifest, error) {
 	var m Manifest
-	err := readJSON(filepath.Join(dir, manifestName), &m)
+	path := filepath.Join(dir, manifestName)
+	data, err := readRecord(path)
+	if err == nil && !m.decode(string(data)) {
+		m = Manifest{}
+		err = parseRecord(path, data, &m)
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
@@ -173,14 +178,23 @@ func (m *Manifest) NoteFile(name, sha256 string, size int64) {
 // maxRecord bounds how many bytes of a hidden file are read.
 const maxRecord = 4 << 20
 
-func readJSON(path string, v any) error {
+func readRecord(path string) ([]byte, error) {
 	data, err := system.ReadRegular(path, maxRecord)
 	if _, machine := errors.AsType[syscall.Errno](err); err != nil && !machine {
-		return fmt.Errorf("%w: %w", err, ErrDamaged)
+		err = fmt.Errorf("%w: %w", err, ErrDamaged)
 	}
+	return data, err
+}
+
+func readJSON(path string, v any) error {
+	data, err := readRecord(path)
 	if err != nil {
 		return err
 	}
+	return parseRecord(path, data, v)
+}
+
+func parseRecord(path string, data []byte, v any) error {
 	if err := json.Unmarshal(data, v); err != nil {
 		return fmt.Errorf("%s: %w: %v", path, ErrDamaged, err)
 	}
