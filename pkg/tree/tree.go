@@ -97,7 +97,7 @@ func (t *Tree) ModuleDir(name string) string { return filepath.Join(t.dir, name)
 func (t *Tree) VersionDir(id ID) string { return filepath.Join(t.dir, id.Name, id.Version) }
 
 // SourceLink is the link from a version to its sources.
-func (t *Tree) SourceLink(id ID) string { return filepath.Join(t.VersionDir(id), sourceName) }
+func (t *Tree) SourceLink(id ID) string { return filepath.Join(t.dir, id.Name, id.Version, sourceName) }
 
 // Sources is the directory in which add looks for the sources of a version.
 func (t *Tree) Sources(id ID) string {
@@ -130,11 +130,13 @@ func (t *Tree) PrivateDirs(id ID) []string {
 
 // BuildDir is the directory of the kept build of a version for a target.
 func (t *Tree) BuildDir(id ID, k Target) string {
-	return filepath.Join(t.VersionDir(id), k.Kernel, k.Arch)
+	return filepath.Join(t.dir, id.Name, id.Version, k.Kernel, k.Arch)
 }
 
 // Modules is the directory of the built module files.
-func (t *Tree) Modules(id ID, k Target) string { return filepath.Join(t.BuildDir(id, k), "module") }
+func (t *Tree) Modules(id ID, k Target) string {
+	return filepath.Join(t.dir, id.Name, id.Version, k.Kernel, k.Arch, "module")
+}
 
 // Log is the log of a successful build.
 func (t *Tree) Log(id ID, k Target) string {
@@ -207,11 +209,14 @@ func (t *Tree) Active(name string, k Target) string {
 	if err != nil {
 		return ""
 	}
+	below := "/" + k.Kernel + "/" + k.Arch
+	if version, ok := strings.CutSuffix(text, below); ok && system.PlainName(version) { // as almost every link is
+		return version
+	}
 	if !filepath.IsAbs(text) {
 		text = filepath.Join(t.ModuleDir(name), text)
 	}
-	text = filepath.Clean(text)
-	rest, ok := strings.CutSuffix(text, "/"+k.Kernel+"/"+k.Arch)
+	rest, ok := strings.CutSuffix(filepath.Clean(text), below)
 	if !ok {
 		return ""
 	}
