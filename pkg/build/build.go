@@ -116,6 +116,8 @@ type work struct {
 	// lend says that only root can read the headers, so that they are lent to
 	// the build user.
 	lend bool
+	// placed are the headers at the places where they would be installed.
+	placed []system.Mount
 	// faulty says that a command of the package has failed.
 	faulty bool
 }
@@ -205,6 +207,9 @@ func (b *Builder) build(ctx context.Context, j Job, ticket *ticket) (manifest *t
 			w.apport(ctx)
 		}
 	}()
+	if err := w.placeHeaders(); err != nil {
+		return nil, err
+	}
 	if err := w.prepare(ctx); err != nil {
 		return nil, err
 	}

@@ -48,6 +48,7 @@ func (w *work) jail(more ...string) *system.Jail {
 		UID: w.scratch.user, Network: w.Confine.Network, Sockets: w.Confine.Sockets, Limits: w.Confine.Limits,
 		Writable: append(w.scratch.common(), system.Mount{From: w.scratch.real, At: w.scratch.dir}),
 		Hide:     w.secrets(),
+		Added:    w.placed,
 	}
 	for _, dir := range slices.Concat(more, w.Confine.Allow) {
 		j.Writable = append(j.Writable, system.Mount{From: dir, At: dir})

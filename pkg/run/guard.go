@@ -117,7 +117,7 @@ func (g *guard) run(ctx context.Context) (bad bool, err error) {
 
 // tell prints the result for a kernel in one block.
 func (g *guard) tell(r *Rehearsal) (bad bool) {
-	var failed []Rehearsed
+	var failed, unknown []Rehearsed
 	all := 0
 	for _, mod := range r.Modules {
 		switch machine.State(mod.State) {
@@ -125,12 +125,20 @@ func (g *guard) tell(r *Rehearsal) (bad bool) {
 			continue
 		case machine.Failed, machine.BrokenSource:
 			failed = append(failed, mod)
+		case untried:
+			unknown = append(unknown, mod)
 		}
 		all++
 	}
+	for _, mod := range unknown {
+		g.Report.Warnf("%s/%s: whether it builds for %s is not known before the kernel is installed: %s", mod.Module, mod.Version, r.Kernel, mod.Reason)
+	}
 	if len(failed) == 0 {
-		if all > 0 {
+		switch {
+		case len(unknown) == 0 && all > 0:
 			g.Report.Progressf("every module builds for %s", r.Kernel)
+		case len(unknown) < all:
+			g.Report.Progressf("every other module builds for %s", r.Kernel)
 		}
 		return false
 	}

@@ -234,8 +234,9 @@ func (u *unpacked) links(dir string) (lost []string, err error) {
 // maxMakefile bounds the makefile of a directory of headers, in bytes.
 const maxMakefile = 1 << 20
 
-// includes handles the makefile of a directory of headers. Debian's is one line
-// that includes another makefile by its absolute path.
+// includes handles the makefile of a directory of headers. Debian's includes
+// another makefile by its absolute path and, since Linux 6.13, names its own
+// directory.
 func (u *unpacked) includes(makefile string) (lost []string, err error) {
 	if st, err := os.Lstat(makefile); err != nil || !st.Mode().IsRegular() {
 		return nil, nil
@@ -244,18 +245,19 @@ func (u *unpacked) includes(makefile string) (lost []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	include := regexp.MustCompile(`(?m)^(-?s?include[ \t]+)(/[^\s$]+)`)
+	include := regexp.MustCompile(`(?m)^(-?s?include[ \t]+|\w+[ \t]*[:?]?=[ \t]*)(/[^\s$]+)`)
 	now := include.ReplaceAllStringFunc(string(text), func(line string) string {
 		m := include.FindStringSubmatch(line)
 		if m[2] == u.dir || strings.HasPrefix(m[2], u.dir+"/") {
 			return line
 		}
-		place := u.place(m[2])
-		if place == "" {
+		switch place := u.place(m[2]); {
+		case place != "":
+			return m[1] + place
+		case strings.Contains(m[1], "include"):
 			lost = append(lost, m[2])
-			return line
 		}
-		return m[1] + place
+		return line
 	})
 	if now == string(text) {
 		return lost, nil

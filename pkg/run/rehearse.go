@@ -302,12 +302,20 @@ func (r *Rehearsal) read(x *executor, dry bool) {
 		switch res := x.results[machine.Subject{ID: s.ID, Target: s.Target}]; {
 		case dry:
 			r.add(s.ID, untried, "", nil)
+		case res.err != nil && missesHeaders(x.w.Kernel(s.Target), res.err):
+			r.add(s.ID, untried, "its makefile looks into "+x.w.Kernel(s.Target).ModuleDir()+", which is not there before the kernel is installed, except for a build in isolation", nil)
 		case res.err != nil:
 			r.add(s.ID, string(machine.Failed), "", res.err)
 		default:
 			r.add(s.ID, succeeds, "", nil)
 		}
 	}
+}
+
+// missesHeaders tells whether a build has failed because the headers are not yet
+// where its makefile looks for them. In isolation, they are.
+func missesHeaders(k *kernel.Kernel, err error) bool {
+	return !system.IsDir(filepath.Join(k.ModuleDir(), "build")) && strings.Contains(err.Error(), k.ModuleDir()+"/")
 }
 
 // announce prints what would be built.
@@ -321,7 +329,7 @@ func (r *Rehearsal) announce(m *machine.Machine) {
 
 // review prints the results of a rehearsal.
 func (r *Rehearsal) review(m *machine.Machine) {
-	bad := 0
+	bad, unknown := 0, 0
 	for _, mod := range r.Modules {
 		line := fmt.Sprintf("%s: %s/%s: %s", r.Kernel, mod.Module, mod.Version, mod.State)
 		if first, _, _ := strings.Cut(mod.Reason, "\n"); first != "" {
@@ -330,22 +338,26 @@ func (r *Rehearsal) review(m *machine.Machine) {
 		switch machine.State(mod.State) {
 		case machine.Failed, machine.BrokenSource:
 			bad++
+		case untried:
+			unknown++
 		case machine.Unwanted:
 			continue
 		}
 		m.Report.Result(line)
 	}
+	some := slices.ContainsFunc(r.Modules, func(mod Rehearsed) bool { return mod.State == succeeds })
+	result := "everything builds"
 	switch {
-	case bad == 0 && !slices.ContainsFunc(r.Modules, func(mod Rehearsed) bool { return mod.State == succeeds }):
-		m.Report.Result(r.Kernel + ": there is nothing to build")
-		return
-	case bad == 0:
-		m.Report.Result(r.Kernel + ": everything builds")
-		return
+	case bad > 0 && len(r.Modules) == 1:
+		result = "the only module would be missing"
+	case bad > 0:
+		result = fmt.Sprintf("%d of %d modules would be missing", bad, len(r.Modules))
+	case unknown > 0 && some:
+		result = "everything else builds"
+	case unknown > 0:
+		result = "nothing is known before the kernel is installed"
+	case !some:
+		result = "there is nothing to build"
 	}
-	if len(r.Modules) == 1 {
-		m.Report.Result(r.Kernel + ": the only module would be missing")
-		return
-	}
-	m.Report.Result(fmt.Sprintf("%s: %d of %d modules would be missing", r.Kernel, bad, len(r.Modules)))
+	m.Report.Result(r.Kernel + ": " + result)
 }

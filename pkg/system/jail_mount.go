@@ -17,7 +17,8 @@ import (
 // directory if from is empty.
 type place struct {
 	from, at string
-	fd       int // the tree, after take
+	link     string // makes the place a link to this instead
+	fd       int    // the tree, after take
 	writable bool
 	device   bool
 	lent     bool
@@ -81,6 +82,9 @@ func (j *Jail) furnish() error {
 // put mounts p. It makes missing mount points, which is possible only in
 // directories that were mounted before.
 func put(m mounter, p place) error {
+	if p.link != "" {
+		return os.Symlink(p.link, p.at)
+	}
 	if _, err := os.Lstat(p.at); err != nil {
 		if err := makePlace(p); err != nil {
 			return err

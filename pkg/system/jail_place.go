@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // devices are the devices that programs may use in /dev; the others do not
@@ -18,7 +20,7 @@ var private = []string{"/tmp", "/var/tmp", "/dev/shm", "/run"}
 
 // places lists the mounts of the jail, in the order of mounting.
 func (j *Jail) places() []place {
-	list := j.shown()
+	list := append(j.shown(), j.added()...)
 	for _, m := range j.writable() {
 		if !slices.Contains(private, m.At) {
 			list = append(list, m.place())
@@ -35,6 +37,45 @@ func (j *Jail) places() []place {
 	for _, file := range j.Hide {
 		if IsFile(file) {
 			list = append(list, place{from: "/dev/null", at: resolve(file), device: true})
+		}
+	}
+	return list
+}
+
+// added lists the directories in Added. A directory can be mounted only on one
+// that exists. The directory above one that does not is therefore replaced by one
+// with the same content.
+func (j *Jail) added() (list []place) {
+	var replaced []string
+	for _, m := range j.Added {
+		above := m.At
+		for !IsDir(above) {
+			above = filepath.Dir(above)
+		}
+		real := resolve(above)
+		if above != m.At && !slices.Contains(replaced, real) {
+			replaced = append(replaced, real)
+			list = append(list, place{at: real})
+			list = append(list, content(real)...)
+		}
+		rest, _ := filepath.Rel(above, m.At)
+		list = append(list, place{from: m.From, at: filepath.Join(real, rest)})
+	}
+	return list
+}
+
+// content lists what is in a directory. Sockets and the like are left out.
+func content(dir string) (list []place) {
+	entries, _ := ReadDir(dir)
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name)
+		switch e.Kind {
+		case unix.DT_DIR, unix.DT_REG:
+			list = append(list, place{from: path, at: path})
+		case unix.DT_LNK:
+			if target, err := os.Readlink(path); err == nil {
+				list = append(list, place{link: target, at: path})
+			}
 		}
 	}
 	return list

@@ -80,6 +80,48 @@ func TestJail(t *testing.T) {
 	}
 }
 
+// TestJailAdded: a directory appears where there is none, and what is beside it
+// stays.
+func TestJailAdded(t *testing.T) {
+	dir := t.TempDir()
+	for above := range parents(dir) {
+		if strings.HasPrefix(above, os.TempDir()+"/") {
+			os.Chmod(above, 0o755)
+		}
+	}
+	from, above := openDir(t, dir+"/from"), openDir(t, dir+"/above")
+	openDir(t, above+"/beside")
+	openDir(t, above+"/covered/old")
+	for _, err := range []error{
+		os.WriteFile(from+"/new", []byte("new"), 0o644), os.WriteFile(above+"/file", []byte("file"), 0o644),
+		os.Symlink("beside", above+"/link"), os.Symlink(above, dir+"/linked"),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	j := &Jail{UID: BuildUser(3), Show: []string{dir}, Added: []Mount{
+		{From: from, At: dir + "/linked/made/deep"}, {From: from, At: above + "/covered"}, {From: from, At: above + "/again"},
+	}}
+	if _, err := jailed(t, j, "true"); err != nil {
+		t.Skip("only root can make jails: ", err)
+	}
+	for script, want := range map[string]string{
+		"cd " + above + " && ls -1":                          "again\nbeside\ncovered\nfile\nlink\nmade",
+		"cat " + above + "/made/deep/new " + above + "/file": "newfile",
+		"ls " + above + "/covered":                           "new",
+		"readlink " + above + "/link":                        "beside",
+		"for d in made made/deep again covered beside .; do touch " + above + "/$d/x 2>/dev/null && echo wrote; done; true": "",
+	} {
+		if got, err := jailed(t, j, script); err != nil || got != want {
+			t.Errorf("%s: %q, %v; want %q", script, got, err, want)
+		}
+	}
+	if entries, _ := os.ReadDir(above); len(entries) != 4 {
+		t.Errorf("outside, the directory has %v", entries)
+	}
+}
+
 // Nobody is root in a jail.
 func TestJailOfRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
