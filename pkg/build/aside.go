@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"dkms/pkg/kernel"
 	"dkms/pkg/system"
 )
 
@@ -25,7 +26,7 @@ func (w *work) placeHeaders() error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
-	for name, target := range map[string]string{"build": real, "source": w.sourceTree(real)} {
+	for name, target := range map[string]string{"build": real, "source": sourceTree(w.Kernel, real)} {
 		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
 			return err
 		}
@@ -38,13 +39,13 @@ func (w *work) placeHeaders() error {
 }
 
 // sourceTree is where the link named source beside the link to the headers leads.
-func (w *work) sourceTree(headers string) string {
+func sourceTree(k *kernel.Kernel, headers string) string {
 	for _, dir := range []string{"/usr/lib/modules", "/lib/modules"} {
-		link := filepath.Join(dir, w.Kernel.Release, "source")
-		if real, err := filepath.EvalSymlinks(w.Kernel.Around + link); err == nil && w.Kernel.Around != "" {
+		link := filepath.Join(dir, k.Release, "source")
+		if real, err := filepath.EvalSymlinks(k.Around + link); err == nil && k.Around != "" {
 			return real
 		}
-		target, err := os.Readlink(w.Kernel.Around + link) // to a package that is installed
+		target, err := os.Readlink(k.Around + link) // to a package that is installed
 		if err == nil && !filepath.IsAbs(target) {
 			target = filepath.Join(filepath.Dir(link), target)
 		}
