@@ -28,6 +28,8 @@ type Module struct {
 	Path, Name string
 	// Print identifies the module; it is empty if the module could not be read.
 	Print Print
+	// Key identifies the key that the module is signed with, see [KeyOf].
+	Key string
 }
 
 // Print identifies a module without its compression and signature: by the
@@ -54,13 +56,28 @@ func PrintOf(data []byte) (Print, error) {
 	return Print("sha256 " + hex.EncodeToString(sum[:])), nil
 }
 
-// PrintOfFile is the print of a module file.
-func PrintOfFile(file string) (Print, error) {
+// KeyOf is the identifier of the key that a module, compressed or not, is signed
+// with, or "" if it is not signed.
+func KeyOf(data []byte) string {
+	data, err := module.Decompress(data)
+	if err != nil {
+		return ""
+	}
+	signature := module.ReadSignature(data)
+	if signature == nil {
+		return ""
+	}
+	return signature.KeyID
+}
+
+// OfFile is the print of a module file, and the key that it is signed with.
+func OfFile(file string) (Print, string, error) {
 	data, err := system.ReadRegular(file, maxModule)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	return PrintOf(data)
+	print, err := PrintOf(data)
+	return print, KeyOf(data), err
 }
 
 // The bounds of an image. Those of today have at most a few thousand files and a
@@ -166,6 +183,7 @@ func (r *reading) take(name string, content io.Reader, size int64) error {
 			return err
 		}
 		m.Print, _ = PrintOf(data) // a module that cannot be read is like no other
+		m.Key = KeyOf(data)
 	}
 	r.list = append(r.list, m)
 	return nil

@@ -35,7 +35,7 @@ const (
 	// headers have changed since the build.
 	Outdated State = "outdated"
 	// Stale: the version is installed, but the initramfs of the kernel has
-	// another build of it, or none any more.
+	// another build of it, a copy without its signature, or none any more.
 	Stale State = "stale"
 	// Damaged: a file of the version is missing or altered.
 	Damaged State = "damaged"

@@ -23,6 +23,9 @@ type Image struct {
 	// image could not be read.
 	modules []initramfs.Module
 	Err     error
+	// strict says that the kernel does not load a copy without the signature of
+	// the installed file.
+	strict bool
 	// before are the names of the modules that an earlier look has found.
 	before []string
 }
@@ -36,6 +39,8 @@ type looked struct {
 	// Asked are the names of the modules that were looked for.
 	Asked   []string           `json:"asked"`
 	Modules []initramfs.Module `json:"modules"`
+	// Keys says that the keys of the modules were looked at.
+	Keys bool `json:"keys,omitempty"`
 }
 
 // maxLooked bounds how many bytes of that record are read.
@@ -75,15 +80,15 @@ func (f *Facts) Images(t tree.Target) []*Image {
 		}
 		var list []*Image
 		for _, i := range found {
-			list = append(list, look(i, t, asked, record))
+			list = append(list, look(i, t, f.SignaturesRequired(t), asked, record))
 		}
 		return list
 	})
 }
 
 // look reads an image, unless the record says what is in it.
-func look(i *kernel.Initramfs, t tree.Target, asked []string, record []looked) *Image {
-	image := &Image{Initramfs: i, target: t}
+func look(i *kernel.Initramfs, t tree.Target, strict bool, asked []string, record []looked) *Image {
+	image := &Image{Initramfs: i, target: t, strict: strict}
 	stamp, err := stampOf(i.Image)
 	if err != nil {
 		image.Err = err
@@ -96,7 +101,7 @@ func look(i *kernel.Initramfs, t tree.Target, asked []string, record []looked) *
 		for _, m := range l.Modules {
 			image.before = append(image.before, m.Name)
 		}
-		if l.Stamp == stamp && !slices.ContainsFunc(asked, func(name string) bool { return !slices.Contains(l.Asked, name) }) {
+		if l.Stamp == stamp && (l.Keys || !strict) && !slices.ContainsFunc(asked, func(name string) bool { return !slices.Contains(l.Asked, name) }) {
 			image.modules = l.Modules
 			return image
 		}
@@ -129,10 +134,42 @@ func installedFiles(f *Facts, t tree.Target) map[string]string {
 	return list
 }
 
-// Faults compares installed files with their copies in an image. old are the
-// modules of which the image has another build. missing are those of which it has
-// none, although it had one before or the configuration of its tool names them.
-func (i *Image) Faults(files []string) (old, missing []string) {
+// ImageFaults are the modules that an image has in another form than they are
+// installed.
+type ImageFaults struct {
+	// Old are the modules of which the image has another build.
+	Old []string
+	// Missing are those of which it has none, although it had one before or the
+	// configuration of its tool names them.
+	Missing []string
+	// Refused are those of which it has a copy without the signature of the
+	// installed file, on a machine that loads only signed modules.
+	Refused []string
+}
+
+// Any tells whether there is a fault.
+func (f ImageFaults) Any() bool { return len(f.Old)+len(f.Missing)+len(f.Refused) > 0 }
+
+// String says in a clause what is wrong with the image.
+func (f ImageFaults) String() string {
+	var list []string
+	if len(f.Old) > 0 {
+		list = append(list, "holds an old copy of "+strings.Join(f.Old, ", "))
+	}
+	if len(f.Missing) > 0 {
+		list = append(list, "does not hold "+strings.Join(f.Missing, ", ")+" any more")
+	}
+	if len(f.Refused) > 0 {
+		list = append(list, "holds "+strings.Join(f.Refused, ", ")+notSigned)
+	}
+	return strings.Join(list, " and ")
+}
+
+// notSigned ends the reason of an image with a copy that the kernel refuses.
+const notSigned = " without the signature that it is installed with"
+
+// Faults compares installed files with their copies in an image.
+func (i *Image) Faults(files []string) (found ImageFaults) {
 	for _, file := range files {
 		stem, _, ok := module.ParseSuffix(filepath.Base(file))
 		if !ok || i.Err != nil {
@@ -140,15 +177,20 @@ func (i *Image) Faults(files []string) (old, missing []string) {
 		}
 		name := initramfs.Name(stem)
 		copies := i.copies(name, file)
-		switch print, err := initramfs.PrintOfFile(file); {
+		print, key, err := initramfs.OfFile(file)
+		same := func(m initramfs.Module) bool { return m.Print == print }
+		signed := func(m initramfs.Module) bool { return same(m) && m.Key == key }
+		switch {
 		case err != nil: // what is wrong with the file itself is said elsewhere
 		case len(copies) == 0 && (slices.Contains(i.before, name) || i.Demands(name)):
-			missing = append(missing, name)
-		case len(copies) > 0 && !slices.ContainsFunc(copies, func(m initramfs.Module) bool { return m.Print == print }):
-			old = append(old, name)
+			found.Missing = append(found.Missing, name)
+		case len(copies) > 0 && !slices.ContainsFunc(copies, same):
+			found.Old = append(found.Old, name)
+		case len(copies) > 0 && i.strict && key != "" && !slices.ContainsFunc(copies, signed):
+			found.Refused = append(found.Refused, name)
 		}
 	}
-	return old, missing
+	return found
 }
 
 // copies are the copies of a module in the image: those at the path of the
@@ -202,12 +244,13 @@ func (f *Facts) InImages(mod *Module) Health {
 		files = append(files, file.Path)
 	}
 	for _, i := range f.Images(mod.Target) {
-		old, missing := i.Faults(files)
-		switch {
-		case len(old) > 0:
-			return Health{State: Stale, File: i.Image, Reason: anotherBuild + strings.Join(old, ", "), Hint: i.Again()}
-		case len(missing) > 0:
-			return Health{State: Stale, File: i.Image, Reason: "holds no " + strings.Join(missing, ", ") + " any more", Hint: i.Again()}
+		switch found := i.Faults(files); {
+		case len(found.Old) > 0:
+			return Health{State: Stale, File: i.Image, Reason: anotherBuild + strings.Join(found.Old, ", "), Hint: i.Again()}
+		case len(found.Missing) > 0:
+			return Health{State: Stale, File: i.Image, Reason: "holds no " + strings.Join(found.Missing, ", ") + " any more", Hint: i.Again()}
+		case len(found.Refused) > 0:
+			return Health{State: Stale, File: i.Image, Reason: "holds " + strings.Join(found.Refused, ", ") + notSigned, Hint: i.Again()}
 		}
 	}
 	return Health{State: Ready}
@@ -231,7 +274,7 @@ func (w *Writer) RecordImages(t tree.Target, images []*Image) error {
 		if err != nil || i.Err != nil {
 			continue
 		}
-		list = append(list, looked{i.Image, stamp, asked, append([]initramfs.Module{}, i.modules...)})
+		list = append(list, looked{i.Image, stamp, asked, append([]initramfs.Module{}, i.modules...), true})
 	}
 	data, err := json.Marshal(list)
 	if err != nil {

@@ -52,6 +52,15 @@ func CutSignature(data []byte) (payload, pkcs7 []byte, ok bool) {
 	return data[:start:start], data[start:end:end], true
 }
 
+// ReadSignature reads the last signature of a module that is not compressed; it
+// returns nil where there is none.
+func ReadSignature(data []byte) *Signature {
+	if _, pkcs7, ok := CutSignature(data); ok {
+		return parsePKCS7(pkcs7)
+	}
+	return nil
+}
+
 // trailer returns the length of the signature that the last bytes of a file of
 // the given size announce. ok reports whether the kernel accepts the trailer.
 func trailer(tail []byte, size int64) (n int64, ok bool) {

@@ -20,10 +20,8 @@ func (p *Plan) Close(c Closing) {
 	var changed, installed, loadable []tree.Target
 	for _, s := range p.Steps {
 		switch s.Kind {
-		case Install, Restore:
+		case Install, Restore, Sign: // the kernel may have refused an unsigned module until now
 			installed = appendNew(installed, s.Target)
-			fallthrough
-		case Sign: // the kernel may have refused the module until now
 			loadable = appendNew(loadable, s.Target)
 			fallthrough
 		case Uninstall:

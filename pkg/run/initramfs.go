@@ -3,7 +3,6 @@ package run
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"dkms/pkg/machine"
 	"dkms/pkg/tree"
@@ -37,8 +36,8 @@ func (c closing) initramfs(ctx context.Context, t tree.Target) {
 	if len(done) > 0 {
 		images = c.images(t)
 		for _, i := range images {
-			if old, missing := i.Faults(files); len(old)+len(missing) > 0 {
-				c.w.Report.Warnf("%s was made again and is still not right: %s", i.Image, faults(old, missing))
+			if found := i.Faults(files); found.Any() {
+				c.w.Report.Warnf("%s was made again and is still not right: %s", i.Image, found)
 			}
 		}
 	}
@@ -63,36 +62,24 @@ func (c closing) images(t tree.Target) []*machine.Image {
 // refresh has an image made again if that is needed and wanted, and tells whether
 // it was.
 func (c closing) refresh(ctx context.Context, t tree.Target, i *machine.Image, files []string) bool {
-	old, missing := i.Faults(files)
+	found := i.Faults(files)
 	switch {
 	case i.Err != nil:
 		c.w.Report.Warnf("whether %s holds a module that changed is not known: %v", i.Image, i.Err)
 		return false
-	case len(old)+len(missing) == 0:
+	case !found.Any():
 		return false
 	case c.w.Host.Image: // the programs of a system that does not run are left alone
-		c.w.Report.Warnf("%s %s; make it again in that system: %s", i.Image, faults(old, missing), i.Again())
+		c.w.Report.Warnf("%s %s; make it again in that system: %s", i.Image, found, i.Again())
 		return false
 	case !c.w.Framework.RefreshInitramfs:
-		c.w.Report.Warnf("%s %s; make it again before the next boot, or set refresh_initramfs in framework.conf: %s", i.Image, faults(old, missing), i.Again())
+		c.w.Report.Warnf("%s %s; make it again before the next boot, or set refresh_initramfs in framework.conf: %s", i.Image, found, i.Again())
 		return false
 	}
-	c.w.Report.Progressf("making %s again: it %s", i.Image, faults(old, missing))
+	c.w.Report.Progressf("making %s again: it %s", i.Image, found)
 	if err := i.Refresh(ctx, c.w.Run, t.Kernel); err != nil {
 		c.w.Report.Warnf("%s is out of date: %v", i.Image, err)
 		return false
 	}
 	return true
-}
-
-// faults says in a clause what is wrong with an image.
-func faults(old, missing []string) string {
-	var list []string
-	if len(old) > 0 {
-		list = append(list, "holds an old copy of "+strings.Join(old, ", "))
-	}
-	if len(missing) > 0 {
-		list = append(list, "does not hold "+strings.Join(missing, ", ")+" any more")
-	}
-	return strings.Join(list, " and ")
 }
