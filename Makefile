@@ -53,7 +53,8 @@ files_debian := $(foreach hook,postinst header_postinst preinst prerm,dist/hooks
 	dist/hooks/guard.in:$(KCONF)/postinst.d/zzz-dkms-guard:755
 files_apt := dist/apt/70dkms:/etc/apt/apt.conf.d/70dkms:644
 files_plugin := dist/hooks/40-dkms.install:$(KINSTALL)/40-dkms.install:755
-files_gentoo := dist/hooks/40-dkms.install:$(KPREINST)/40-dkms.install:755
+files_gentoo := dist/gentoo/dkms-emerge:$(SBIN)/dkms-emerge:755 \
+	dist/hooks/40-dkms.install:$(KPREINST)/40-dkms.install:755
 files_dnf := dist/dnf/dkms.actions:/etc/dnf/libdnf5-plugins/actions.d/dkms.actions:644
 files_arch := \
 	dist/arch/05-dkms-guard.hook:$(SHARE)/libalpm/hooks/05-dkms-guard.hook:644 \

@@ -135,6 +135,7 @@ var byDistro = map[string][]string{
 		"755 /etc/init.d/dkms",
 		"755 /usr/lib/kernel/install.d/40-dkms.install",
 		"755 /usr/lib/kernel/preinst.d/40-dkms.install",
+		"755 /usr/sbin/dkms-emerge",
 	},
 	"fedora": {"644 /etc/dnf/libdnf5-plugins/actions.d/dkms.actions", "755 /usr/lib/kernel/install.d/40-dkms.install"},
 	"suse": {
@@ -254,6 +255,7 @@ func TestInstallOtherPaths(t *testing.T) {
 		"/usr/share/man/man8/dkms.8":                      "/opt/lib/dkms/common.postinst",
 		"/usr/share/fish/vendor_completions.d/dkms.fish":  "/opt/modules/*/",
 		"/etc/apt/apt.conf.d/70dkms":                      "-x /opt/lib/dkms/dkms-hook || /opt/lib/dkms/dkms-hook --hook=apt",
+		"/opt/bin/dkms-emerge":                            "guard=/opt/lib/dkms/dkms-hook",
 		"/usr/share/libalpm/hooks/05-dkms-guard.hook":     "Exec = /opt/lib/dkms/dkms-hook --hook=pacman",
 		"/etc/dnf/libdnf5-plugins/actions.d/dkms.actions": "raise_error=1 enabled=host-only:/opt/lib/dkms/dkms-hook --hook=dnf ${conf.cachedir}",
 		"/etc/init.d/dkms":                                "/opt/bin/dkms autoinstall",

@@ -19,7 +19,7 @@ import (
 
 // Transaction is what a package manager is about to do, as it says it.
 type Transaction struct {
-	// Manager is apt, pacman or dnf.
+	// Manager is apt, pacman, dnf or portage.
 	Manager string
 	// In and Words are the standard input and the arguments of its hook.
 	In    io.Reader
@@ -27,7 +27,7 @@ type Transaction struct {
 }
 
 // Managers are the package managers that say what they are about to do.
-var Managers = []string{"apt", "pacman", "dnf"}
+var Managers = []string{"apt", "pacman", "dnf", "portage"}
 
 // coming is what is about to be installed and removed, as far as it concerns
 // modules.
@@ -47,6 +47,8 @@ func (t Transaction) read(ctx context.Context, m *machine.Machine) (c coming, er
 		err = c.readPacman(ctx, m, t.In)
 	case "dnf":
 		err = c.readDnf(m, t.Words)
+	case "portage":
+		err = c.readPortage(m, t.In, t.Words)
 	default:
 		err = c.readApt(t.In, m.Host.Machine)
 	}
@@ -57,6 +59,7 @@ var (
 	debianHeaders = system.Pattern(`^linux-(.+-)?(headers|kbuild)-`)
 	debianImage   = system.Pattern(`^linux-image-(unsigned-)?([0-9].*)$`)
 	rpmHeaders    = system.Pattern(`^kernel(-.+)?-devel-`)
+	gentooKernel  = system.Pattern(`^(gentoo|vanilla)-kernel-.*\.gpkg\.tar$`)
 )
 
 // readApt reads the description of a transaction that apt gives to
@@ -196,6 +199,29 @@ func (c *coming) readDnf(m *machine.Machine, words []string) error {
 		return nil
 	}
 	c.headers = []string{files[i]}
+	return nil
+}
+
+// readPortage reads what "emerge --pretend --fetchonly" prints, which are addresses
+// of files, and finds the files in the directories of Portage that dirs names.
+// Binary kernels are in packages of Gentoo's own format.
+func (c *coming) readPortage(m *machine.Machine, in io.Reader, dirs []string) error {
+	text, err := io.ReadAll(io.LimitReader(in, maxList))
+	if err != nil {
+		return err
+	}
+	for _, address := range strings.Fields(string(text)) {
+		name := filepath.Base(address)
+		if !gentooKernel().MatchString(name) || slices.ContainsFunc(c.headers, func(file string) bool { return filepath.Base(file) == name }) {
+			continue
+		}
+		i := slices.IndexFunc(dirs, func(dir string) bool { return system.IsFile(filepath.Join(dir, name)) })
+		if i < 0 {
+			m.Report.Warnf("%s is not in %s, so whether every module builds is not known before it is installed", name, strings.Join(dirs, ", "))
+			continue
+		}
+		c.headers = append(c.headers, filepath.Join(dirs[i], name))
+	}
 	return nil
 }
 

@@ -256,6 +256,8 @@ a_module() {
 	said "dkms is called" 'hello/2\.0.*6\.9\.1-gentoo'
 	expect "the module is installed for it" [ "$(modinfo -F version "$root/lib/modules/6.9.1-gentoo/extra/misc/hello.ko")" = 2.0 ]
 
+	binary_kernel
+
 	step "Portage's settings of signatures"
 	mkdir "$root/etc/keys"
 	openssl req -new -x509 -nodes -days 10 -newkey rsa:2048 -subj /CN=makeconf -keyout "$root/etc/keys/key.pem" -out "$root/etc/keys/cert.pem" 2>"$log"
@@ -282,6 +284,56 @@ a_module() {
 	gone "with its files" /usr/sbin/dkms /usr/lib/dkms /usr/lib/kernel/preinst.d/40-dkms.install /etc/init.d/dkms /usr/share/man/man8/dkms.8.bz2
 	expect "but for changed settings" [ -e "$root/etc/dkms/framework.conf" ]
 }
+
+# binary RELEASE: the file of a binary kernel of Gentoo, and an ebuild for it.
+binary() {
+	name=gentoo-kernel-${1%-gentoo}-1 image=$root/tmp/image
+	rm -rf "$image" && mkdir -p "$image/usr/src" "$image/lib/modules/$1" "$root/tmp/$name"
+	cp -R "$root/usr/src/linux-6.9.1-gentoo" "$image/usr/src/linux-$1"
+	echo "$1" >"$image/usr/src/linux-$1/include/config/kernel.release"
+	[ "${2-}" != broken ] || rm "$image/usr/src/linux-$1/include/linux/module.h"
+	ln -s "../../../usr/src/linux-$1" "$image/lib/modules/$1/build"
+	: >"$root/tmp/$name/gpkg-1"
+	tar -C "$root/tmp" -c image | xz >"$root/tmp/$name/image.tar.xz"
+	tar -C "$root/tmp" -cf "$root/var/cache/distfiles/$name.$arch.gpkg.tar" "$name/gpkg-1" "$name/image.tar.xz"
+	dir=$root$local/sys-kernel/gentoo-kernel-bin
+	mkdir -p "$dir"
+	cat >"$dir/gentoo-kernel-bin-${1%-gentoo}.ebuild" <<-END
+		EAPI=8
+		DESCRIPTION="A binary kernel"
+		HOMEPAGE="https://example.org"
+		SRC_URI="https://example.org/$name.$arch.gpkg.tar"
+		LICENSE="GPL-2"
+		SLOT="\${PV}"
+		KEYWORDS="~amd64 ~arm64"
+		RESTRICT="mirror"
+		S="\${WORKDIR}"
+		src_unpack() { :; }
+		src_install() { insinto /usr/share/kernel; newins - "\${PV}" <<<"\${PV}"; }
+	END
+	expect "there is a binary kernel $1" portage ebuild "$local/sys-kernel/gentoo-kernel-bin/gentoo-kernel-bin-${1%-gentoo}.ebuild" manifest
+}
+
+binary_kernel() {
+	step "a binary kernel, by dkms-emerge"
+	binary 6.9.7-gentoo broken
+	binary 6.9.8-gentoo
+	echo 'upgrade_guard="refuse"' >"$root/etc/dkms/framework.conf.d/guard.conf"
+	reject "one that breaks a module is refused" 11 portage dkms-emerge --oneshot --nodeps =sys-kernel/gentoo-kernel-bin-6.9.7
+	said "the module is named" '1 of 1 modules will not build for 6\.9\.7-gentoo'
+	gone "nothing was installed" /usr/share/kernel
+	expect "one that does not is installed" portage dkms-emerge --oneshot --nodeps =sys-kernel/gentoo-kernel-bin-6.9.8
+	said "that is said" 'every module builds for 6\.9\.8-gentoo'
+	expect "it is there" [ -e "$root/usr/share/kernel/6.9.8" ]
+	rm "$root/etc/dkms/framework.conf.d/guard.conf"
+	expect "with upgrade_guard=warn the other is, too" portage dkms-emerge --oneshot --nodeps =sys-kernel/gentoo-kernel-bin-6.9.7
+	said "the module is named all the same" '1 of 1 modules will not build for 6\.9\.7-gentoo'
+	expect "it is there" [ -e "$root/usr/share/kernel/6.9.7" ]
+	expect "what is no kernel is emerge's" portage dkms-emerge --oneshot --nodeps =sys-kernel/hello-2.0
+	quiet_of_guard
+}
+
+quiet_of_guard() { if grep -q rehears "$log"; then fail "nothing is rehearsed"; else pass "nothing is rehearsed"; fi; }
 
 : >"$cache/gentoo.log"
 prepare
