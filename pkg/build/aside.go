@@ -15,7 +15,7 @@ import (
 // is not confined cannot have that.
 func (w *work) placeHeaders() error {
 	modules := w.Kernel.ModuleDir()
-	if !w.Rehearsal || w.scratch.private == "" || sameDir(filepath.Join(modules, "build"), w.Kernel.Headers) {
+	if !w.Rehearsal || w.scratch.private == "" || system.SameFile(filepath.Join(modules, "build"), w.Kernel.Headers) {
 		return nil
 	}
 	real, err := filepath.EvalSymlinks(w.Kernel.Headers)
@@ -54,10 +54,4 @@ func sourceTree(k *kernel.Kernel, headers string) string {
 		}
 	}
 	return headers
-}
-
-func sameDir(a, b string) bool {
-	sa, errA := os.Stat(a)
-	sb, errB := os.Stat(b)
-	return errA == nil && errB == nil && os.SameFile(sa, sb)
 }

@@ -355,6 +355,14 @@ func GlobQuote(name string) string {
 	return strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `\`, `\\`).Replace(name)
 }
 
+// SameFile tells whether two paths lead to the same file or directory, which
+// exists.
+func SameFile(a, b string) bool {
+	sa, errA := os.Stat(a)
+	sb, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(sa, sb)
+}
+
 // IsDir reports whether path is a directory, following links.
 func IsDir(path string) bool {
 	st, err := os.Stat(path)

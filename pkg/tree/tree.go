@@ -221,16 +221,10 @@ func (t *Tree) Active(name string, k Target) string {
 		return ""
 	}
 	version := filepath.Base(rest)
-	if filepath.Dir(rest) != t.ModuleDir(name) && !sameDir(rest, filepath.Join(t.ModuleDir(name), version)) {
+	if filepath.Dir(rest) != t.ModuleDir(name) && !system.SameFile(rest, filepath.Join(t.ModuleDir(name), version)) {
 		return ""
 	}
 	return version
-}
-
-func sameDir(a, b string) bool {
-	sa, errA := os.Stat(a)
-	sb, errB := os.Stat(b)
-	return errA == nil && errB == nil && os.SameFile(sa, sb)
 }
 
 // IsInstalled tells whether a version is built and active for a target.
