@@ -169,10 +169,12 @@ func (r *release) choose(t *testing.T) {
 func (r *release) withDrivers(t *testing.T, drivers ...string) pair {
 	p := pair{bootWhole(t, "ours", r.pair.Ours), bootWhole(t, "theirs", r.pair.Theirs)}
 	if len(drivers) > 0 {
-		p.both(t, `for name; do shift; set -- "$@" "$name-dkms"; done; apt-get install -qy "$@"`, drivers...)
+		p.both(t, installDrivers, drivers...)
 	}
 	return p
 }
+
+const installDrivers = `for name; do shift; set -- "$@" "$name-dkms"; done; apt-get install -qy "$@"`
 
 // forget leaves every driver registered and none built.
 const forget = `dkms status | sed -E 's|^([^,/]+)[,/] *([^,:]+).*|\1/\2|' | sort -u | while read -r id; do
@@ -228,8 +230,15 @@ func (r *release) byApt(t *testing.T, tab *table, name naming) {
 		purge = append(purge, driver+"-dkms")
 	}
 	var sides [2][3]*side // ours and theirs: upgrade, upgrade without drivers, purge
+	var unguarded side    // ours, without the rehearsal that theirs does not have
 	for range rounds(2, 1) {
 		p := r.withDrivers(t, r.drivers...)
+		off := bootWhole(t, "ours, no guard", r.pair.Ours)
+		off.sh(t, `echo upgrade_guard=off >/etc/dkms/framework.conf.d/guard.conf`)
+		off.sh(t, installDrivers, r.drivers...)
+		s := &side{m: off, argv: upgrade}
+		s.once(t)
+		unguarded.took = append(unguarded.took, s.took...)
 		without := pair{bootWhole(t, "ours, no drivers", r.pair.Ours), bootWhole(t, "theirs, no drivers", r.pair.Theirs)}
 		for i, m := range [][2]*machine{{p.ours, without.ours}, {p.theirs, without.theirs}} {
 			for j, s := range []*side{{m: m[0], argv: upgrade}, {m: m[1], argv: upgrade}, {m: m[0], argv: purge}} {
@@ -247,6 +256,7 @@ func (r *release) byApt(t *testing.T, tab *table, name naming) {
 		}
 	}
 	tab.faster(name("a kernel by apt with %d drivers", len(r.drivers)), sides[0][0].median(), sides[1][0].median(), upgradeFaster)
+	tab.faster(name("the same with upgrade_guard=off"), unguarded.median(), sides[1][0].median(), upgradeFaster)
 	tab.tell(name("the same kernel without drivers"), sides[0][1].median(), sides[1][1].median())
 	tab.faster(name("purge of %d drivers by apt", len(r.drivers)), sides[0][2].median(), sides[1][2].median(), purgeFaster)
 }
