@@ -102,5 +102,9 @@ pkg_postinst() {
 	else
 		elog "To build missing modules at boot: rc-update add dkms default"
 	fi
+	elog "To hear before an upgrade which modules will not build for a new binary"
+	elog "kernel: alias emerge=dkms-emerge"
+	elog "To hear before an upgrade which modules will not build for a new binary"
+	elog "kernel: alias emerge=dkms-emerge"
 	optfeature "building modules whenever a kernel is installed" sys-kernel/installkernel
 }
