@@ -58,7 +58,7 @@ func (x *executor) newBuilds(ctx context.Context) *builds {
 	}
 	probe := sync.OnceValue(func() error { return build.Probe(ctx, x.w.Run) })
 	if n > 0 && wantsConfinement(x.w.Machine) {
-		go probe()
+		go probe() // which takes as long as the preparation of the first build
 	}
 	b.common = sync.OnceValues(func() (*build.Builder, error) {
 		in, err := x.w.Inputs(ctx)

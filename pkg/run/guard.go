@@ -117,7 +117,7 @@ func (g *guard) run(ctx context.Context) (bad bool, err error) {
 
 // tell prints the result for a kernel in one block.
 func (g *guard) tell(r *Rehearsal) (bad bool) {
-	var failed, unknown []Rehearsed
+	var failed, unknown []Rehearsed // unknown are those that only an isolated build could tell of
 	all := 0
 	for _, mod := range r.Modules {
 		switch machine.State(mod.State) {
