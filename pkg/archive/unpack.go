@@ -84,6 +84,7 @@ func (u *unpacker) unpack(ctx context.Context, path string, r io.Reader, dir str
 	label := path
 	if path == "-" {
 		label = "standard input"
+		r = &interruptible{ctx: ctx, in: r}
 	} else {
 		f, err := openArchive(ctx, path)
 		if err != nil {
@@ -134,6 +135,35 @@ func openArchive(ctx context.Context, path string) (*os.File, error) {
 	}
 	context.AfterFunc(ctx, func() { f.Close() })
 	return f, nil
+}
+
+// interruptible is an input that nobody can close: a read that waits for data ends
+// with ctx, and the data that comes then is lost.
+type interruptible struct {
+	ctx context.Context
+	in  io.Reader
+	buf []byte
+}
+
+func (i *interruptible) Read(p []byte) (int, error) {
+	if len(i.buf) < len(p) {
+		i.buf = make([]byte, len(p))
+	}
+	type result struct {
+		n   int
+		err error
+	}
+	buf, done := i.buf[:len(p)], make(chan result, 1)
+	go func() {
+		n, err := i.in.Read(buf)
+		done <- result{n, err}
+	}()
+	select {
+	case r := <-done:
+		return copy(p, buf[:r.n]), r.err
+	case <-i.ctx.Done():
+		return 0, context.Cause(i.ctx)
+	}
 }
 
 // emptyDir makes dir, or accepts an existing empty directory. Nobody else may
