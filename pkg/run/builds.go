@@ -110,9 +110,13 @@ func (x *executor) mustWait(now, i int) bool {
 	if !slices.ContainsFunc(x.plan.Steps[now:i], func(before plan.Step) bool { return before.ID == s.ID }) {
 		return false
 	}
-	c := x.confs[machine.Subject{ID: s.ID, Target: s.Target}].Conf
-	common, err := x.builds.common()
-	return err != nil || common.Confine == nil || c == nil || c.NoSandbox
+	return !x.builds.confines(x.confs[machine.Subject{ID: s.ID, Target: s.Target}].Conf)
+}
+
+// confines tells whether a build with this configuration is confined.
+func (b *builds) confines(c *conf.Module) bool {
+	common, err := b.common()
+	return err == nil && common.Confine != nil && c != nil && !c.NoSandbox
 }
 
 // startBuild starts a build in the background, which may also find that no
@@ -294,6 +298,7 @@ func (x *executor) failedLog(sub machine.Subject) string {
 	return ""
 }
 
+// wantsConfinement tells whether builds are to be confined where that is possible.
 func wantsConfinement(m *machine.Machine) bool {
 	return m.Framework.BuildSandbox != "no" && m.Host.UID == 0
 }

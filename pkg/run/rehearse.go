@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"dkms/pkg/conf"
 	"dkms/pkg/exit"
 	"dkms/pkg/kernel"
 	"dkms/pkg/machine"
@@ -302,7 +303,7 @@ func (r *Rehearsal) read(x *executor, dry bool) {
 		switch res := x.results[machine.Subject{ID: s.ID, Target: s.Target}]; {
 		case dry:
 			r.add(s.ID, untried, "", nil)
-		case res.err != nil && missesHeaders(x.w.Kernel(s.Target), res.err):
+		case res.err != nil && x.builds.missesHeaders(x.w.Kernel(s.Target), x.confs[machine.Subject{ID: s.ID, Target: s.Target}].Conf, res.err):
 			r.add(s.ID, untried, "its makefile looks into "+x.w.Kernel(s.Target).ModuleDir()+", which is not there before the kernel is installed, except for a build in isolation", nil)
 		case res.err != nil:
 			r.add(s.ID, string(machine.Failed), "", res.err)
@@ -313,9 +314,10 @@ func (r *Rehearsal) read(x *executor, dry bool) {
 }
 
 // missesHeaders tells whether a build has failed because the headers are not yet
-// where its makefile looks for them. In isolation, they are.
-func missesHeaders(k *kernel.Kernel, err error) bool {
-	return !system.IsDir(filepath.Join(k.ModuleDir(), "build")) && strings.Contains(err.Error(), k.ModuleDir()+"/")
+// where its makefile looks for them. A confined build sees them there.
+func (b *builds) missesHeaders(k *kernel.Kernel, c *conf.Module, err error) bool {
+	dir := k.ModuleDir()
+	return strings.Contains(err.Error(), dir+"/") && !system.IsDir(filepath.Join(dir, "build")) && !b.confines(c)
 }
 
 // announce prints what would be built.
