@@ -28,7 +28,8 @@ type Module struct {
 	Path, Name string
 	// Print identifies the module; it is empty if the module could not be read.
 	Print Print
-	// Key identifies the key that the module is signed with, see [KeyOf].
+	// Key identifies the key that the module is signed with; it is empty if the
+	// module is not signed.
 	Key string
 }
 
@@ -36,11 +37,15 @@ type Module struct {
 // identifier of its build or, if it has none, by its digest.
 type Print string
 
-// PrintOf is the print of a module, compressed or not.
-func PrintOf(data []byte) (Print, error) {
-	data, err := module.Decompress(data)
+// PrintOf is the print of a module, compressed or not, and the identifier of the
+// key that it is signed with, or "" if it is not signed.
+func PrintOf(data []byte) (print Print, key string, err error) {
+	data, err = module.Decompress(data)
 	if err != nil {
-		return "", err
+		return "", "", err
+	}
+	if signature := module.ReadSignature(data); signature != nil {
+		key = signature.KeyID
 	}
 	for {
 		payload, _, ok := module.CutSignature(data)
@@ -50,34 +55,19 @@ func PrintOf(data []byte) (Print, error) {
 		data = payload
 	}
 	if id, err := module.BuildID(data); err == nil && id != "" {
-		return Print("build " + id), nil
+		return Print("build " + id), key, nil
 	}
 	sum := sha256.Sum256(data)
-	return Print("sha256 " + hex.EncodeToString(sum[:])), nil
+	return Print("sha256 " + hex.EncodeToString(sum[:])), key, nil
 }
 
-// KeyOf is the identifier of the key that a module, compressed or not, is signed
-// with, or "" if it is not signed.
-func KeyOf(data []byte) string {
-	data, err := module.Decompress(data)
-	if err != nil {
-		return ""
-	}
-	signature := module.ReadSignature(data)
-	if signature == nil {
-		return ""
-	}
-	return signature.KeyID
-}
-
-// OfFile is the print of a module file, and the key that it is signed with.
-func OfFile(file string) (Print, string, error) {
+// PrintOfFile is [PrintOf] for a module file.
+func PrintOfFile(file string) (Print, string, error) {
 	data, err := system.ReadRegular(file, maxModule)
 	if err != nil {
 		return "", "", err
 	}
-	print, err := PrintOf(data)
-	return print, KeyOf(data), err
+	return PrintOf(data)
 }
 
 // The bounds of an image. Those of today have at most a few thousand files and a
@@ -182,8 +172,7 @@ func (r *reading) take(name string, content io.Reader, size int64) error {
 		if err != nil {
 			return err
 		}
-		m.Print, _ = PrintOf(data) // a module that cannot be read is like no other
-		m.Key = KeyOf(data)
+		m.Print, m.Key, _ = PrintOf(data) // a module that cannot be read is like no other
 	}
 	r.list = append(r.list, m)
 	return nil

@@ -73,11 +73,11 @@ func TestRead(t *testing.T) {
 		for _, m := range list {
 			got[m.Name] = m.Print
 		}
-		whole, _, err := OfFile(filepath.Join(dir, "stripped.ko"))
+		whole, _, err := PrintOfFile(filepath.Join(dir, "stripped.ko"))
 		if err != nil || !strings.HasPrefix(string(whole), "build ") {
-			t.Fatalf("OfFile = %q, %v; want the identifier of the build", whole, err)
+			t.Fatalf("PrintOfFile = %q, %v; want the identifier of the build", whole, err)
 		}
-		text, _ := PrintOf([]byte("plain\n"))
+		text, _, _ := PrintOf([]byte("plain\n"))
 		if want := map[string]Print{"built": whole, "plain_text": text, "packed": text, "flat": text}; fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("%s: modules = %v; want %v", pack, got, want)
 		}

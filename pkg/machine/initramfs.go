@@ -39,7 +39,8 @@ type looked struct {
 	// Asked are the names of the modules that were looked for.
 	Asked   []string           `json:"asked"`
 	Modules []initramfs.Module `json:"modules"`
-	// Keys says that the keys of the modules were looked at.
+	// Keys says that the keys of the modules are on record, which earlier releases
+	// did not look at.
 	Keys bool `json:"keys,omitempty"`
 }
 
@@ -79,16 +80,19 @@ func (f *Facts) Images(t tree.Target) []*Image {
 			record = nil
 		}
 		var list []*Image
+		strict := f.SignaturesRequired(t)
 		for _, i := range found {
-			list = append(list, look(i, t, f.SignaturesRequired(t), asked, record))
+			image := look(i, t, asked, record)
+			image.strict = strict
+			list = append(list, image)
 		}
 		return list
 	})
 }
 
 // look reads an image, unless the record says what is in it.
-func look(i *kernel.Initramfs, t tree.Target, strict bool, asked []string, record []looked) *Image {
-	image := &Image{Initramfs: i, target: t, strict: strict}
+func look(i *kernel.Initramfs, t tree.Target, asked []string, record []looked) *Image {
+	image := &Image{Initramfs: i, target: t}
 	stamp, err := stampOf(i.Image)
 	if err != nil {
 		image.Err = err
@@ -101,7 +105,7 @@ func look(i *kernel.Initramfs, t tree.Target, strict bool, asked []string, recor
 		for _, m := range l.Modules {
 			image.before = append(image.before, m.Name)
 		}
-		if l.Stamp == stamp && (l.Keys || !strict) && !slices.ContainsFunc(asked, func(name string) bool { return !slices.Contains(l.Asked, name) }) {
+		if l.Stamp == stamp && l.Keys && !slices.ContainsFunc(asked, func(name string) bool { return !slices.Contains(l.Asked, name) }) {
 			image.modules = l.Modules
 			return image
 		}
@@ -177,7 +181,7 @@ func (i *Image) Faults(files []string) (found ImageFaults) {
 		}
 		name := initramfs.Name(stem)
 		copies := i.copies(name, file)
-		print, key, err := initramfs.OfFile(file)
+		print, key, err := initramfs.PrintOfFile(file)
 		same := func(m initramfs.Module) bool { return m.Print == print }
 		signed := func(m initramfs.Module) bool { return same(m) && m.Key == key }
 		switch {
