@@ -105,8 +105,8 @@ type work struct {
 	// compiler runs.
 	inputs func() (headers, fingerprint string)
 	// readable tells whether the module tools of this system can read modules
-	// that are compressed like those of the kernel. This takes a look at all
-	// modules of the kernel, which is taken while the compiler runs, too.
+	// that are compressed like those of the kernel. To learn how those are
+	// compressed takes a walk through all of them, while the compiler runs.
 	readable func() bool
 	// local and localStamp describe the sources as they are on this machine.
 	local      string

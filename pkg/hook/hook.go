@@ -65,8 +65,8 @@ var phases = map[string]Verb{
 //     Debian kernel handbook, "Update hooks".
 //   - /etc/kernel/postinst.d/zzz-dkms-guard, by --hook=boot_guard VERSION [IMAGE].
 //   - 40-dkms.install add|remove VERSION ENTRY_DIR [IMAGE]: kernel-install(8).
-//   - --hook=apt, pacman, dnf or portage: what the package manager is about to do, before it
-//     does it; see [run.Transaction].
+//   - --hook=apt, pacman, dnf or portage: what the package manager is about to do,
+//     before it does it; see [run.Transaction].
 //   - --hook=triggered: dpkg has done everything else, deb-triggers(5).
 //   - preinst.d/40-dkms.install VERSION IMAGE: Gentoo's installkernel(8), whose
 //     preinst means "modules are in place, build now", unlike Debian's.

@@ -369,3 +369,12 @@ func (m *machine) report(t testing.TB) {
 		t.Errorf("only %d of %d steps were updates", y.updated, y.steps)
 	}
 }
+
+// load reads and parses the index.
+func (t *Tree) load() (*loaded, error) {
+	l, err := t.open()
+	if err != nil {
+		return nil, err
+	}
+	return l, l.parse()
+}

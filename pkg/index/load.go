@@ -32,15 +32,6 @@ type loaded struct {
 // kernelLists are the lists that come with a kernel.
 var kernelLists = []string{"order", "builtin", "builtin.modinfo"}
 
-// load reads and parses the index.
-func (t *Tree) load() (*loaded, error) {
-	l, err := t.open()
-	if err != nil {
-		return nil, err
-	}
-	return l, l.parse()
-}
-
 // open reads the index. An index that lacks a file comes from another version
 // of depmod, and one that is older than the kernel's own lists describes other
 // modules; neither can be updated.
@@ -108,27 +99,28 @@ func (l *loaded) read(name string) error {
 	return err
 }
 
+// stat looks at a file that comes with the kernel.
+func (l *loaded) stat(name string) (st unix.Stat_t, err error) {
+	err = unix.Stat(l.path(name), &st)
+	l.seen[name] = st
+	return st, err
+}
+
 // inputs checks the lists that come with the kernel, and the files that depmod
 // makes from those lists alone.
 func (l *loaded) inputs() error {
 	for _, name := range kernelLists {
-		var st unix.Stat_t
-		if unix.Stat(l.path(name), &st) != nil {
+		st, err := l.stat(name)
+		if err != nil {
 			return doubt("modules.%s is missing", name)
 		}
-		l.seen[name] = st
 		if st.Ctim.Nano() >= l.made.oldest {
 			return doubt("modules.%s is newer than the index", name)
 		}
 	}
 	for _, name := range []string{"builtin.bin", "builtin.alias.bin"} {
-		var st unix.Stat_t
-		err := unix.Stat(l.path(name), &st)
-		l.seen[name] = st
-		var data []byte
-		if err == nil {
-			data, err = system.ReadRegular(l.path(name), maxFile)
-		}
+		l.stat(name) // reading fails for the same reason
+		data, err := system.ReadRegular(l.path(name), maxFile)
 		if err != nil {
 			return doubt("modules.%s is missing", name)
 		}

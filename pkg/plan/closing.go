@@ -17,12 +17,11 @@ type Closing struct {
 
 // Close adds the steps that end a run, for the kernels whose modules change.
 func (p *Plan) Close(c Closing) {
-	var changed, installed, loadable []tree.Target
+	var changed, placed []tree.Target // placed are those with modules that are installed or signed
 	for _, s := range p.Steps {
 		switch s.Kind {
 		case Install, Restore, Sign: // the kernel may have refused an unsigned module until now
-			installed = appendNew(installed, s.Target)
-			loadable = appendNew(loadable, s.Target)
+			placed = appendNew(placed, s.Target)
 			fallthrough
 		case Uninstall:
 			changed = appendNew(changed, s.Target)
@@ -37,12 +36,12 @@ func (p *Plan) Close(c Closing) {
 			p.Add(Step{Kind: Index, Target: t, Reason: "its modules change"})
 		}
 	}
-	for _, t := range installed {
+	for _, t := range placed {
 		if c.Initramfs {
 			p.Add(Step{Kind: Initramfs, Target: t, Reason: "it may hold an old copy of a module"})
 		}
 	}
-	for _, t := range loadable {
+	for _, t := range placed {
 		if c.Load && t.Kernel == c.Running {
 			p.Add(Step{Kind: Load, Target: t, Reason: "devices without a driver may ask for a module"})
 		}

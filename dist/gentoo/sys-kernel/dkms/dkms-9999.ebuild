@@ -104,7 +104,5 @@ pkg_postinst() {
 	fi
 	elog "To hear before an upgrade which modules will not build for a new binary"
 	elog "kernel: alias emerge=dkms-emerge"
-	elog "To hear before an upgrade which modules will not build for a new binary"
-	elog "kernel: alias emerge=dkms-emerge"
 	optfeature "building modules whenever a kernel is installed" sys-kernel/installkernel
 }
