@@ -52,8 +52,10 @@ type Builder struct {
 	// Idle gives builds only the processor and disk time that nobody else
 	// wants.
 	Idle bool
-	// Rehearsal says that a failure is not reported to anybody else.
-	Rehearsal bool
+	// StandsFor is the tree that a rehearsal builds for, in a tree of its own: the
+	// commands of its confined builds see everything where a real build has it.
+	// With nil, builds are real.
+	StandsFor *tree.Tree
 }
 
 // Job is one module version to build for one kernel.
@@ -74,8 +76,11 @@ type Job struct {
 	// soon as there is room.
 	Turn *Turn
 	// Begin, if set, is called when the build really starts, with the path of
-	// the log.
+	// the log. Taken, if set, is called instead when there is a rehearsed build.
 	Begin func(log string)
+	Taken func()
+	// Anew leaves a rehearsed build aside.
+	Anew bool
 }
 
 func (j *Job) target() tree.Target { return tree.Target{Kernel: j.Kernel.Release, Arch: j.Kernel.Arch} }
@@ -116,8 +121,10 @@ type work struct {
 	// lend says that only root can read the headers, so that they are lent to
 	// the build user.
 	lend bool
-	// placed are the headers at the places where they would be installed.
+	// placed is what a rehearsal sees at another path than it has, and final
+	// replaces the path that such a thing has by the one where it is seen.
 	placed []system.Mount
+	final  *strings.Replacer
 	// faulty says that a command of the package has failed.
 	faulty bool
 }
@@ -182,13 +189,16 @@ func (b *Builder) build(ctx context.Context, j Job, ticket *ticket) (manifest *t
 		w.inputs()
 		w.readable()
 	}()
+	if manifest, err = (packing{w}).takeRehearsed(ctx); manifest != nil || err != nil {
+		return manifest, err
+	}
 	confined := b.Confine != nil && !j.Conf.NoSandbox
 	if w.lend = confined && closed(j.Kernel); w.lend {
 		if err := w.checkLending(ctx); err != nil {
 			return nil, err
 		}
 	}
-	w.scratch, err = openScratch(b.Pool, b.Tree, j.ID, j.target(), confined, ticket.user)
+	w.scratch, err = openScratch(b.Pool, b.Tree, j.ID, j.target(), confined, b.seenScratch(j.ID), ticket.user)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +217,7 @@ func (b *Builder) build(ctx context.Context, j Job, ticket *ticket) (manifest *t
 			w.apport(ctx)
 		}
 	}()
-	if err := w.placeHeaders(); err != nil {
+	if err := (aside{w}).place(); err != nil {
 		return nil, err
 	}
 	if err := w.prepare(ctx); err != nil {
@@ -309,7 +319,7 @@ func (w *work) compile(ctx context.Context, target conf.Target) error {
 	if err := w.hook(ctx, "PRE_BUILD", w.Conf.PreBuild); err != nil {
 		return err
 	}
-	command := conf.MakeLine(w.Conf.MakeCommand(target, w.scratch.dir), w.ticket.makeOption(), w.Kernel.Release)
+	command := conf.MakeLine(w.seen(w.Conf.MakeCommand(target, w.scratch.dir)), w.ticket.makeOption(), w.Kernel.Release)
 	if err := w.shell(ctx, "Building module(s)", command); err != nil {
 		if ctx.Err() != nil {
 			return err
@@ -409,7 +419,7 @@ func (w *work) check(r conf.Record) error {
 // fails, its exit status is the exit status of the error. more are directories
 // that the hook may write to in addition to those of the build.
 func (w *work) hook(ctx context.Context, name, line string, more ...string) error {
-	if line == "" {
+	if line = w.seen(line); line == "" {
 		return nil
 	}
 	s := script.Script{
@@ -444,7 +454,7 @@ func (w *work) hook(ctx context.Context, name, line string, more ...string) erro
 // failed build. The output and exit status of the reporter are ignored.
 func (w *work) apport(ctx context.Context) {
 	root := w.Host.Root
-	if w.Rehearsal || !system.IsExecutable(root.Path("/usr/share/apport/apport")) || !w.Run.Has("python3") {
+	if w.StandsFor != nil || !system.IsExecutable(root.Path("/usr/share/apport/apport")) || !w.Run.Has("python3") {
 		return
 	}
 	w.Run.Run(ctx, system.Cmd{Argv: []string{

@@ -51,7 +51,7 @@ func (w *work) jail(more ...string) *system.Jail {
 		Added:    w.placed,
 	}
 	for _, dir := range slices.Concat(more, w.Confine.Allow) {
-		j.Writable = append(j.Writable, system.Mount{From: dir, At: dir})
+		j.Writable = append(j.Writable, system.Mount{From: dir, At: w.seen(dir)})
 	}
 	if w.cache != nil {
 		j.Writable = append(j.Writable, *w.cache)

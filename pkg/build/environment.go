@@ -44,6 +44,9 @@ func (w *work) environment(ctx context.Context) error {
 		return err
 	}
 	w.extraSymbols()
+	for name, value := range w.env {
+		w.env[name] = w.seen(value)
+	}
 	return nil
 }
 

@@ -122,7 +122,9 @@ func (w packing) stage(ctx context.Context, stage *tree.Stage) (*tree.Manifest, 
 			return nil, err
 		}
 	}
-	if w.format = w.Kernel.Suffix(); !w.readable() {
+	if w.format = w.Kernel.Suffix(); w.StandsFor != nil {
+		w.format = module.None
+	} else if !w.readable() {
 		w.Report.Warnf("%s: kernel %s has its modules compressed by %s, which the module tools of this system cannot read; leaving this one uncompressed",
 			w.ID, w.Kernel.Release, w.format)
 		w.format = module.None

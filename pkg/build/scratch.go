@@ -25,6 +25,7 @@ type scratch struct {
 
 	dir  string // the sources as the commands see them
 	real string // the sources outside the sandbox
+	left string // where DKMS leaves the sources of a failed build
 	log  string
 	// private is the directory of a confined build; it is empty for other
 	// builds.
@@ -32,9 +33,11 @@ type scratch struct {
 	done    func()
 }
 
-// openScratch makes an empty directory for a build. The caller must close it.
-func openScratch(pool *Pool, t *tree.Writer, id tree.ID, k tree.Target, confined bool, user int) (*scratch, error) {
-	s := &scratch{tree: t, pool: pool, id: id, user: user, dir: t.ScratchDir(id), real: t.ScratchDir(id), log: t.ScratchLog(id)}
+// openScratch makes an empty directory for a build, which the commands of a
+// confined build see at the path seen. The caller must close it.
+func openScratch(pool *Pool, t *tree.Writer, id tree.ID, k tree.Target, confined bool, seen string, user int) (*scratch, error) {
+	left := t.ScratchDir(id)
+	s := &scratch{tree: t, pool: pool, id: id, user: user, dir: left, real: left, left: left, log: t.ScratchLog(id)}
 	if !confined {
 		s.done = pool.whole(id)
 		if err := s.clear(); err != nil {
@@ -43,11 +46,11 @@ func openScratch(pool *Pool, t *tree.Writer, id tree.ID, k tree.Target, confined
 		}
 		return s, nil
 	}
-	s.private = t.PrivateDir(id, k)
+	s.private, s.dir = t.PrivateDir(id, k), seen
 	s.real, s.log = filepath.Join(s.private, "src"), privateLog(s.private)
 	var err error
 	// The first of the next builds removes what the previous builds have left.
-	s.done = pool.share(id, func() { err = s.clear() }, func() { os.Remove(s.dir) }) // succeeds only when the directory is empty
+	s.done = pool.share(id, func() { err = s.clear() }, func() { os.Remove(s.left) }) // succeeds only when the directory is empty
 	if err == nil {
 		err = s.makePrivate()
 	}
@@ -64,10 +67,10 @@ func (s *scratch) clear() error {
 	if err := keepAttempt(s.tree, s.id); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(s.dir); err != nil {
+	if err := os.RemoveAll(s.left); err != nil {
 		return err
 	}
-	return os.MkdirAll(s.dir, 0o755)
+	return os.MkdirAll(s.left, 0o755)
 }
 
 // makePrivate makes the directories of a confined build.
@@ -154,7 +157,7 @@ func (s *scratch) close(failed bool) (err error) {
 	defer s.done()
 	if s.private == "" {
 		if !failed {
-			return os.RemoveAll(s.dir)
+			return os.RemoveAll(s.left)
 		}
 		if system.IsFile(s.log) {
 			return cutLog(context.Background(), s.log)
@@ -171,7 +174,7 @@ func (s *scratch) close(failed bool) (err error) {
 	if system.IsFile(s.log) {
 		// The build may have put anything in place of its log.
 		os.RemoveAll(filepath.Join(s.real, filepath.Base(s.log)))
-		err = errors.Join(err, own(s.real, 0), replaceContents(s.dir, s.real), os.Rename(s.log, s.tree.ScratchLog(s.id)),
+		err = errors.Join(err, own(s.real, 0), replaceContents(s.left, s.real), os.Rename(s.log, s.tree.ScratchLog(s.id)),
 			cutLog(context.Background(), s.tree.ScratchLog(s.id)))
 	}
 	return err

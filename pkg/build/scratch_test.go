@@ -26,7 +26,7 @@ func put(t *testing.T, path, text string) {
 // openIn opens the place of a confined build that belongs to this user.
 func openIn(t *testing.T, tr *tree.Writer) *scratch {
 	t.Helper()
-	s, err := openScratch(NewPool("1", 1, false), tr, foo, kernelA, true, os.Geteuid())
+	s, err := openScratch(NewPool("1", 1, false), tr, foo, kernelA, true, tr.ScratchDir(foo), os.Geteuid())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestOpenScratchError(t *testing.T) {
 	}
 	put(t, tr.VersionDir(foo), "")
 	for _, confined := range []bool{true, false} {
-		_, err := openScratch(NewPool("1", 1, false), tr, foo, kernelA, confined, os.Geteuid())
+		_, err := openScratch(NewPool("1", 1, false), tr, foo, kernelA, confined, tr.ScratchDir(foo), os.Geteuid())
 		if !errors.Is(err, syscall.ENOTDIR) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("openScratch = %v; want one error", err)
 		}

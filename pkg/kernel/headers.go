@@ -7,6 +7,7 @@ import (
 	"hash"
 	"hash/fnv"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -61,13 +62,36 @@ func addMarks(h hash.Hash64, dir string, marks []string) (found int) {
 }
 
 // sharedHeaders returns the directory of headers that several kernels share, to
-// which Debian's source link leads. It returns "" if the caller named the
-// headers.
+// which Debian's source link leads. It returns "" if the caller named a directory
+// of headers.
 func (k *Kernel) sharedHeaders() string {
-	if k.Headers != filepath.Join(k.ModuleDir(), "build") {
-		return ""
+	switch {
+	case k.Headers == filepath.Join(k.ModuleDir(), "build"):
+		return filepath.Join(k.ModuleDir(), "source")
+	case k.Around != "":
+		return k.Source()
 	}
-	return filepath.Join(k.ModuleDir(), "source")
+	return ""
+}
+
+// Source returns the directory to which the link named source, beside that to the
+// headers, leads: in packages that were unpacked aside, it may lead to an
+// installed one. Without the link it is the directory of the headers.
+func (k *Kernel) Source() string {
+	for _, dir := range []string{"/usr/lib/modules", "/lib/modules"} {
+		link := filepath.Join(dir, k.Release, "source")
+		if real, err := filepath.EvalSymlinks(k.Around + link); err == nil && k.Around != "" {
+			return real
+		}
+		target, err := os.Readlink(k.Around + link) // to a package that is installed
+		if err == nil && !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(link), target)
+		}
+		if err == nil && system.IsDir(target) {
+			return target
+		}
+	}
+	return k.Headers
 }
 
 // maxHeader bounds a header, in bytes; the largest, lists of registers, have 10

@@ -52,6 +52,10 @@ func TestHeadersAgain(t *testing.T) {
 	}
 	install("#1", "one", 100)
 	mark, digest := look()
+	aside := New(system.Root{Dir: t.TempDir()}, "6.1", "x86_64", Options{Headers: build, Around: dir})
+	if got := aside.HeadersDigest(); got != digest {
+		t.Errorf("the digest of the same headers, unpacked aside, is %s; want %s", got, digest)
+	}
 	for _, test := range []struct {
 		what            string
 		version, header string

@@ -68,6 +68,8 @@ type Machine struct {
 	// Distribution is the system's distribution family according to os-release.
 	Distribution string
 	Settings     Settings
+	// StandsFor is the tree in whose place a scratch machine has its own, or nil.
+	StandsFor *tree.Tree
 
 	reader *conf.Reader
 
@@ -125,7 +127,7 @@ func (m *Machine) treeDir(given, configured string) string {
 func (m *Machine) Scratch(dir string) *Machine {
 	s := fresh(m)
 	s.Host.Root.State = dir
-	s.Tree = tree.Open(s.Host.Root)
+	s.Tree, s.StandsFor = tree.Open(s.Host.Root), m.Tree
 	reader := *m.reader
 	reader.Host = s.Host
 	s.reader = &reader

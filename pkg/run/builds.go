@@ -67,7 +67,7 @@ func (x *executor) newBuilds(ctx context.Context) *builds {
 		}
 		common := &build.Builder{
 			Inputs: in, Tree: x.w.Tree, Report: x.w.Report, Pool: b.pool,
-			Idle: x.w.Framework.IdleBuilds && x.background, Rehearsal: x.scratch,
+			Idle: x.w.Framework.IdleBuilds && x.background, StandsFor: x.w.StandsFor,
 		}
 		common.Confine, err = confinement(ctx, x.w.Machine, probe)
 		return common, err
@@ -194,7 +194,7 @@ func (x *executor) make(ctx context.Context, sub machine.Subject, c *conf.Module
 	if !x.scratch {
 		passOn(to, c, x.w.FreshWarnings(c))
 	}
-	job := build.Job{ID: sub.ID, Kernel: k, Conf: c, Turn: turn}
+	job := build.Job{ID: sub.ID, Kernel: k, Conf: c, Turn: turn, Anew: x.Force}
 	var err error
 	if !x.scratch {
 		job.Unsigned = func(err error) error { return unsigned(x.w.Machine, sub.Target, err) }
@@ -228,6 +228,10 @@ func (x *executor) runBuild(ctx context.Context, sub machine.Subject, b *build.B
 		start = x.w.Host.Now()
 		ev.Log = log
 		b.Report.Emit(ev)
+		x.builds.readIndex()
+	}
+	job.Taken = func() {
+		b.Report.Progressf("%s: taking the build for %s that was made before the transaction", sub.ID, sub.Target)
 		x.builds.readIndex()
 	}
 	_, err := b.Build(ctx, job)

@@ -49,6 +49,7 @@ func Guard(ctx context.Context, m *machine.Machine, t Transaction) (exit.Code, e
 	if err != nil {
 		return exit.OK, err
 	}
+	m.Tree.ClearRehearsed() // those of a transaction that never came
 	limit := m.Framework.UpgradeGuardTime
 	m.Report.Progressf("rehearsing the modules for the kernels that are about to be installed, for at most %s", report.About(limit))
 	within, stop := context.WithTimeout(ctx, limit)
@@ -67,6 +68,7 @@ func Guard(ctx context.Context, m *machine.Machine, t Transaction) (exit.Code, e
 		return exit.OK, nil
 	}
 	if m.Framework.UpgradeGuard == "refuse" {
+		m.Tree.ClearRehearsed()
 		m.Report.Error(exit.Errorf(exit.SomeFailed, "nothing is installed: upgrade_guard=refuse in framework.conf").
 			WithHint("upgrade_guard=warn in framework.conf goes on all the same"))
 		return exit.SomeFailed, nil
@@ -100,7 +102,7 @@ func (g *guard) run(ctx context.Context) (bad bool, err error) {
 	for _, release := range slices.SortedFunc(maps.Keys(found), version.Natural) {
 		on := g.WithHeaders(found[release], aside)
 		on.Report = report.New(io.Discard) // what is to be said fits into one block
-		r, err := rehearse(ctx, on, tree.Target{Kernel: release, Arch: g.Host.Machine}, "", g.sources, g.dir, Options{})
+		r, err := rehearse(ctx, on, tree.Target{Kernel: release, Arch: g.Host.Machine}, "", g.sources, trial{dir: g.dir, keep: true})
 		if err != nil {
 			return bad, err
 		}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"dkms/pkg/archive"
+	"dkms/pkg/build"
 	"dkms/pkg/exit"
 	"dkms/pkg/kernel"
 	"dkms/pkg/machine"
@@ -261,6 +262,12 @@ func (u *unpacked) includes(makefile string) (lost []string, err error) {
 	})
 	if now == string(text) {
 		return lost, nil
+	}
+	packed := filepath.Join(filepath.Dir(makefile), build.PackedMakefile)
+	if !system.IsFile(packed) { // an earlier round has changed it
+		if err := os.Rename(makefile, packed); err != nil {
+			return nil, err
+		}
 	}
 	return lost, system.WriteFile(makefile, []byte(now), 0o644)
 }

@@ -115,7 +115,7 @@ func rehearseAll(ctx context.Context, m *machine.Machine, q Rehearsing, dir stri
 	}
 	headers := false
 	for _, t := range targets {
-		r, err := rehearse(ctx, m, t, name, sources, dir, o)
+		r, err := rehearse(ctx, m, t, name, sources, trial{dir: dir, dryRun: o.DryRun})
 		if err != nil {
 			return nil, 0, err
 		}
@@ -143,9 +143,18 @@ func releaseOfHeaders(m *machine.Machine) ([]string, error) {
 	return nil, exit.Errorf(exit.NoHeaders, "%s does not say which kernel it is of", dir).WithHint("name it: -k RELEASE")
 }
 
+// trial says how a rehearsal is carried out.
+type trial struct {
+	// dir is the directory for the scratch machine and the logs of failures.
+	dir string
+	// dryRun builds nothing, and keep keeps what builds for the run that is
+	// rehearsed.
+	dryRun, keep bool
+}
+
 // rehearse runs an autoinstall of some versions for one kernel on a scratch
-// machine in dir. If name is not empty, it is about that module only.
-func rehearse(ctx context.Context, m *machine.Machine, t tree.Target, name string, sources []brought, dir string, o Options) (Rehearsal, error) {
+// machine. If name is not empty, it is about that module only.
+func rehearse(ctx context.Context, m *machine.Machine, t tree.Target, name string, sources []brought, how trial) (Rehearsal, error) {
 	r := Rehearsal{Kernel: t.Kernel, Arch: t.Arch, Builds: true, Modules: []Rehearsed{}}
 	if name == "" {
 		facts, err := m.Facts()
@@ -156,23 +165,26 @@ func rehearse(ctx context.Context, m *machine.Machine, t tree.Target, name strin
 			r.add(id, string(machine.BrokenSource), "", m.Broken(id))
 		}
 	}
-	stage := m.Scratch(filepath.Join(dir, "tree"))
+	stage := m.Scratch(filepath.Join(how.dir, "tree"))
 	w, err := stage.Lock(ctx, "dkms rehearse")
 	if err != nil {
 		return r, err
 	}
 	x, err := rehearseOn(ctx, w, sources, t, name)
 	if x != nil {
-		x.keepLog = func(s machine.Subject, err error) error { return keepLog(stage.Tree, dir, s, err) }
-		if !o.DryRun {
+		x.keepLog = func(s machine.Subject, err error) error { return keepLog(stage, how.dir, s, err) }
+		if !how.dryRun {
 			err = x.run(ctx)
+		}
+		if how.keep {
+			how.keepBuilds(context.WithoutCancel(ctx), x)
 		}
 	}
 	err = errors.Join(w.Close(ctx, err), os.RemoveAll(stage.Tree.Dir()))
 	if err != nil {
 		return r, err
 	}
-	r.read(x, o.DryRun)
+	r.read(x, how.dryRun)
 	return r, nil
 }
 
@@ -261,13 +273,27 @@ func rehearseOn(ctx context.Context, w *machine.Writer, sources []brought, t tre
 	return x, nil
 }
 
+// keepBuilds keeps what was built in isolation, so that the run that was rehearsed
+// need not build it again. What cannot be kept is built again.
+func (trial) keepBuilds(ctx context.Context, x *executor) {
+	for _, s := range x.plan.Steps {
+		sub := machine.Subject{ID: s.ID, Target: s.Target}
+		if c := x.confs[sub].Conf; s.Kind == plan.Build && x.results[sub].outcome == plan.Changed && x.builds.confines(c) && c.PostBuild == "" {
+			x.w.StandsFor.KeepRehearsed(ctx, x.w.Machine.Tree, s.ID, s.Target)
+		}
+	}
+}
+
 // keepLog keeps the log of a failed build, and names the log in the error.
-func keepLog(t *tree.Tree, dir string, s machine.Subject, err error) error {
+func keepLog(stage *machine.Machine, dir string, s machine.Subject, err error) error {
 	log := filepath.Join(dir, s.Name+"-"+s.Version+"-"+s.Kernel+".log")
-	if os.Rename(t.ScratchLog(s.ID), log) != nil {
+	if os.Rename(stage.Tree.ScratchLog(s.ID), log) != nil {
 		return err
 	}
-	text := strings.ReplaceAll(err.Error(), t.ScratchDir(s.ID)+"/", "")
+	text := err.Error()
+	for _, t := range []*tree.Tree{stage.Tree, stage.StandsFor} { // where a build that is not confined is seen, and where others are
+		text = strings.ReplaceAll(text, t.ScratchDir(s.ID)+"/", "")
+	}
 	return exit.Errorf(exit.Status(err), "%s", text).WithHint("the whole log is in %s", log)
 }
 

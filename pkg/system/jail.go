@@ -23,14 +23,15 @@ type Jail struct {
 	// Show are directories that must be visible, wherever they are: others
 	// below /tmp, /var/tmp and /run are not visible.
 	Show []string
-	// Added are directories that appear, read-only, at paths where this system may
-	// have nothing. What else is beside such a path stays visible.
+	// Added are directories, and files in such directories, that appear, read-only,
+	// at paths where this system may have nothing. What else is beside such a path
+	// stays visible.
 	Added []Mount
 	// Lend is a subset of Show. Files of root there appear to belong to the
 	// program's user, who can therefore read them, but not write to them. This
 	// requires id-mapped mounts, see mount_setattr(2).
 	Lend []string
-	// Hide are files that appear empty.
+	// Hide are files that appear empty, unless Added covers them.
 	Hide []string
 	// Network gives the program access to the network.
 	Network bool

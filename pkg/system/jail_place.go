@@ -35,7 +35,7 @@ func (j *Jail) places() []place {
 		}
 	}
 	for _, file := range j.Hide {
-		if IsFile(file) {
+		if IsFile(file) && !j.covers(file) {
 			list = append(list, place{from: "/dev/null", at: resolve(file), device: true})
 		}
 	}
@@ -48,10 +48,7 @@ func (j *Jail) places() []place {
 func (j *Jail) added() (list []place) {
 	var replaced []string
 	for _, m := range j.Added {
-		above := m.At
-		for !IsDir(above) {
-			above = filepath.Dir(above)
-		}
+		above := existing(m.At)
 		real := resolve(above)
 		if above != m.At && !slices.Contains(replaced, real) {
 			replaced = append(replaced, real)
@@ -62,6 +59,19 @@ func (j *Jail) added() (list []place) {
 		list = append(list, place{from: m.From, at: filepath.Join(real, rest)})
 	}
 	return list
+}
+
+// existing is path, or the nearest directory above it that exists.
+func existing(path string) string {
+	for !IsDir(path) {
+		path = filepath.Dir(path)
+	}
+	return path
+}
+
+// covers tells whether one of Added is mounted over a path.
+func (j *Jail) covers(path string) bool {
+	return slices.ContainsFunc(j.Added, func(m Mount) bool { return strings.HasPrefix(resolve(path), resolve(m.At)+"/") })
 }
 
 // content lists what is in a directory. Sockets and the like are left out.
@@ -117,8 +127,12 @@ func (j *Jail) shown() []place {
 		}
 	}
 	needed := slices.Concat(j.Show, j.Lend)
+	for _, m := range j.Added {
+		needed = append(needed, existing(m.At))
+	}
 	for _, m := range j.writable() {
 		switch {
+		case j.covers(m.At):
 		case slices.Contains(private, m.At): // visible directories below it are mounted over it
 			from[resolve(m.At)] = m.place()
 		case m.At != "/run/lock":

@@ -68,9 +68,9 @@ func (t *Tree) ImagesNote(k Target) string {
 	return filepath.Join(t.dir, ".initramfs-"+k.Kernel+"-"+k.Arch+noteSuffix)
 }
 
-// KeptTargets lists the targets with previous builds.
+// KeptTargets lists the targets with previous or rehearsed builds.
 func (t *Tree) KeptTargets() (list []Target) {
-	for _, dir := range system.Glob(t.dir, keptName+"/*/*/*") {
+	for _, dir := range append(system.Glob(t.dir, keptName+"/*/*/*"), system.Glob(t.dir, rehearsedName+"/*/*/*/*")...) {
 		k := Target{filepath.Base(filepath.Dir(dir)), filepath.Base(dir)}
 		if k.Check() == nil && !slices.Contains(list, k) {
 			list = append(list, k)
@@ -104,15 +104,16 @@ func (t *Writer) pruneKept(name string, k Target) {
 	}
 }
 
-// DropKept deletes the previous builds for a target whose kernel goes, and what is
-// known about its initramfs images.
+// DropKept deletes the previous and the rehearsed builds for a target whose kernel
+// goes, and what is known about its initramfs images.
 func (t *Writer) DropKept(k Target) error {
 	if err := k.Check(); err != nil {
 		return err
 	}
 	os.Remove(t.ImagesNote(k))
 	var err error
-	for _, dir := range system.Glob(filepath.Join(t.dir, keptName), "*/"+system.GlobQuote(k.Kernel)+"/"+system.GlobQuote(k.Arch)) {
+	below := "/*/" + system.GlobQuote(k.Kernel) + "/" + system.GlobQuote(k.Arch)
+	for _, dir := range append(system.Glob(t.dir, keptName+below), system.Glob(t.dir, rehearsedName+"/*"+below)...) {
 		err = errors.Join(err, os.RemoveAll(dir))
 		system.RemoveEmptyDirs(filepath.Dir(dir), t.dir)
 	}

@@ -1,0 +1,48 @@
+package build
+
+import (
+	"context"
+	"path/filepath"
+
+	"dkms/pkg/conf"
+	"dkms/pkg/module"
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
+)
+
+// takeRehearsed makes the rehearsed build of a job its build, if that was made
+// from the same inputs and nobody has touched it: its modules are only signed and
+// compressed. A nil manifest says that the build has to be made. Taken or not, a
+// rehearsed build is of no use afterwards.
+func (w packing) takeRehearsed(ctx context.Context) (*tree.Manifest, error) {
+	dir, m := w.Tree.Rehearsed(w.ID, w.target())
+	if m == nil || w.StandsFor != nil {
+		return nil, nil
+	}
+	defer w.Tree.DropRehearsed(w.ID, w.target())
+	if _, fingerprint := w.inputs(); w.Anew || w.Conf.PostBuild != "" || fingerprint != m.Fingerprint {
+		return nil, nil
+	}
+	modules := filepath.Join(dir, "module")
+	w.records = nil
+	for _, f := range m.Files {
+		data, err := system.ReadPlain(filepath.Join(modules, f.Name), maxModule)
+		name, format, ok := module.ParseSuffix(f.Name)
+		if err != nil || !ok || format != module.None || digest(data) != f.SHA256 {
+			return nil, nil
+		}
+		w.records = append(w.records, conf.Record{BuiltName: name, DestName: name, DestLocation: f.Location})
+	}
+	if w.Taken != nil {
+		w.Taken()
+	}
+	w.scratch = &scratch{dir: modules, real: modules, log: filepath.Join(dir, "log", "make.log")}
+	manifest, err := w.keep(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.keepLog(ctx); err != nil {
+		w.Report.Warnf("%s: the build log could not be kept: %v", w.ID, err)
+	}
+	return manifest, nil
+}
