@@ -50,6 +50,16 @@ expect "apt goes on" in_root apt-get install -qy --no-install-recommends linux-h
 said "what will not build is said" "dkms: warning: 1 of 2 modules will not build for [0-9].*-amd64:"
 first=$(grep -n -m 1 -e 'will not build' "$log" | cut -d: -f1) unpacking=$(grep -n -m 1 '^Unpacking ' "$log" | cut -d: -f1)
 if [ "${first:-0}" -gt 0 ] && [ "$first" -lt "${unpacking:-0}" ]; then pass "before anything is unpacked"; else fail "before anything is unpacked"; fi
+step "built once"
+release=$(basename "$(dirname "$(echo "$root"/lib/modules/*-amd64/build)")")
+built=$root/var/lib/dkms/good/1.0/$release/$(uname -m)/module
+expect "what the guard has built is installed" in_root dkms install good/1.0 -k "$release"
+said "without another build" "good/1.0: taking the build for "
+unsaid "and nothing is compiled" "good/1.0: building"
+cp -r "$built" "$root/tmp/taken"
+expect "a build of now" in_root dkms build --force good/1.0 -k "$release"
+said "compiles" "good/1.0: building"
+expect "and is the same, byte for byte" diff -r "$root/tmp/taken" "$built"
 step "without dkms"
 in_root apt-get purge -qy 'linux-headers-*' >"$log" 2>&1
 rm "$root/usr/lib/dkms/dkms-hook"

@@ -143,6 +143,9 @@ reject() {
 # said TEXT PATTERN: the last command printed a line like that.
 said() { if grep -Eq -- "$2" "$log"; then pass "$1"; else fail "$1 (no line matches $2)"; fi; }
 
+# unsaid TEXT PATTERN: the last command printed no such line.
+unsaid() { if grep -Eq -- "$2" "$log"; then fail "$1 (a line matches $2)"; else pass "$1"; fi; }
+
 # quiet TEXT: the last command printed nothing.
 quiet() { if [ -s "$log" ]; then fail "$1"; else pass "$1"; fi; }
 
