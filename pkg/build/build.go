@@ -110,8 +110,8 @@ type work struct {
 	// compiler runs.
 	inputs func() (headers, fingerprint string)
 	// readable tells whether the module tools of this system can read modules
-	// that are compressed like those of the kernel. To learn how those are
-	// compressed takes a walk through all of them, while the compiler runs.
+	// that are compressed like those of the kernel, which takes a program, while
+	// the compiler runs.
 	readable func() bool
 	// local and localStamp describe the sources as they are on this machine.
 	local      string
@@ -187,6 +187,7 @@ func (b *Builder) build(ctx context.Context, j Job, ticket *ticket) (manifest *t
 	w.readable = sync.OnceValue(func() bool { return module.Readable(ctx, b.Run, j.Kernel.Suffix()) })
 	go func() {
 		w.inputs()
+		j.Kernel.KeepDigest() // without it, the next build reads the headers again
 		w.readable()
 	}()
 	if manifest, err = (packing{w}).takeRehearsed(ctx); manifest != nil || err != nil {

@@ -83,7 +83,7 @@ type Result struct {
 func (t *Tree) Update() (*Result, error) {
 	// An update takes some 40 MB, most of it until it ends: looking for what can
 	// be freed meanwhile would cost a tenth of the time.
-	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	c, err := t.plan()
 	if err != nil {
 		return nil, err

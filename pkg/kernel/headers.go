@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -100,13 +101,63 @@ const maxHeader = 64 << 20
 
 // HeadersDigest returns a digest of the headers that modules are most likely to
 // include: what the kernel's own build has generated, and include/linux. These
-// are some thousand files, so the digest is computed only once.
-func (k *Kernel) HeadersDigest() string { return k.digest() }
+// are some thousand files, so the digest is computed only once, and not at all
+// where KeepDigest has kept it and the files are the same since.
+func (k *Kernel) HeadersDigest() string { return k.digest().sum }
 
-func (k *Kernel) digestHeaders() string {
+// digested is the digest of the headers, and the state that they had before it
+// was computed.
+type digested struct{ state, sum string }
+
+// String is the content of the file that keeps the digest.
+func (d digested) String() string { return d.state + " " + d.sum + "\n" }
+
+// KeepDigest keeps the digest of the headers in Options.Digest.
+func (k *Kernel) KeepDigest() error {
+	text := k.digest().String()
+	if k.note == "" || k.noted() == text {
+		return nil
+	}
+	return system.WriteFile(k.note, []byte(text), 0o644)
+}
+
+func (k *Kernel) noted() string {
+	text, _ := system.ReadRegular(k.note, maxWord)
+	return string(text)
+}
+
+func (k *Kernel) digestHeaders() digested {
+	state := fnv.New64a()
+	k.eachHeader(func(_, path string) {
+		var st unix.Stat_t
+		if unix.Stat(path, &st) == nil {
+			fmt.Fprintln(state, path, st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano())
+		}
+	})
+	d := digested{state: fmt.Sprintf("%016x", state.Sum64())}
+	if k.note != "" {
+		was, sum, _ := strings.Cut(strings.TrimSuffix(k.noted(), "\n"), " ")
+		if was == d.state && len(sum) == hex.EncodedLen(sha256.Size) {
+			d.sum = sum
+			return d
+		}
+	}
 	h := sha256.New()
+	k.eachHeader(func(base, path string) { hashHeader(h, base, path) })
+	d.sum = hex.EncodeToString(h.Sum(nil))
+	return d
+}
+
+// eachHeader visits the headers that HeadersDigest is about. base is the directory
+// that path is named in.
+func (k *Kernel) eachHeader(visit func(base, path string)) {
 	for _, dir := range append(system.Glob(k.Headers, "arch/*/include/generated"), filepath.Join(k.Headers, "include/generated")) {
-		hashTree(h, k.Headers, dir)
+		filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() {
+				visit(k.Headers, path)
+			}
+			return nil
+		})
 	}
 	for _, dir := range []string{k.Headers, k.sharedHeaders()} {
 		if dir == "" {
@@ -114,22 +165,12 @@ func (k *Kernel) digestHeaders() string {
 		}
 		headers := system.Glob(dir, "include/linux/*.h")
 		for _, file := range headers {
-			hashHeader(h, dir, file)
+			visit(dir, file)
 		}
 		if len(headers) > 0 {
 			break
 		}
 	}
-	return hex.EncodeToString(h.Sum(nil))
-}
-
-func hashTree(h hash.Hash, base, dir string) {
-	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() {
-			hashHeader(h, base, path)
-		}
-		return nil
-	})
 }
 
 // hashHeader hashes a file under its name below base.

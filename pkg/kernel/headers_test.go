@@ -3,6 +3,7 @@ package kernel
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,5 +73,31 @@ func TestHeadersAgain(t *testing.T) {
 		if (m == mark) != test.mark || (d == digest) != test.digest {
 			t.Errorf("%s: mark %v, digest %v; want the same: %v, %v", test.what, m == mark, d == digest, test.mark, test.digest)
 		}
+	}
+
+	// The digest on record is taken while the files are the same, and only then.
+	note := filepath.Join(dir, "note")
+	recorded := func() *Kernel {
+		return New(system.Root{Dir: dir}, "6.1", "x86_64", Options{Digest: note})
+	}
+	k := recorded()
+	_, digest = look()
+	if err := k.KeepDigest(); err != nil || recorded().HeadersDigest() != digest {
+		t.Errorf("KeepDigest: %v; digest %s, want %s", err, recorded().HeadersDigest(), digest)
+	}
+	text, _ := os.ReadFile(note)
+	other := strings.Repeat("0", len(digest))
+	if err := os.WriteFile(note, []byte(strings.Replace(string(text), digest, other, 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := recorded().HeadersDigest(); got != other {
+		t.Errorf("the digest is %s; want that on record", got)
+	}
+	install("#1", "two", 500)
+	if got := recorded().HeadersDigest(); got != digest {
+		t.Errorf("the digest of files with other times is %s; want %s", got, digest)
+	}
+	if err := os.WriteFile(note, []byte("damaged"), 0o644); err != nil || recorded().HeadersDigest() != digest {
+		t.Errorf("with a damaged record, the digest is %s; want %s", recorded().HeadersDigest(), digest)
 	}
 }

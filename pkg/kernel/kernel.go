@@ -33,7 +33,8 @@ type Kernel struct {
 	root   system.Root
 	config func() *Config
 	suffix func() module.Compression
-	digest func() string
+	digest func() digested
+	note   string
 }
 
 // Options name files to use instead of those at the usual places.
@@ -45,12 +46,14 @@ type Options struct {
 	Around string
 	// Config is the configuration file (--config).
 	Config string
+	// Digest is the file that keeps the digest of the headers, or "".
+	Digest string
 }
 
 // New returns a description of a kernel. Every fact is read at its first use,
 // and only once.
 func New(root system.Root, release, arch string, o Options) *Kernel {
-	k := &Kernel{Release: release, Arch: arch, root: root, Headers: o.Headers, Around: o.Around}
+	k := &Kernel{Release: release, Arch: arch, root: root, Headers: o.Headers, Around: o.Around, note: o.Digest}
 	if k.Headers == "" {
 		k.Headers = filepath.Join(k.ModuleDir(), "build")
 	}
@@ -138,6 +141,9 @@ func (k *Kernel) CheckHeaders(distribution string) error {
 func (k *Kernel) Suffix() module.Compression { return k.suffix() }
 
 func (k *Kernel) findSuffix() module.Compression {
+	if found := k.indexed(); len(found) > 0 {
+		return most(found)
+	}
 	found := map[module.Compression]int{}
 	for _, dir := range []string{filepath.Join(k.ModuleDir(), "kernel"), k.ModuleDir()} {
 		for _, path := range module.Files(dir) {
@@ -149,6 +155,31 @@ func (k *Kernel) findSuffix() module.Compression {
 		}
 	}
 	return k.Config().Compression()
+}
+
+// indexed counts the compressions of the kernel's own modules as the module index
+// lists them, which takes a hundredth of the time of a walk through thousands of
+// files. It returns nil for an index that names files which are not there.
+func (k *Kernel) indexed() map[module.Compression]int {
+	list, err := system.ReadRegular(filepath.Join(k.ModuleDir(), "modules.dep"), maxIndex)
+	if err != nil {
+		return nil
+	}
+	found := map[module.Compression]int{}
+	for line := range strings.Lines(string(list)) {
+		path, _, ok := strings.Cut(line, ":")
+		if !ok || !strings.HasPrefix(path, "kernel/") {
+			continue
+		}
+		_, c, ok := module.ParseSuffix(path)
+		if ok && found[c] == 0 && !system.IsFile(filepath.Join(k.ModuleDir(), path)) {
+			return nil
+		}
+		if ok {
+			found[c]++
+		}
+	}
+	return found
 }
 
 // most returns the most frequent compression, and on a tie the newer format.

@@ -377,6 +377,28 @@ func TestSuffix(t *testing.T) {
 	}
 }
 
+// TestSuffixByIndex: the module index tells, unless it names files that are not
+// there.
+func TestSuffixByIndex(t *testing.T) {
+	const release, dir = "6.1", "/lib/modules/6.1"
+	files := []string{dir + "/kernel/a.ko.xz", dir + "/kernel/b.ko.zst", dir + "/kernel/c.ko.zst"}
+	for _, test := range []struct {
+		index string
+		want  module.Compression
+	}{
+		{"kernel/a.ko.xz: kernel/b.ko.zst\nupdates/dkms/x.ko:\nupdates/dkms/y.ko:\n", module.XZ},
+		{"kernel/a.ko.gz:\nkernel/b.ko.gz:\n", module.Zstd},
+		{"updates/dkms/x.ko:\n", module.Zstd},
+		{"", module.Zstd},
+	} {
+		r := newRoot(t, files...)
+		write(t, r.Path(dir+"/modules.dep"), test.index)
+		if got := New(r, release, "x86_64", Options{}).Suffix(); got != test.want {
+			t.Errorf("with the index %q, Suffix = %v; want %v", test.index, got, test.want)
+		}
+	}
+}
+
 func TestDepmodBase(t *testing.T) {
 	tests := []struct {
 		root system.Root

@@ -19,9 +19,10 @@ import (
 type Image struct {
 	*kernel.Initramfs
 	target tree.Target
-	// modules are the copies of installed modules in the image. Err is why the
-	// image could not be read.
+	// modules are the copies of installed modules in the image, and others the
+	// names of its other modules. Err is why the image could not be read.
 	modules []initramfs.Module
+	others  []string
 	Err     error
 	// strict says that the kernel does not load a copy without the signature of
 	// the installed file.
@@ -36,8 +37,10 @@ type Image struct {
 type looked struct {
 	Image string `json:"image"`
 	Stamp string `json:"stamp"`
-	// Asked are the names of the modules that were looked for.
+	// Asked are the names of the modules that were looked for, and Others those of
+	// the other modules in the image; nil says that these are not on record.
 	Asked   []string           `json:"asked"`
+	Others  []string           `json:"others"`
 	Modules []initramfs.Module `json:"modules"`
 	// Keys says that the keys of the modules are on record, which earlier releases
 	// did not look at.
@@ -105,19 +108,26 @@ func look(i *kernel.Initramfs, t tree.Target, asked []string, record []looked) *
 		for _, m := range l.Modules {
 			image.before = append(image.before, m.Name)
 		}
-		if l.Stamp == stamp && l.Keys && !slices.ContainsFunc(asked, func(name string) bool { return !slices.Contains(l.Asked, name) }) {
-			image.modules = l.Modules
+		if l.Stamp == stamp && l.Keys && !slices.ContainsFunc(asked, func(name string) bool { return !l.knows(name) }) {
+			image.modules, image.others = l.Modules, l.Others
 			return image
 		}
 	}
 	all, err := initramfs.Read(i.Image, t.Kernel, func(name string) bool { return slices.Contains(asked, name) })
-	image.Err = err
+	image.Err, image.others = err, []string{}
 	for _, m := range all {
 		if slices.Contains(asked, m.Name) {
 			image.modules = append(image.modules, m)
+		} else {
+			image.others = append(image.others, m.Name)
 		}
 	}
 	return image
+}
+
+// knows tells whether the record says what the image has of a module.
+func (l *looked) knows(name string) bool {
+	return slices.Contains(l.Asked, name) || l.Others != nil && !slices.Contains(l.Others, name)
 }
 
 // installedFiles are the installed files for a kernel, by the names of their
@@ -278,7 +288,7 @@ func (w *Writer) RecordImages(t tree.Target, images []*Image) error {
 		if err != nil || i.Err != nil {
 			continue
 		}
-		list = append(list, looked{i.Image, stamp, asked, append([]initramfs.Module{}, i.modules...), true})
+		list = append(list, looked{i.Image, stamp, asked, i.others, append([]initramfs.Module{}, i.modules...), true})
 	}
 	data, err := json.Marshal(list)
 	if err != nil {

@@ -155,7 +155,7 @@ func (m *Machine) Kernel(t tree.Target) *kernel.Kernel {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.kernels[t] == nil {
-		o := kernel.Options{Around: m.Settings.Around}
+		o := kernel.Options{Around: m.Settings.Around, Digest: m.Tree.HeadersNote(t)}
 		if m.Settings.Headers != "" {
 			o.Headers = m.Host.Abs(m.Settings.Headers)
 		}

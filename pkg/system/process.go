@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"runtime/debug"
 	"syscall"
 )
 
@@ -43,9 +44,11 @@ func (p Process) OutFile() *os.File {
 // Begin sets the umask, so that new files get the modes that they ask for, and
 // returns the context of the program, see [Interrupts]. Signals keep their
 // effect until the process ends: giving it back takes longer than a short
-// program does.
+// program does. The heap may grow to 20 MB before anything is freed, for the same
+// reason.
 func (p Process) Begin() context.Context {
 	syscall.Umask(0o022)
+	debug.SetGCPercent(400)
 	ctx, _ := Interrupts()
 	return ctx
 }

@@ -68,6 +68,11 @@ func (t *Tree) ImagesNote(k Target) string {
 	return filepath.Join(t.dir, ".initramfs-"+k.Kernel+"-"+k.Arch+noteSuffix)
 }
 
+// HeadersNote is the path of the digest of a target's headers.
+func (t *Tree) HeadersNote(k Target) string {
+	return filepath.Join(t.dir, ".headers-"+k.Kernel+"-"+k.Arch)
+}
+
 // KeptTargets lists the targets with previous or rehearsed builds.
 func (t *Tree) KeptTargets() (list []Target) {
 	for _, dir := range append(system.Glob(t.dir, keptName+"/*/*/*"), system.Glob(t.dir, rehearsedName+"/*/*/*/*")...) {
@@ -105,12 +110,13 @@ func (t *Writer) pruneKept(name string, k Target) {
 }
 
 // DropKept deletes the previous and the rehearsed builds for a target whose kernel
-// goes, and what is known about its initramfs images.
+// goes, and what is known about its headers and initramfs images.
 func (t *Writer) DropKept(k Target) error {
 	if err := k.Check(); err != nil {
 		return err
 	}
 	os.Remove(t.ImagesNote(k))
+	os.Remove(t.HeadersNote(k))
 	var err error
 	below := "/*/" + system.GlobQuote(k.Kernel) + "/" + system.GlobQuote(k.Arch)
 	for _, dir := range append(system.Glob(t.dir, keptName+below), system.Glob(t.dir, rehearsedName+"/*"+below)...) {
