@@ -12,14 +12,13 @@ import (
 
 // takeRehearsed makes the rehearsed build of a job its build, if that was made
 // from the same inputs and nobody has touched it: its modules are only signed and
-// compressed. A nil manifest says that the build has to be made. Taken or not, a
-// rehearsed build is of no use afterwards.
+// compressed. A nil manifest says that the build has to be made.
 func (w packing) takeRehearsed(ctx context.Context) (*tree.Manifest, error) {
-	dir, m := w.Tree.Rehearsed(w.ID, w.target())
-	if m == nil || w.StandsFor != nil {
+	dir, m, done := w.Tree.TakeRehearsed(w.ID, w.target())
+	if m == nil {
 		return nil, nil
 	}
-	defer w.Tree.DropRehearsed(w.ID, w.target())
+	defer done()
 	if _, fingerprint := w.inputs(); w.Anew || w.Conf.PostBuild != "" || fingerprint != m.Fingerprint {
 		return nil, nil
 	}

@@ -18,16 +18,30 @@ func (t *Tree) rehearsedDir(id ID, k Target) string {
 	return filepath.Join(t.dir, rehearsedName, id.Name, id.Version, k.Kernel, k.Arch)
 }
 
-// Rehearsed finds the rehearsed build of a version for a target; dir is empty if
-// there is none. It has the layout of a build, with modules that are neither
-// signed nor compressed.
-func (t *Tree) Rehearsed(id ID, k Target) (dir string, m *Manifest) {
-	dir = t.rehearsedDir(id, k)
-	m, err := manifestIn(dir, id, k)
-	if err != nil || m == nil || m.Unfinished || len(m.Files) == 0 {
-		return "", nil
+// TakeRehearsed takes the rehearsed build of a version for a target out of the
+// rehearsed builds: it serves once. It has the layout of a build, with modules that
+// are neither signed nor compressed. The caller deletes it by done. m is nil if
+// there is none.
+func (t *Writer) TakeRehearsed(id ID, k Target) (dir string, m *Manifest, done func()) {
+	from := t.rehearsedDir(id, k)
+	if !system.IsDir(from) {
+		return "", nil, nil
 	}
-	return dir, m
+	out, err := os.MkdirTemp(t.dir, StagePrefix)
+	if err != nil {
+		return "", nil, nil
+	}
+	done = func() { os.RemoveAll(out) }
+	dir = filepath.Join(out, filepath.Base(from))
+	if err = os.Rename(from, dir); err == nil {
+		system.RemoveEmptyDirs(filepath.Dir(from), t.dir)
+		m, err = manifestIn(dir, id, k)
+	}
+	if err != nil || m == nil || m.Unfinished || len(m.Files) == 0 {
+		done()
+		return "", nil, nil
+	}
+	return dir, m, done
 }
 
 // KeepRehearsed makes a build of a scratch tree a rehearsed build. It needs no
@@ -58,10 +72,3 @@ func (t *Tree) KeepRehearsed(ctx context.Context, from *Tree, id ID, k Target) e
 // ClearRehearsed deletes all rehearsed builds. One that stays is harmless: it is
 // taken only for the inputs that it was made from.
 func (t *Tree) ClearRehearsed() { os.RemoveAll(filepath.Join(t.dir, rehearsedName)) }
-
-// DropRehearsed deletes a rehearsed build.
-func (t *Writer) DropRehearsed(id ID, k Target) {
-	dir := t.rehearsedDir(id, k)
-	os.RemoveAll(dir)
-	system.RemoveEmptyDirs(filepath.Dir(dir), t.dir)
-}
