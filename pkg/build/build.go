@@ -190,6 +190,11 @@ func (b *Builder) build(ctx context.Context, j Job, ticket *ticket) (manifest *t
 		j.Kernel.KeepDigest() // without it, the next build reads the headers again
 		w.readable()
 	}()
+	defer func() {
+		if b.Tree.DropRehearsed(j.ID, j.target()) != nil {
+			b.Pool.needsSweep.Store(true)
+		}
+	}()
 	if manifest, err = (packing{w}).takeRehearsed(ctx); manifest != nil || err != nil {
 		return manifest, err
 	}

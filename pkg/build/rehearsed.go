@@ -18,7 +18,11 @@ func (w packing) takeRehearsed(ctx context.Context) (*tree.Manifest, error) {
 	if m == nil {
 		return nil, nil
 	}
-	defer done()
+	defer func() {
+		if done() != nil {
+			w.Pool.needsSweep.Store(true)
+		}
+	}()
 	if _, fingerprint := w.inputs(); w.Anew || w.Conf.PostBuild != "" || fingerprint != m.Fingerprint {
 		return nil, nil
 	}

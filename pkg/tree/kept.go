@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"dkms/pkg/system"
+	vers "dkms/pkg/version"
 )
 
 // keptName is the directory of previous builds, NAME/KERNEL/ARCH/DIGEST below
@@ -75,13 +76,17 @@ func (t *Tree) HeadersNote(k Target) string {
 
 // KeptTargets lists the targets with previous or rehearsed builds.
 func (t *Tree) KeptTargets() (list []Target) {
-	for _, dir := range append(system.Glob(t.dir, keptName+"/*/*/*"), system.Glob(t.dir, rehearsedName+"/*/*/*/*")...) {
-		k := Target{filepath.Base(filepath.Dir(dir)), filepath.Base(dir)}
-		if k.Check() == nil && !slices.Contains(list, k) {
-			list = append(list, k)
-		}
+	for _, dir := range system.Glob(t.dir, keptName+"/*/*/*") {
+		list = append(list, Target{filepath.Base(filepath.Dir(dir)), filepath.Base(dir)})
 	}
-	return list
+	for _, k := range t.rehearsed() {
+		list = append(list, k)
+	}
+	list = slices.DeleteFunc(list, func(k Target) bool { return k.Check() != nil })
+	slices.SortFunc(list, func(a, b Target) int {
+		return cmp.Or(vers.Natural(a.Kernel, b.Kernel), cmp.Compare(a.Arch, b.Arch))
+	})
+	return slices.Compact(list)
 }
 
 // retire keeps a build that goes, in dir, if it was ever installed, and tells
@@ -118,8 +123,13 @@ func (t *Writer) DropKept(k Target) error {
 	os.Remove(t.ImagesNote(k))
 	os.Remove(t.HeadersNote(k))
 	var err error
-	below := "/*/" + system.GlobQuote(k.Kernel) + "/" + system.GlobQuote(k.Arch)
-	for _, dir := range append(system.Glob(t.dir, keptName+below), system.Glob(t.dir, rehearsedName+"/*"+below)...) {
+	for dir, of := range t.rehearsed() {
+		if of == k {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}
+	os.Remove(filepath.Join(t.dir, rehearsedName)) // if it is empty
+	for _, dir := range system.Glob(filepath.Join(t.dir, keptName), "*/"+system.GlobQuote(k.Kernel)+"/"+system.GlobQuote(k.Arch)) {
 		err = errors.Join(err, os.RemoveAll(dir))
 		system.RemoveEmptyDirs(filepath.Dir(dir), t.dir)
 	}

@@ -2,27 +2,43 @@ package tree
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"dkms/pkg/system"
 )
 
 // rehearsedName is the directory of the builds of the last rehearsal before a
-// transaction, NAME/VERSION/KERNEL/ARCH below it. The name is hidden, so that the
-// original ignores the directory.
+// transaction. The name is hidden, so that the original ignores the directory.
 const rehearsedName = ".rehearsed"
 
 func (t *Tree) rehearsedDir(id ID, k Target) string {
-	return filepath.Join(t.dir, rehearsedName, id.Name, id.Version, k.Kernel, k.Arch)
+	sum := sha256.Sum256(fmt.Appendln(nil, id, k))
+	return filepath.Join(t.dir, rehearsedName, hex.EncodeToString(sum[:])[:16])
+}
+
+// rehearsed lists the rehearsed builds and their targets.
+func (t *Tree) rehearsed() map[string]Target {
+	list := map[string]Target{}
+	for _, dir := range system.Glob(t.dir, rehearsedName+"/*") {
+		var m Manifest
+		if readJSON(filepath.Join(dir, manifestName), &m) == nil && m.Schema == manifestSchema {
+			list[dir] = Target{m.Kernel, m.Arch}
+		}
+	}
+	return list
 }
 
 // TakeRehearsed takes the rehearsed build of a version for a target out of the
 // rehearsed builds: it serves once. It has the layout of a build, with modules that
-// are neither signed nor compressed. The caller deletes it by done. m is nil if
-// there is none.
-func (t *Writer) TakeRehearsed(id ID, k Target) (dir string, m *Manifest, done func()) {
+// are neither signed nor compressed. The caller deletes it by done, and calls
+// DropRehearsed in any case. m is nil if there is none.
+func (t *Writer) TakeRehearsed(id ID, k Target) (dir string, m *Manifest, done func() error) {
 	from := t.rehearsedDir(id, k)
 	if !system.IsDir(from) {
 		return "", nil, nil
@@ -31,10 +47,9 @@ func (t *Writer) TakeRehearsed(id ID, k Target) (dir string, m *Manifest, done f
 	if err != nil {
 		return "", nil, nil
 	}
-	done = func() { os.RemoveAll(out) }
+	done = func() error { return os.RemoveAll(out) }
 	dir = filepath.Join(out, filepath.Base(from))
 	if err = os.Rename(from, dir); err == nil {
-		system.RemoveEmptyDirs(filepath.Dir(from), t.dir)
 		m, err = manifestIn(dir, id, k)
 	}
 	if err != nil || m == nil || m.Unfinished || len(m.Files) == 0 {
@@ -42,6 +57,17 @@ func (t *Writer) TakeRehearsed(id ID, k Target) (dir string, m *Manifest, done f
 		return "", nil, nil
 	}
 	return dir, m, done
+}
+
+// DropRehearsed deletes a rehearsed build that was not taken, and the directory of
+// all of them if it is empty then.
+func (t *Writer) DropRehearsed(id ID, k Target) error {
+	dir := t.rehearsedDir(id, k)
+	err := os.RemoveAll(dir)
+	if all := os.Remove(filepath.Dir(dir)); !isGone(all) && !errors.Is(all, syscall.ENOTEMPTY) {
+		err = errors.Join(err, all)
+	}
+	return err
 }
 
 // KeepRehearsed makes a build of a scratch tree a rehearsed build. It needs no
@@ -52,7 +78,7 @@ func (t *Tree) KeepRehearsed(ctx context.Context, from *Tree, id ID, k Target) e
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err
 	}
-	temp := filepath.Join(filepath.Dir(to), StagePrefix+k.Arch)
+	temp := filepath.Join(filepath.Dir(to), StagePrefix+filepath.Base(to))
 	err := os.RemoveAll(temp)
 	if err == nil {
 		err = system.CopyTree(ctx, temp, from.BuildDir(id, k), true)

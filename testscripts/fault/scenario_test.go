@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"dkms/pkg/system"
+	"dkms/pkg/tree"
 )
 
 // scenario is a command whose interruption is looked into.
@@ -25,6 +28,14 @@ type scenario struct {
 	// again are the statuses with which the command may end when it is given
 	// once more; without any it is 0.
 	again []int
+}
+
+// rehearsed makes a build of this kernel one of a rehearsal before a transaction.
+func (m *machine) rehearsed(id string) {
+	name, version, _ := strings.Cut(id, "/")
+	from := tree.Open(system.Root{Dir: m.root})
+	m.must(from.KeepRehearsed(m.Context(), from, tree.ID{Name: name, Version: version}, tree.Target{Kernel: release, Arch: arch}))
+	m.must(os.RemoveAll(m.tree(id + "/" + release)))
 }
 
 // pair are the modules of a package with two of them.
@@ -66,6 +77,16 @@ var scenarios = []scenario{
 			m.want("generate_mok")
 			m.want("add", "foo/1.0")
 		},
+		command: []string{"install", "foo/1.0"},
+	},
+	{
+		name: "install what was rehearsed",
+		prepare: func(m *machine) {
+			m.sources("foo", "1.0", pair)
+			m.want("build", "foo/1.0")
+			m.rehearsed("foo/1.0")
+		},
+		full:    true,
 		command: []string{"install", "foo/1.0"},
 	},
 	{
