@@ -3,6 +3,10 @@
 # shellcheck shell=sh disable=SC2034,SC2154 # set and read by those scripts
 set -u
 export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
+# The make that starts the script sets these. Debian's dkms hands them on, ours
+# does not, and a module can depend on them: its srcversion covers what a probe of
+# its package has written down of make's errors, with their level.
+unset MAKELEVEL MAKEFLAGS MFLAGS
 cache=${PACKAGES_CACHE:-/var/tmp/dkms-packages}
 mirror=${PACKAGES_MIRROR-}
 suite=${PACKAGES_SUITE:-bookworm}
