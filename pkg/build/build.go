@@ -187,7 +187,6 @@ func (b *Builder) build(ctx context.Context, j Job, ticket *ticket) (manifest *t
 	w.readable = sync.OnceValue(func() bool { return module.Readable(ctx, b.Run, j.Kernel.Suffix()) })
 	go func() {
 		w.inputs()
-		j.Kernel.KeepDigest() // without it, the next build reads the headers again
 		w.readable()
 	}()
 	defer func() {

@@ -106,6 +106,9 @@ func publish(stage *tree.Stage) error {
 
 func (w packing) stage(ctx context.Context, stage *tree.Stage) (*tree.Manifest, error) {
 	headers, fingerprint := w.inputs()
+	if w.StandsFor == nil {
+		w.Kernel.KeepDigest() // without it, the next build reads the headers again
+	}
 	m := &tree.Manifest{
 		Module: w.ID.Name, Version: w.ID.Version, Kernel: w.Kernel.Release, Arch: w.Kernel.Arch,
 		Built: w.Host.Now().UTC(), Compiler: w.tools.CC,
