@@ -70,7 +70,11 @@ func (t *table) faster(name string, ours, theirs figure, least float64) {
 
 // tell is a row without a target.
 func (t *table) tell(name string, ours, theirs figure) {
-	t.add(row{Name: name, Ratio: fmt.Sprintf("%.1fx", theirs.value/max(ours.value, 1e-9)), Target: "-", OK: true}, ours, theirs)
+	ratio := "-" // to nothing at all there is none
+	if ours.value > 0 {
+		ratio = fmt.Sprintf("%.1fx", theirs.value/ours.value)
+	}
+	t.add(row{Name: name, Ratio: ratio, Target: "-", OK: true}, ours, theirs)
 }
 
 // within is a row that wants ours to take at most so many times as much.
