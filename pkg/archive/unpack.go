@@ -67,10 +67,11 @@ type unpacker struct {
 
 	run    *system.Runner
 	root   *os.Root
-	in     *meter // the decompressed archive
-	made   int    // members and implied directories
-	used   int64  // bytes of files
-	parent string // a directory that is known not to be a link
+	in     *meter   // the decompressed archive
+	made   int      // members and implied directories
+	used   int64    // bytes of files
+	parent string   // a directory that is known not to be a link
+	here   *os.Root // the directory parent, open: to find it again for each file takes as long as writing one
 	dirs   []stamp
 }
 
@@ -191,6 +192,11 @@ func (u *unpacker) into(ctx context.Context, r io.Reader, dir string) error {
 		return err
 	}
 	defer root.Close()
+	defer func() {
+		if u.here != nil {
+			u.here.Close()
+		}
+	}()
 	u.root = root
 	raw := &meter{ctx: ctx, in: r, left: u.streamBytes()}
 	z, err := decompressor(ctx, u.run, bufio.NewReaderSize(raw, 64<<10))
@@ -350,8 +356,21 @@ func (u *unpacker) parents(name string) error {
 			return err
 		}
 	}
+	if u.here != nil {
+		u.here.Close()
+	}
+	var err error
 	u.parent = parent
-	return nil
+	u.here, err = u.root.OpenRoot(parent)
+	return err
+}
+
+// place is the open directory of a member, whose parents exist, and its name there.
+func (u *unpacker) place(name string) (*os.Root, string) {
+	if dir, base := path.Split(name); dir != "" {
+		return u.here, base
+	}
+	return u.root, name
 }
 
 // mkdir makes the directory name unless it exists.
@@ -386,10 +405,13 @@ func (u *unpacker) file(name string, h *tar.Header, data io.Reader, size int64) 
 		return refuse(name, "%d bytes make the archive larger than %d", size, u.bytes)
 	}
 	u.used += size
-	if err := u.makeRoom(name); err != nil {
-		return err
+	in, base := u.place(name)
+	f, err := in.OpenFile(base, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		if err = u.makeRoom(name); err == nil {
+			f, err = in.OpenFile(base, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		}
 	}
-	f, err := u.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -407,7 +429,7 @@ func (u *unpacker) file(name string, h *tar.Header, data io.Reader, size int64) 
 	if err := f.Close(); err != nil {
 		return err
 	}
-	return u.setTime(name, h.ModTime)
+	return setTime(in, base, h.ModTime)
 }
 
 // makeRoom deletes an earlier file of the same name.
@@ -466,18 +488,18 @@ func (u *unpacker) hardLink(name string, h *tar.Header) error {
 }
 
 // setTime sets a modification time, unless file systems cannot represent it.
-func (u *unpacker) setTime(name string, t time.Time) error {
+func setTime(in *os.Root, name string, t time.Time) error {
 	if t.Unix() < 0 || t.Unix() >= 1<<33 {
 		return nil
 	}
-	return u.root.Chtimes(name, t, t)
+	return in.Chtimes(name, t, t)
 }
 
 // finish sets the times of the directories, after the last change to their
 // content.
 func (u *unpacker) finish() error {
 	for _, d := range u.dirs {
-		if err := u.setTime(d.name, d.time); err != nil {
+		if err := setTime(u.root, d.name, d.time); err != nil {
 			return err
 		}
 	}
