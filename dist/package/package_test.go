@@ -26,9 +26,6 @@ var recipes = map[string]string{
 	"deb/postinst":                       "sh",
 	"deb/prerm":                          "sh",
 	"deb/postrm":                         "sh",
-	"rpm/post":                           "sh",
-	"rpm/preun":                          "sh",
-	"rpm/postun":                         "sh",
 	"../arch/PKGBUILD":                   "bash",
 	"../alpine/APKBUILD":                 "sh",
 	"../alpine/dkms.post-install":        "sh",
@@ -50,33 +47,55 @@ func run(t *testing.T, env []string, argv ...string) (string, int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-func TestSyntax(t *testing.T) {
+// scripts are the files of the recipes, and those that the spec file has in it,
+// with what reads them.
+func scripts(t *testing.T) map[string]string {
+	t.Helper()
+	found := map[string]string{}
 	for pattern, shell := range recipes {
-		need(t, shell)
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Errorf("%s: no such file", pattern)
 		}
 		for _, f := range files {
-			if out, code := run(t, nil, shell, "-n", f); code != 0 || out != "" {
-				t.Errorf("%s -n %s = %d, %q; want 0 and nothing", shell, f, code, out)
-			}
+			found[f] = shell
+		}
+	}
+	text, err := os.ReadFile("rpm/dkms.spec")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for section := range strings.SplitSeq(string(text), "\n%") {
+		head, body, _ := strings.Cut(section, "\n")
+		name, _, _ := strings.Cut(head, " ")
+		if slices.Contains([]string{"post", "preun", "postun"}, name) {
+			f := filepath.Join(dir, name)
+			write(t, f, body)
+			found[f] = "sh"
+		}
+	}
+	return found
+}
+
+func TestSyntax(t *testing.T) {
+	for f, shell := range scripts(t) {
+		need(t, shell)
+		if out, code := run(t, nil, shell, "-n", f); code != 0 || out != "" {
+			t.Errorf("%s -n %s = %d, %q; want 0 and nothing", shell, f, code, out)
 		}
 	}
 }
 
 func TestShellcheck(t *testing.T) {
 	need(t, "shellcheck")
-	for pattern, shell := range recipes {
-		files, _ := filepath.Glob(pattern)
-		for _, f := range files {
-			argv := []string{"shellcheck", "-x", "--source-path=../..", "-s", shell}
-			if filepath.Ext(f) == ".ebuild" {
-				argv = append(argv, "-e", "SC2034,SC2154,SC2086") // portage's variables
-			}
-			if out, code := run(t, nil, append(argv, f)...); code != 0 {
-				t.Errorf("%s:\n%s", f, out)
-			}
+	for f, shell := range scripts(t) {
+		argv := []string{"shellcheck", "-x", "--source-path=../..", "-s", shell}
+		if filepath.Ext(f) == ".ebuild" {
+			argv = append(argv, "-e", "SC2034,SC2154,SC2086") // portage's variables
+		}
+		if out, code := run(t, nil, append(argv, f)...); code != 0 {
+			t.Errorf("%s:\n%s", f, out)
 		}
 	}
 }
