@@ -258,11 +258,13 @@ test-packages: deb rpm
 	sh testscripts/packages.sh $(BIN)/dkms_$(VERSION)-$(RELEASE)_$$(dpkg --print-architecture).deb \
 		$(BIN)/dkms-$(VERSION)-$(RELEASE).$$(uname -m).rpm
 
-# rpm, dnf and zypper of Debian trixie.
-test-rpm: rpm
-	$(MAKE) rpm RPM_DISTRO=suse BIN=$(BIN)/suse
-	sh testscripts/packages/rpm.sh $(BIN)/dkms-$(VERSION)-$(RELEASE).$$(uname -m).rpm \
-		$(BIN)/suse/dkms-$(VERSION)-$(RELEASE).$$(uname -m).rpm
+# rpm, dnf and zypper of Debian trixie, and an upgrade to the next release.
+test-rpm:
+	for release in $(RELEASE) $(RELEASE).1; do \
+		$(MAKE) rpm RELEASE=$$release && $(MAKE) rpm RELEASE=$$release RPM_DISTRO=suse BIN=$(BIN)/suse || exit; \
+	done
+	sh testscripts/packages/rpm.sh $(foreach release,$(RELEASE) $(RELEASE).1,$(foreach bin,$(BIN) $(BIN)/suse,\
+		$(bin)/dkms-$(VERSION)-$(release).$$(uname -m).rpm))
 
 # makepkg and pacman of Debian trixie: what is committed as Arch's package, and
 # kernels and modules that come, go and break.

@@ -69,7 +69,7 @@ func scripts(t *testing.T) map[string]string {
 	for section := range strings.SplitSeq(string(text), "\n%") {
 		head, body, _ := strings.Cut(section, "\n")
 		name, _, _ := strings.Cut(head, " ")
-		if slices.Contains([]string{"post", "preun", "postun"}, name) {
+		if slices.Contains([]string{"post", "preun", "postun", "transfiletriggerin"}, name) {
 			f := filepath.Join(dir, name)
 			write(t, f, body)
 			found[f] = "sh"

@@ -101,13 +101,13 @@ func TestRPM(t *testing.T) {
 			t.Errorf("%q: owners and times are %q", distro, got)
 		}
 		scripts := query(t, file, "--scripts", "--filetriggers")
-		for _, want := range []string{"postinstall", "preuninstall", "postuninstall"} {
+		for _, want := range []string{"postinstall", "preuninstall", "postuninstall", "transfiletriggerin"} {
 			if !strings.Contains(scripts, want+" scriptlet (using /bin/sh)") {
 				t.Errorf("%q: the package has no script %s: %s", distro, want, scripts)
 			}
 		}
-		if strings.Contains(scripts, "%") {
-			t.Errorf("%q: a script has a macro: %s", distro, scripts)
+		if !strings.Contains(scripts, "(using /bin/sh) -- /usr/src\n") || strings.Contains(scripts, "%") {
+			t.Errorf("%q: the trigger is not for /usr/src, or a script has a macro: %s", distro, scripts)
 		}
 		sum, _ := run(t, nil, "sha256sum", program)
 		sum, _, _ = strings.Cut(sum, " ")

@@ -67,7 +67,8 @@ var phases = map[string]Verb{
 //   - 40-dkms.install add|remove VERSION ENTRY_DIR [IMAGE]: kernel-install(8).
 //   - --hook=apt, pacman, dnf or portage: what the package manager is about to do,
 //     before it does it; see [run.Transaction].
-//   - --hook=triggered: dpkg has done everything else, deb-triggers(5).
+//   - --hook=triggered: dpkg or rpm has done everything else, deb-triggers(5) and
+//     rpm's file triggers.
 //   - preinst.d/40-dkms.install VERSION IMAGE: Gentoo's installkernel(8), whose
 //     preinst means "modules are in place, build now", unlike Debian's.
 func Parse(argv0 string, args []string, env map[string]string) (Call, error) {
