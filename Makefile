@@ -226,7 +226,7 @@ bench:
 # Installs, a kernel upgrade and a purge by apt on whole kernels of three releases
 # of Debian, with the dkms of each release and with ours, in chroots below
 # /var/tmp/dkms-bench. BENCH_SUITES=sid is one of them.
-BENCH_SUITES = bookworm trixie sid
+BENCH_SUITES ?= bookworm trixie sid
 bench-full:
 	sh testscripts/setup.sh differential
 	mkdir -p $(BIN)
@@ -305,7 +305,7 @@ test-dnf: all
 
 # Debian's packages with modules, with Debian's dkms and with ours.
 # KERNELS_SUITES="bullseye trixie sid" are kernels from 5.10 to the newest.
-KERNELS_SUITES = bullseye trixie sid
+KERNELS_SUITES ?= bullseye trixie sid
 test-kernels: deb
 	set -e; for suite in $(KERNELS_SUITES); do \
 		PACKAGES_SUITE=$$suite sh testscripts/packages/kernels.sh \

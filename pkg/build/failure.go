@@ -39,8 +39,13 @@ func (w *work) unfit(code exit.Code, err error) error {
 }
 
 // blame returns the error of a failure: what failed, the reason as far as lines
-// of the log show it, and the path of the rest of the log.
+// of the log show it, and the path of the rest of the log. A build that could not
+// be isolated says nothing about the module.
 func (w *work) blame(code exit.Code, err error, lines []string) error {
+	if refused, ok := errors.AsType[*system.JailError](err); ok {
+		return exit.Errorf(code, "%s: kernel %s: the build could not be isolated: %w", w.ID, w.Kernel.Release, refused).
+			WithHint("BUILD_SANDBOX=no in /etc/dkms/%s.conf builds this module as root", w.ID.Name)
+	}
 	w.faulty = true
 	d := diagnose(append(lines, err.Error()), w.Kernel.Release, w.scratch.private != "")
 	if _, ended := errors.AsType[*stalled](err); ended {

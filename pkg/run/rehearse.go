@@ -143,15 +143,6 @@ func releaseOfHeaders(m *machine.Machine) ([]string, error) {
 	return nil, exit.Errorf(exit.NoHeaders, "%s does not say which kernel it is of", dir).WithHint("name it: -k RELEASE")
 }
 
-// trial says how a rehearsal is carried out.
-type trial struct {
-	// dir is the directory for the scratch machine and the logs of failures.
-	dir string
-	// dryRun builds nothing, and keep keeps what builds for the run that is
-	// rehearsed.
-	dryRun, keep bool
-}
-
 // rehearse runs an autoinstall of some versions for one kernel on a scratch
 // machine. If name is not empty, it is about that module only.
 func rehearse(ctx context.Context, m *machine.Machine, t tree.Target, name string, sources []brought, how trial) (Rehearsal, error) {
@@ -273,30 +264,6 @@ func rehearseOn(ctx context.Context, w *machine.Writer, sources []brought, t tre
 	return x, nil
 }
 
-// keepBuilds keeps what was built in isolation, so that the run that was rehearsed
-// need not build it again. What cannot be kept is built again.
-func (trial) keepBuilds(ctx context.Context, x *executor) {
-	for _, s := range x.plan.Steps {
-		sub := machine.Subject{ID: s.ID, Target: s.Target}
-		if c := x.confs[sub].Conf; s.Kind == plan.Build && x.results[sub].outcome == plan.Changed && x.builds.confines(c) && c.PostBuild == "" {
-			x.w.StandsFor.KeepRehearsed(ctx, x.w.Machine.Tree, s.ID, s.Target)
-		}
-	}
-}
-
-// keepLog keeps the log of a failed build, and names the log in the error.
-func keepLog(stage *machine.Machine, dir string, s machine.Subject, err error) error {
-	log := filepath.Join(dir, s.Name+"-"+s.Version+"-"+s.Kernel+".log")
-	if os.Rename(stage.Tree.ScratchLog(s.ID), log) != nil {
-		return err
-	}
-	text := err.Error()
-	for _, t := range []*tree.Tree{stage.Tree, stage.StandsFor} { // where a build that is not confined is seen, and where others are
-		text = strings.ReplaceAll(text, t.ScratchDir(s.ID)+"/", "")
-	}
-	return exit.Errorf(exit.Status(err), "%s", text).WithHint("the whole log is in %s", log)
-}
-
 // add adds the result of a module.
 func (r *Rehearsal) add(id tree.ID, state, reason string, err error) {
 	m := Rehearsed{Module: id.Name, Version: id.Version, State: state, Reason: reason, Hint: exit.Hint(err)}
@@ -329,6 +296,8 @@ func (r *Rehearsal) read(x *executor, dry bool) {
 		switch res := x.results[machine.Subject{ID: s.ID, Target: s.Target}]; {
 		case dry:
 			r.add(s.ID, untried, "", nil)
+		case isolationFailed(res.err):
+			r.add(s.ID, untried, res.err.Error(), nil)
 		case res.err != nil && x.builds.missesHeaders(x.w.Kernel(s.Target), x.confs[machine.Subject{ID: s.ID, Target: s.Target}].Conf, res.err):
 			r.add(s.ID, untried, "its makefile looks into "+x.w.Kernel(s.Target).ModuleDir()+", which is not there before the kernel is installed, except for a build in isolation", nil)
 		case res.err != nil:
@@ -337,6 +306,13 @@ func (r *Rehearsal) read(x *executor, dry bool) {
 			r.add(s.ID, succeeds, "", nil)
 		}
 	}
+}
+
+// isolationFailed tells whether a build has failed because it could not be
+// isolated.
+func isolationFailed(err error) bool {
+	_, ok := errors.AsType[*system.JailError](err)
+	return ok
 }
 
 // missesHeaders tells whether a build has failed because the headers are not yet
