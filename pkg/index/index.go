@@ -10,7 +10,6 @@ package index
 import (
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 )
 
@@ -81,9 +80,6 @@ type Result struct {
 // repairs both. The caller makes sure that nobody else changes the modules
 // meanwhile.
 func (t *Tree) Update() (*Result, error) {
-	// An update takes some 40 MB, most of it until it ends: looking for what can
-	// be freed meanwhile would cost a tenth of the time.
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	c, err := t.plan()
 	if err != nil {
 		return nil, err
