@@ -26,6 +26,9 @@ func (w packing) takeRehearsed(ctx context.Context) (*tree.Manifest, error) {
 	if _, fingerprint := w.inputs(); w.Anew || w.Conf.PostBuild != "" || fingerprint != m.Fingerprint {
 		return nil, nil
 	}
+	if len(m.Files) != len(w.records) {
+		return nil, nil // BUILD_OPTIONAL has left some out, which has to be said
+	}
 	modules := filepath.Join(dir, "module")
 	w.records = nil
 	for _, f := range m.Files {
