@@ -33,8 +33,8 @@ func (w *work) seen(text string) string {
 	return w.final.Replace(text)
 }
 
-// aside is the part of a rehearsal that has its things somewhere else than the
-// build that it stands for.
+// aside is the part of a build that shows the tree and the headers of a rehearsal at
+// the paths of the real ones.
 type aside struct{ *work }
 
 // place prepares what the commands of a rehearsal see at another path.

@@ -121,8 +121,8 @@ type work struct {
 	// lend says that only root can read the headers, so that they are lent to
 	// the build user.
 	lend bool
-	// placed is what a rehearsal sees at another path than it has, and final
-	// replaces the path that such a thing has by the one where it is seen.
+	// placed are the directories that the commands of a rehearsal see at the paths of
+	// a real build, and final replaces the paths of the rehearsal by those.
 	placed []system.Mount
 	final  *strings.Replacer
 	// faulty says that a command of the package has failed.
@@ -187,11 +187,8 @@ func (b *Builder) build(ctx context.Context, j Job, ticket *ticket) (manifest *t
 	w.readable = sync.OnceValue(func() bool { return module.Readable(ctx, b.Run, j.Kernel.Suffix()) })
 	go func() {
 		w.inputs()
-		w.readable()
-	}()
-	defer func() {
-		if b.Tree.DropRehearsed(j.ID, j.target()) != nil {
-			b.Pool.needsSweep.Store(true)
+		if b.StandsFor == nil { // a rehearsal compresses nothing
+			w.readable()
 		}
 	}()
 	if manifest, err = (packing{w}).takeRehearsed(ctx); manifest != nil || err != nil {
@@ -237,13 +234,7 @@ func (b *Builder) build(ctx context.Context, j Job, ticket *ticket) (manifest *t
 			return nil, err
 		}
 	}
-	if manifest, err = w.keep(ctx); err != nil {
-		return nil, err
-	}
-	if err := w.keepLog(ctx); err != nil {
-		b.Report.Warnf("%s: the build log could not be kept: %v", j.ID, err)
-	}
-	return manifest, nil
+	return packing{w}.finish(ctx)
 }
 
 // takeSources records the state of the sources, so that later runs can tell

@@ -17,6 +17,18 @@ import (
 // maxModule bounds how many bytes of a built file are read.
 const maxModule = 512 << 20
 
+// finish keeps the build and its log.
+func (w packing) finish(ctx context.Context) (*tree.Manifest, error) {
+	manifest, err := w.keep(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.keepLog(ctx); err != nil {
+		w.Report.Warnf("%s: the build log could not be kept: %v", w.ID, err)
+	}
+	return manifest, nil
+}
+
 // keep finishes the modules, moves them into the tree and runs POST_BUILD,
 // which finds them there. If POST_BUILD fails, the package does not consider
 // the build finished: the tree gets its earlier content back.
@@ -125,9 +137,10 @@ func (w packing) stage(ctx context.Context, stage *tree.Stage) (*tree.Manifest, 
 			return nil, err
 		}
 	}
-	if w.format = w.Kernel.Suffix(); w.StandsFor != nil {
-		w.format = module.None
-	} else if !w.readable() {
+	if w.StandsFor == nil {
+		w.format = w.Kernel.Suffix()
+	}
+	if w.format != module.None && !w.readable() {
 		w.Report.Warnf("%s: kernel %s has its modules compressed by %s, which the module tools of this system cannot read; leaving this one uncompressed",
 			w.ID, w.Kernel.Release, w.format)
 		w.format = module.None

@@ -15,14 +15,14 @@ import (
 // compressed. A nil manifest says that the build has to be made.
 func (w packing) takeRehearsed(ctx context.Context) (*tree.Manifest, error) {
 	dir, m, done := w.Tree.TakeRehearsed(w.ID, w.target())
-	if m == nil {
-		return nil, nil
-	}
 	defer func() {
 		if done() != nil {
 			w.Pool.needsSweep.Store(true)
 		}
 	}()
+	if m == nil {
+		return nil, nil
+	}
 	if _, fingerprint := w.inputs(); w.Anew || w.Conf.PostBuild != "" || fingerprint != m.Fingerprint {
 		return nil, nil
 	}
@@ -43,12 +43,5 @@ func (w packing) takeRehearsed(ctx context.Context) (*tree.Manifest, error) {
 		w.Taken()
 	}
 	w.scratch = &scratch{dir: modules, real: modules, log: filepath.Join(dir, "log", "make.log")}
-	manifest, err := w.keep(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := w.keepLog(ctx); err != nil {
-		w.Report.Warnf("%s: the build log could not be kept: %v", w.ID, err)
-	}
-	return manifest, nil
+	return w.finish(ctx)
 }

@@ -121,6 +121,7 @@ func (k *Kernel) KeepDigest() error {
 	return system.WriteFile(k.note, []byte(text), 0o644)
 }
 
+// noted is the content of the file that keeps the digest, or "".
 func (k *Kernel) noted() string {
 	text, _ := system.ReadRegular(k.note, maxWord)
 	return string(text)
@@ -135,12 +136,10 @@ func (k *Kernel) digestHeaders() digested {
 		}
 	})
 	d := digested{state: fmt.Sprintf("%016x", state.Sum64())}
-	if k.note != "" {
-		was, sum, _ := strings.Cut(strings.TrimSuffix(k.noted(), "\n"), " ")
-		if was == d.state && len(sum) == hex.EncodedLen(sha256.Size) {
-			d.sum = sum
-			return d
-		}
+	was, sum, _ := strings.Cut(strings.TrimSuffix(k.noted(), "\n"), " ")
+	if was == d.state && len(sum) == hex.EncodedLen(sha256.Size) {
+		d.sum = sum
+		return d
 	}
 	h := sha256.New()
 	k.eachHeader(func(base, path string) { hashHeader(h, base, path) })

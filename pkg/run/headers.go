@@ -264,7 +264,7 @@ func (u *unpacked) includes(makefile string) (lost []string, err error) {
 		return lost, nil
 	}
 	packed := filepath.Join(filepath.Dir(makefile), build.PackedMakefile)
-	if !system.IsFile(packed) { // an earlier round has changed it
+	if !system.IsFile(packed) { // otherwise the makefile was changed before
 		if err := os.Rename(makefile, packed); err != nil {
 			return nil, err
 		}

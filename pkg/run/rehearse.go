@@ -168,7 +168,7 @@ func rehearse(ctx context.Context, m *machine.Machine, t tree.Target, name strin
 			err = x.run(ctx)
 		}
 		if how.keep {
-			how.keepBuilds(context.WithoutCancel(ctx), x)
+			keepBuilds(context.WithoutCancel(ctx), x)
 		}
 	}
 	err = errors.Join(w.Close(ctx, err), os.RemoveAll(stage.Tree.Dir()))

@@ -23,7 +23,7 @@ type trial struct {
 
 // keepBuilds keeps what was built in isolation, so that the run that was rehearsed
 // need not build it again. What cannot be kept is built again.
-func (trial) keepBuilds(ctx context.Context, x *executor) {
+func keepBuilds(ctx context.Context, x *executor) {
 	for _, s := range x.plan.Steps {
 		sub := machine.Subject{ID: s.ID, Target: s.Target}
 		if c := x.confs[sub].Conf; s.Kind == plan.Build && x.results[sub].outcome == plan.Changed && x.builds.confines(c) && c.PostBuild == "" {

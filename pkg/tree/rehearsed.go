@@ -36,33 +36,31 @@ func (t *Tree) rehearsed() map[string]Target {
 
 // TakeRehearsed takes the rehearsed build of a version for a target out of the
 // rehearsed builds: it serves once. It has the layout of a build, with modules that
-// are neither signed nor compressed. The caller deletes it by done, and calls
-// DropRehearsed in any case. m is nil if there is none.
+// are neither signed nor compressed. m is nil if there is none that can serve. The
+// caller calls done in any case, which deletes what was taken out.
 func (t *Writer) TakeRehearsed(id ID, k Target) (dir string, m *Manifest, done func() error) {
-	from := t.rehearsedDir(id, k)
+	from, out := t.rehearsedDir(id, k), ""
+	done = func() error { return errors.Join(os.RemoveAll(out), dropRehearsed(from)) }
 	if !system.IsDir(from) {
-		return "", nil, nil
+		return "", nil, done
 	}
 	out, err := os.MkdirTemp(t.dir, StagePrefix)
-	if err != nil {
-		return "", nil, nil
+	if err == nil {
+		dir = filepath.Join(out, filepath.Base(from))
+		err = os.Rename(from, dir)
 	}
-	done = func() error { return os.RemoveAll(out) }
-	dir = filepath.Join(out, filepath.Base(from))
-	if err = os.Rename(from, dir); err == nil {
+	if err == nil {
 		m, err = manifestIn(dir, id, k)
 	}
 	if err != nil || m == nil || m.Unfinished || len(m.Files) == 0 {
-		done()
-		return "", nil, nil
+		return "", nil, done
 	}
 	return dir, m, done
 }
 
-// DropRehearsed deletes a rehearsed build that was not taken, and the directory of
-// all of them if it is empty then.
-func (t *Writer) DropRehearsed(id ID, k Target) error {
-	dir := t.rehearsedDir(id, k)
+// dropRehearsed deletes a rehearsed build, if it is still in its place, and the
+// directory of all of them if that is empty then.
+func dropRehearsed(dir string) error {
 	err := os.RemoveAll(dir)
 	if all := os.Remove(filepath.Dir(dir)); !isGone(all) && !errors.Is(all, syscall.ENOTEMPTY) {
 		err = errors.Join(err, all)
