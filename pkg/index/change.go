@@ -46,6 +46,7 @@ func (p place) compare(q place) int {
 type change struct {
 	tree    *Tree
 	old     *loaded
+	walked  *walker
 	modules []fresh
 	// now maps each module of the old index to its position in the new one, or
 	// -1.

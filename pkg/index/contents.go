@@ -55,52 +55,46 @@ const (
 type written struct {
 	name string // the part behind "modules."
 	data []byte
+	kept bool // says that the file is right as it is, and has no data here
 }
 
 // render returns the files of an index, in the order in which depmod writes
-// them.
-func (c *contents) render(like map[string]string) []written {
-	var depBin, aliasBin, symbolBin []byte
+// them. size tells how long they are about.
+func (c *contents) render(size func(name string) int) []written {
+	alias, aliasBin := written{name: "alias", kept: c.keepAliases}, written{name: "alias.bin", kept: c.keepAliases}
+	symbols, symbolBin := written{name: "symbols", kept: c.keepSymbols}, written{name: "symbols.bin", kept: c.keepSymbols}
+	dep, depBin := written{name: "dep"}, written{name: "dep.bin"}
 	names := c.moduleNames()
-	trie := func(to *[]byte, list []owned, values []string, name string) {
-		*to = buildTrie(list, values, c.layout(), len(like[name]))
+	trie := func(to *written, list []owned, values []string) {
+		to.data = buildTrie(list, values, c.layout(), size(to.name))
 	}
-	var alias, symbols []byte
 	var others sync.WaitGroup
 	others.Go(func() {
-		if c.keepAliases {
-			alias, aliasBin = asBytes(like["alias"]), asBytes(like["alias.bin"])
-			return
+		if !c.keepAliases {
+			alias.data = c.text(aliasHead, func(m *entryOf) string { return m.aliases })
+			trie(&aliasBin, c.aliases, names)
 		}
-		alias = c.text(aliasHead, func(m *entryOf) string { return m.aliases })
-		trie(&aliasBin, c.aliases, names, "alias.bin")
 	})
 	others.Go(func() {
-		if c.keepSymbols {
-			symbols, symbolBin = asBytes(like["symbols"]), asBytes(like["symbols.bin"])
-			return
+		if !c.keepSymbols {
+			symbols.data = c.symbolLines(size("symbols"))
+			trie(&symbolBin, c.symbols, names)
 		}
-		symbols = c.symbolLines(len(like["symbols"]))
-		trie(&symbolBin, c.symbols, names, "symbols.bin")
 	})
-	dep, lines := c.dependencies(len(like["dep"]))
-	trie(&depBin, c.names, lines, "dep.bin")
+	var lines []string
+	dep.data, lines = c.dependencies(size("dep"))
+	trie(&depBin, c.names, lines)
 	others.Wait()
-	list := []written{
-		{"dep", dep}, {"dep.bin", depBin},
-		{"alias", alias}, {"alias.bin", aliasBin},
-		{"softdep", c.text(softdepHead, func(m *entryOf) string { return m.softdeps })},
-	}
+	list := []written{dep, depBin, alias, aliasBin,
+		{name: "softdep", data: c.text(softdepHead, func(m *entryOf) string { return m.softdeps })}}
 	if c.depmod.Version >= weakdeps {
-		list = append(list, written{"weakdep", c.text(weakdepHead, func(m *entryOf) string { return m.weakdeps })})
+		list = append(list, written{name: "weakdep", data: c.text(weakdepHead, func(m *entryOf) string { return m.weakdeps })})
 	}
 	devname := c.text(devnameHead, func(m *entryOf) string { return m.node })
 	if len(devname) == len(devnameHead) {
 		devname = nil
 	}
-	return append(list,
-		written{"symbols", symbols}, written{"symbols.bin", symbolBin},
-		written{"devname", devname})
+	return append(list, symbols, symbolBin, written{name: "devname", data: devname})
 }
 
 func (c *contents) layout() layout { return layout(c.depmod.Version >= nodeFirst) }
@@ -133,9 +127,6 @@ func (c *contents) dependencies(size int) ([]byte, []string) {
 
 // asString returns bytes that nobody changes any more as a string.
 func asString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
-
-// asBytes returns a string as bytes that nobody may change.
-func asBytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
 func (c *contents) text(head string, of func(*entryOf) string) []byte {
 	size := len(head)

@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +17,9 @@ type Depmod struct {
 	// Suffixes are the suffixes of the files that depmod treats as modules.
 	Suffixes []string
 }
+
+// String is the version, and the suffixes, with blanks between them.
+func (d Depmod) String() string { return fmt.Sprint(d.Version, " ", strings.Join(d.Suffixes, " ")) }
 
 // The versions of kmod whose index format is known.
 const (

@@ -24,9 +24,15 @@ type Tree struct {
 	// Depmod describes the depmod program that Update takes the place of. It is
 	// called only if all files of an index exist.
 	Depmod func() (Depmod, error)
+	// Program identifies the file of that program, or is "". While it is the same,
+	// Depmod is not called for an index that has a note.
+	Program string
 	// Read is the index as it was read some time before, or nil. If its files
 	// have changed since, Update reads them again.
 	Read *Ahead
+	// Note is the path of a file in which Update keeps what it has proven, or "".
+	// As long as the index is the same, the next Update proves and reads less.
+	Note string
 }
 
 // Ahead is an index that is read ahead of an update, which then takes less time.
@@ -88,7 +94,11 @@ func (t *Tree) Update() (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.result(), c.old.replace(now.render(c.old.files))
+	if err := c.old.replace(now.render(c.old.size)); err != nil {
+		return nil, err
+	}
+	t.note(c.old, c.walked)
+	return c.result(), nil
 }
 
 // together does several things at once, since somebody waits for an update, and
@@ -114,15 +124,11 @@ func (t *Tree) plan() (*change, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []file
-	err = together(parse, func() (err error) {
-		found, err = t.walk(old)
-		return err
-	})
-	if err != nil {
+	w := t.walker(old)
+	if err := together(parse, w.walk); err != nil {
 		return nil, err
 	}
-	winners, err := t.winners(found)
+	winners, err := t.winners(w.list)
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +136,7 @@ func (t *Tree) plan() (*change, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.walked = w
 	return c, c.settle()
 }
 

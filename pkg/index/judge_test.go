@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"dkms/pkg/module"
 )
 
@@ -34,9 +36,9 @@ type machine struct {
 
 // tally is what was seen.
 type tally struct {
-	sequences, steps, updated, judged, files, differences int
-	reasons                                               map[string]int
-	ours, theirs                                          time.Duration
+	sequences, steps, updated, noted, judged, files, differences int
+	reasons                                                      map[string]int
+	ours, theirs                                                 time.Duration
 }
 
 func (m *machine) String() string {
@@ -86,6 +88,7 @@ func (m *machine) prepare(t testing.TB) {
 	check(t, err)
 	m.tree.Depmod = func() (Depmod, error) { return m.depmodIs, nil }
 	m.tree.Dir = path.Join(m.base("ours"), "lib/modules", m.release)
+	m.tree.Note = m.base("note")
 	m.aside = m.base("aside")
 	check(t, os.MkdirAll(m.aside, 0o755))
 	m.prepareJudge(t)
@@ -119,6 +122,9 @@ func (m *machine) prepareJudge(t testing.TB) {
 func (m *machine) step(t testing.TB, what string, last bool) {
 	t.Helper()
 	m.tally.steps++
+	if old, err := m.tree.open(); err == nil && old.noted != nil {
+		m.tally.noted++
+	}
 	before := m.snapshot(t, m.tree.Dir)
 	cpu := processTime()
 	res, err := m.tree.Update()
@@ -201,10 +207,28 @@ func (m *machine) sequence(t testing.TB, steps int) {
 			m.tree.Read = m.tree.Ahead()
 			m.tree.Read.Start()
 		} // else it may be an index of some steps before
+		if m.rand.IntN(6) == 0 {
+			os.Remove(m.tree.Note)
+		}
 		for range 1 + m.rand.IntN(3) {
 			what = append(what, m.operation(t))
 		}
+		m.find(t)
 		m.step(t, fmt.Sprintf("%d.%d: %s", m.tally.sequences, m.tally.steps, strings.Join(what, ", ")), i == steps-1)
+	}
+}
+
+// find looks for files by names, as an installation does.
+func (m *machine) find(t testing.TB) {
+	t.Helper()
+	names := []string{"test-1", "test-2", "nest-1", "nest-2", "absent"}
+	for range 3 {
+		name, _, _ := module.ParseSuffix(m.pick(m.intree))
+		names = append(names, name)
+	}
+	plain := Tree{Dir: m.tree.Dir}
+	if got, want := m.tree.Files(names), plain.Files(names); !slices.Equal(got, want) {
+		t.Errorf("Files(%q) = %q; the directories have %q", names, got, want)
 	}
 }
 
@@ -213,15 +237,17 @@ func (m *machine) sequence(t testing.TB, steps int) {
 func (m *machine) tick(t testing.TB) {
 	t.Helper()
 	clock := m.base("clock")
-	for {
+	timeOf := func(file string) int64 {
+		st, err := os.Stat(file)
+		check(t, err)
+		return st.Sys().(*syscall.Stat_t).Ctim.Nano()
+	}
+	check(t, os.WriteFile(clock, nil, 0o644))
+	before := max(timeOf(clock), timeOf(filepath.Join(m.tree.Dir, "modules.devname")))
+	var coarse unix.Timespec
+	for timeOf(clock) <= before || coarse.Nano() <= before {
 		check(t, os.WriteFile(clock, nil, 0o644))
-		now, err := os.Stat(clock)
-		check(t, err)
-		index, err := os.Stat(filepath.Join(m.tree.Dir, "modules.devname"))
-		check(t, err)
-		if now.Sys().(*syscall.Stat_t).Ctim.Nano() > index.Sys().(*syscall.Stat_t).Ctim.Nano() {
-			return
-		}
+		check(t, unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &coarse))
 	}
 }
 
@@ -231,7 +257,7 @@ func (m *machine) pick(list []string) string { return list[m.rand.IntN(len(list)
 func (m *machine) operation(t testing.TB) string {
 	t.Helper()
 	installed := m.installed()
-	switch n := m.rand.IntN(20); {
+	switch n := m.rand.IntN(24); {
 	case n < 8 || len(installed) == 0:
 		return m.install(t, fmt.Sprintf("test-%d", m.rand.IntN(14)), m.driver())
 	case n < 11:
@@ -251,6 +277,8 @@ func (m *machine) operation(t testing.TB) string {
 		return m.displace(t)
 	case n < 18:
 		return m.putBack(t)
+	case n < 22:
+		return m.nest(t)
 	default: // a symbol of the kernel from somebody else
 		d := m.driverOf()
 		d.imports = nil // which could close a circle, and depmod would write nothing
@@ -351,6 +379,33 @@ func (m *machine) putBack(t testing.TB) string {
 	return "put back " + file
 }
 
+// nest changes one of two directories that have modules in a directory of
+// theirs, or gives each the name of the other.
+func (m *machine) nest(t testing.TB) string {
+	t.Helper()
+	path := func(name string) string { return filepath.Join(m.tree.Dir, "updates", name) }
+	here := m.pick([]string{"one", "two"})
+	name := m.pick([]string{"nest-1", "nest-2", "nest-3"})
+	switch m.rand.IntN(5) {
+	case 0:
+		check(t, os.RemoveAll(path(here)))
+		return "remove updates/" + here
+	case 1, 2:
+		temp := filepath.Join(m.aside, "..", "swapped")
+		for _, p := range [][2]string{{path("one"), temp}, {path("two"), path("one")}, {temp, path("two")}} {
+			if err := os.Rename(p[0], p[1]); err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+		}
+		return "swap updates/one and updates/two"
+	}
+	for _, dir := range []string{"one", "two"} {
+		os.Remove(path(dir + "/deep/" + name + ".ko"))
+	}
+	put(t, path(here+"/deep/"+name+".ko"), m.driver())
+	return "install updates/" + here + "/deep/" + name
+}
+
 // report prints what was seen.
 func (m *machine) report(t testing.TB) {
 	t.Helper()
@@ -358,12 +413,15 @@ func (m *machine) report(t testing.TB) {
 		t.Logf("left to depmod %d times: %s", m.tally.reasons[reason], reason)
 	}
 	y := m.tally
-	fmt.Printf("%v: %d sequences, %d steps, %d of them by update, judged %d times, %d files compared, %d differences\n",
-		m, y.sequences, y.steps, y.updated, y.judged, y.files, y.differences)
+	fmt.Printf("%v: %d sequences, %d steps, %d of them by update, %d with a note, judged %d times, %d files compared, %d differences\n",
+		m, y.sequences, y.steps, y.updated, y.noted, y.judged, y.files, y.differences)
 	if y.updated > 0 {
 		fmt.Printf("%v: processor time of an update %v, of depmod %v, ratio %.1f\n", m,
 			(y.ours / time.Duration(y.updated)).Round(time.Millisecond/10), (y.theirs / time.Duration(max(y.judged, 1))).Round(time.Millisecond/10),
 			float64(y.theirs)/float64(max(y.judged, 1))/(float64(y.ours)/float64(y.updated)))
+	}
+	if y.noted*3 < y.steps {
+		t.Errorf("only %d of %d steps had a note", y.noted, y.steps)
 	}
 	if y.updated*2 < y.steps {
 		t.Errorf("only %d of %d steps were updates", y.updated, y.steps)

@@ -16,10 +16,14 @@ const maxFile = 64 << 20
 // loaded is an index as it is on disk.
 type loaded struct {
 	contents
-	dir    string
-	files  map[string]string
-	seen   map[string]unix.Stat_t // the files before they were read; empty for one that was missing
-	made   stamp
+	dir   string
+	files map[string]string
+	seen  map[string]unix.Stat_t // the files before they were read; empty for one that is missing
+	wrote map[string]unix.Stat_t // the files that replace wrote, before they got their names
+	made  stamp
+	// noted is what the note says about these files, or nil. Files that it has
+	// proven are read when they are needed.
+	noted  *noted
 	byName map[string]int
 	places []place        // of modules
 	order  map[string]int // maps each line of modules.order to its number
@@ -29,35 +33,93 @@ type loaded struct {
 	reduced, pushed [][]int
 }
 
-// kernelLists are the lists that come with a kernel.
-var kernelLists = []string{"order", "builtin", "builtin.modinfo"}
+var (
+	// kernelLists are the lists that come with a kernel.
+	kernelLists = []string{"order", "builtin", "builtin.modinfo"}
+	// builtinFiles are what depmod makes of those lists alone.
+	builtinFiles = []string{"builtin.bin", "builtin.alias.bin"}
+	// textFiles and binFiles change with the modules.
+	textFiles = []string{"dep", "alias", "softdep", "weakdep", "symbols", "devname"}
+	binFiles  = []string{"dep.bin", "alias.bin", "symbols.bin"}
+
+	changing   = slices.Concat(textFiles, binFiles)
+	indexFiles = slices.Concat(kernelLists, builtinFiles, changing)
+)
 
 // open reads the index. An index that lacks a file comes from another version
 // of depmod, and one that is older than the kernel's own lists describes other
 // modules; neither can be updated.
 func (t *Tree) open() (*loaded, error) {
-	l := &loaded{dir: t.Dir, files: map[string]string{}, seen: map[string]unix.Stat_t{}, made: stamp{oldest: 1<<63 - 1}}
-	for _, name := range slices.Concat(kernelLists, []string{"dep.bin", "alias.bin", "symbols.bin", "builtin.alias.bin"}) {
-		if !system.IsFile(l.path(name)) {
+	l := &loaded{dir: t.Dir, files: map[string]string{}, seen: map[string]unix.Stat_t{}}
+	l.look()
+	for _, name := range indexFiles {
+		st := l.seen[name]
+		if st.Mode&unix.S_IFMT != unix.S_IFREG && (st.Ino != 0 || name != "weakdep") { // which depmod has since version 33
 			return nil, doubt("modules.%s is missing", name)
 		}
 	}
-	err := together(func() (err error) {
-		l.depmod, err = t.Depmod()
-		return err
-	}, l.readAll)
-	if err != nil {
+	l.date()
+	if err := together(func() error { return l.recall(t) }, func() error { return l.readAll(textFiles) }); err != nil {
 		return nil, err
 	}
 	if _, has := l.files["weakdep"]; has != (l.depmod.Version >= weakdeps) {
 		return nil, doubt("modules.weakdep is not as depmod %d leaves it", l.depmod.Version)
 	}
-	return l, l.inputs()
+	if l.noted == nil {
+		if err := l.prove(); err != nil {
+			return nil, err
+		}
+	}
+	return l, l.readOrder()
 }
 
-// readAll reads the files that change with the modules.
-func (l *loaded) readAll() error {
-	for _, name := range []string{"dep", "dep.bin", "alias", "alias.bin", "softdep", "weakdep", "symbols", "symbols.bin", "devname"} {
+// look looks at the files, of which those that come with the kernel may be links.
+func (l *loaded) look() {
+	for _, name := range indexFiles {
+		var st unix.Stat_t
+		if slices.Contains(kernelLists, name) {
+			unix.Stat(l.path(name), &st)
+		} else {
+			unix.Lstat(l.path(name), &st)
+		}
+		l.seen[name] = st
+	}
+}
+
+// date sets when the index was written. Both times of a file matter: a change of
+// owner or mode makes Ctim new, and a copy of the tree makes Mtim old.
+func (l *loaded) date() {
+	l.made = stamp{oldest: 1<<63 - 1}
+	for _, name := range changing {
+		if st := l.seen[name]; st.Ino != 0 {
+			at := min(st.Ctim.Nano(), st.Mtim.Nano())
+			l.made.oldest, l.made.newest = min(l.made.oldest, at), max(l.made.newest, at, st.Ctim.Nano())
+		}
+	}
+}
+
+// recall reads the note about the files, and asks depmod what it is unless the
+// note says that.
+func (l *loaded) recall(t *Tree) (err error) {
+	l.noted = readNote(t.Note, l.state())
+	if l.noted != nil && t.Program != "" && l.noted.program == t.Program {
+		l.depmod = l.noted.depmod
+		return nil
+	}
+	if l.depmod, err = t.Depmod(); err != nil {
+		return err
+	}
+	if l.noted != nil && l.noted.depmod.String() != l.depmod.String() {
+		l.noted = nil
+	}
+	return nil
+}
+
+// size is the size of a file, in bytes.
+func (l *loaded) size(name string) int { return int(l.seen[name].Size) }
+
+func (l *loaded) readAll(names []string) error {
+	for _, name := range names {
 		if err := l.read(name); err != nil {
 			return err
 		}
@@ -65,61 +127,38 @@ func (l *loaded) readAll() error {
 	return nil
 }
 
-// unchanged tells whether the files are still those that were read.
+// unchanged tells whether the files are still those that were seen.
 func (l *loaded) unchanged() bool {
-	for name, was := range l.seen {
-		var st unix.Stat_t
-		unix.Stat(l.path(name), &st) // leaves it empty, as for a file that was missing
-		if st.Ino != was.Ino || st.Size != was.Size || st.Mtim != was.Mtim || st.Ctim != was.Ctim {
-			return false
-		}
-	}
-	return true
+	now := &loaded{dir: l.dir, seen: map[string]unix.Stat_t{}}
+	now.look()
+	return !slices.ContainsFunc(indexFiles, func(name string) bool { return !same(now.seen[name], l.seen[name]) })
+}
+
+func same(a, b unix.Stat_t) bool {
+	return a.Ino == b.Ino && a.Size == b.Size && a.Mtim == b.Mtim && a.Ctim == b.Ctim
 }
 
 func (l *loaded) path(name string) string { return filepath.Join(l.dir, "modules."+name) }
 
+// read reads a file, unless it was read before or is missing.
 func (l *loaded) read(name string) error {
-	var st unix.Stat_t
-	err := unix.Lstat(l.path(name), &st)
-	if name == "weakdep" && err == unix.ENOENT {
-		l.seen[name] = unix.Stat_t{}
-		return nil // as depmod leaves it before version 33
+	if _, have := l.files[name]; have || l.seen[name].Ino == 0 {
+		return nil
 	}
-	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return doubt("modules.%s is missing", name)
-	}
-	// Both times matter: a change of owner or mode makes Ctim new, and a copy
-	// of the tree makes Mtim old.
-	at := min(st.Ctim.Nano(), st.Mtim.Nano())
-	l.made.oldest, l.made.newest = min(l.made.oldest, at), max(l.made.newest, at, st.Ctim.Nano())
-	l.seen[name] = st
 	data, err := system.ReadRegular(l.path(name), maxFile)
 	l.files[name] = asString(data)
 	return err
 }
 
-// stat looks at a file that comes with the kernel.
-func (l *loaded) stat(name string) (st unix.Stat_t, err error) {
-	err = unix.Stat(l.path(name), &st)
-	l.seen[name] = st
-	return st, err
-}
-
-// inputs checks the lists that come with the kernel, and the files that depmod
-// makes from those lists alone.
-func (l *loaded) inputs() error {
+// prove reads the other files of the index and checks them against the lists that
+// come with the kernel.
+func (l *loaded) prove() error {
 	for _, name := range kernelLists {
-		st, err := l.stat(name)
-		if err != nil {
-			return doubt("modules.%s is missing", name)
-		}
-		if st.Ctim.Nano() >= l.made.oldest {
+		if st := l.seen[name]; st.Ctim.Nano() >= l.made.oldest {
 			return doubt("modules.%s is newer than the index", name)
 		}
 	}
-	for _, name := range []string{"builtin.bin", "builtin.alias.bin"} {
-		l.stat(name) // reading fails for the same reason
+	for _, name := range builtinFiles {
 		data, err := system.ReadRegular(l.path(name), maxFile)
 		if err != nil {
 			return doubt("modules.%s is missing", name)
@@ -130,6 +169,10 @@ func (l *loaded) inputs() error {
 			return doubt("modules.%s is not as depmod %d leaves it", name, l.depmod.Version)
 		}
 	}
+	return l.readAll(binFiles)
+}
+
+func (l *loaded) readOrder() error {
 	data, err := system.ReadRegular(l.path("order"), maxFile)
 	if err != nil {
 		return err

@@ -33,6 +33,9 @@ func (c *change) contents() (*contents, error) {
 	slices.SortFunc(names, byKey)
 	now.names = c.merge(c.old.names, names, func(m int) bool { return c.now[m] < 0 }, byKey)
 	now.keepAliases, now.keepSymbols = c.same(len(aliases) == 0)
+	if err := c.old.readLists(!now.keepAliases, !now.keepSymbols); err != nil {
+		return nil, err
+	}
 	if !now.keepAliases {
 		slices.SortFunc(aliases, byKey)
 		now.aliases = c.merge(c.old.aliases, aliases, c.touched, byKey)
@@ -44,19 +47,17 @@ func (c *change) contents() (*contents, error) {
 }
 
 // same tells whether the aliases and the symbols of the new index are those of
-// the old one, given whether no changed module has aliases. Modules that move
-// to another position change the numbers in all binary indexes.
+// the old one, given whether no changed module has aliases. A module that moves
+// to another position takes its aliases and symbols along: their numbers change.
 func (c *change) same(noneAdded bool) (aliases, symbols bool) {
 	aliases, symbols = noneAdded, len(c.owners) == 0
-	for i, now := range c.now {
-		if now >= 0 && now != i {
-			return false, false
-		}
-		if c.touched(i) && c.old.modules[i].aliases != "" {
+	moved := func(m int) bool { return c.now[m] >= 0 && c.now[m] != m }
+	for i := range c.now {
+		if (moved(i) || c.touched(i)) && c.old.modules[i].aliases != "" {
 			aliases = false
 		}
 	}
-	return aliases, symbols
+	return aliases, symbols && !slices.ContainsFunc(c.old.symbolText, func(s owned) bool { return moved(s.module) })
 }
 
 // symbols sets the symbols of the new index: those of the old index whose owner

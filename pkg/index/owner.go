@@ -51,13 +51,13 @@ func (c *change) owner(symbol string) int {
 
 // owner returns the module that owned a symbol in the old index, or -1.
 func (l *loaded) owner(symbol string) int {
-	at, ok := slices.BinarySearchFunc(l.symbols, symbol, func(o owned, s string) int {
-		return strings.Compare(o.key[len(symbolPrefix):], s)
+	at, ok := slices.BinarySearchFunc(l.symbolText, symbol, func(o owned, s string) int {
+		return byBucket(o.key[len(symbolPrefix):], s, symbolBuckets)
 	})
 	if !ok {
 		return -1
 	}
-	return l.symbols[at].module
+	return l.symbolText[at].module
 }
 
 // proveOwners makes sure, for each symbol whose owner may have changed, that

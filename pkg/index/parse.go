@@ -3,6 +3,7 @@ package index
 import (
 	"hash/maphash"
 	"math/bits"
+	"slices"
 	"strings"
 )
 
@@ -79,17 +80,25 @@ func (l *loaded) parseDep(text string) error {
 			l.modules[i].deps = append(l.modules[i].deps, d)
 		}
 	}
-	listed := newMembers()
+	l.names = make([]owned, n)
+	for i, m := range l.modules {
+		l.names[i] = owned{m.name, i}
+	}
+	slices.SortFunc(l.names, byKey)
+	listed := l.newMembers()
 	for i, m := range l.modules {
 		listed.add(m.name, i)
 	}
-	var err error
-	l.names, err = l.binary("dep.bin", lines, listed)
+	_, err := l.binary("dep.bin", lines, listed)
 	return err
 }
 
-// binary reads a binary index, which must have the same members as its text.
+// binary reads a binary index, which must have the same members as its text. One
+// that was proven before is not read.
 func (l *loaded) binary(name string, values []string, text *members) ([]owned, error) {
+	if text == nil {
+		return nil, nil
+	}
 	list, ok := readTrie(l.files[name], values, l.layout(), text.n)
 	read := members{seed: text.seed}
 	for _, o := range list {
@@ -102,16 +111,27 @@ func (l *loaded) binary(name string, values []string, text *members) ([]owned, e
 }
 
 // members adds up the members of a list in any order. Lists of equal sums have
-// the same members: the seed is random, so that nobody can make others fit.
+// the same members: the seed is random, so that nobody can make others fit. A nil
+// one adds up nothing.
 type members struct {
 	seed maphash.Seed
 	sum  uint64
 	n    int
 }
 
-func newMembers() *members { return &members{seed: maphash.MakeSeed()} }
+// newMembers is nil where a note says that the lists are equal.
+func (l *loaded) newMembers() *members {
+	if l.noted != nil {
+		return nil
+	}
+	return &members{seed: maphash.MakeSeed()}
+}
 
-func (t *members) add(key string, module int) { t.addHash(maphash.String(t.seed, key), module) }
+func (t *members) add(key string, module int) {
+	if t != nil {
+		t.addHash(maphash.String(t.seed, key), module)
+	}
+}
 
 func (t *members) addHash(key uint64, module int) {
 	high, low := bits.Mul64(key^uint64(module)*0x9e3779b97f4a7c15, 0xd6e8feb86659fd93)
@@ -163,7 +183,7 @@ func (l *loaded) parseAliases(names []string) (err error) {
 	if !ok {
 		return doubt("modules.alias has an unknown first line")
 	}
-	listed, buf := newMembers(), make([]byte, 0, 1024)
+	listed, buf := l.newMembers(), make([]byte, 0, 1024)
 	at, start, end, current := cursor{modules: l.modules}, 0, 0, -1
 	for line := range strings.Lines(text) {
 		space := strings.LastIndexByte(line, ' ')
@@ -179,6 +199,9 @@ func (l *loaded) parseAliases(names []string) (err error) {
 		}
 		end += len(line)
 		l.modules[m].aliases = text[start:end]
+		if listed == nil {
+			continue
+		}
 		if key, ok := appendAliasKey(buf, line[len("alias "):space]); ok {
 			listed.addHash(maphash.Bytes(listed.seed, key), m)
 		}
@@ -187,12 +210,34 @@ func (l *loaded) parseAliases(names []string) (err error) {
 	return err
 }
 
+// readLists reads the binary indexes of aliases and symbols, as far as they are
+// needed and were not read before.
+func (l *loaded) readLists(aliases, symbols bool) error {
+	for _, p := range []struct {
+		wanted bool
+		name   string
+		list   *[]owned
+	}{{aliases, "alias.bin", &l.aliases}, {symbols, "symbols.bin", &l.symbols}} {
+		if !p.wanted || *p.list != nil {
+			continue
+		}
+		if err := l.read(p.name); err != nil {
+			return err
+		}
+		var ok bool
+		if *p.list, ok = readTrie(l.files[p.name], l.moduleNames(), l.layout(), len(l.symbolText)); !ok {
+			return doubt("modules.%s is not what depmod makes of the rest of the index", p.name)
+		}
+	}
+	return nil
+}
+
 func (l *loaded) parseSymbols(names []string) (err error) {
 	text, ok := strings.CutPrefix(l.files["symbols"], symbolHead)
 	if !ok {
 		return doubt("modules.symbols has an unknown first line")
 	}
-	listed := newMembers()
+	listed := l.newMembers()
 	l.symbolText = make([]owned, 0, strings.Count(text, "\n"))
 	for line := range strings.Lines(text) {
 		rest, ok := strings.CutPrefix(line, "alias ")

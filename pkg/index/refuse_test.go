@@ -76,6 +76,7 @@ func TestUnprovenIsRefused(t *testing.T) {
 	} {
 		t.Run(c.reason, func(t *testing.T) {
 			m := base.copy(t)
+			m.update(t)
 			m.tick(t)
 			m.tree.Read = m.tree.Ahead()
 			check(t, m.tree.Read.parse())
@@ -98,9 +99,18 @@ func (m *machine) copy(t testing.TB) *machine {
 	c := *m
 	c.work = inMemory(t)
 	c.tree.Dir = filepath.Join(c.base("ours"), "lib/modules", m.release)
+	c.tree.Note = c.base("note")
 	check(t, os.CopyFS(c.tree.Dir, os.DirFS(m.tree.Dir)))
 	c.depmod(t, "ours")
 	return &c
+}
+
+// update brings the index up to date, which leaves a note.
+func (m *machine) update(t testing.TB) {
+	t.Helper()
+	m.tick(t)
+	_, err := m.tree.Update()
+	check(t, err)
 }
 
 func (m *machine) file(name string) string { return filepath.Join(m.tree.Dir, name) }
@@ -201,10 +211,14 @@ func (m *machine) crash(t testing.TB, renamed int) {
 	now, err := c.contents()
 	check(t, err)
 	groups := map[string]int{"dep": 0, "dep.bin": 0, "alias": 1, "alias.bin": 1, "symbols": 2, "symbols.bin": 2}
-	for _, f := range now.render(c.old.files) {
+	for _, f := range now.render(c.old.size) {
 		group, ok := groups[f.name]
 		if !ok {
 			group = 3
+		}
+		if f.kept {
+			f.data, err = os.ReadFile(c.old.path(f.name))
+			check(t, err)
 		}
 		if renamed&(1<<group) != 0 {
 			check(t, os.WriteFile(c.old.path(f.name)+".new", f.data, 0o644))

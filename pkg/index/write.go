@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -26,7 +27,7 @@ func (l *loaded) replace(files []written) error {
 	}()
 	var stage []func() error
 	for i, f := range files {
-		if i > 0 && string(f.data) == l.files[f.name] {
+		if f.kept || i > 0 && string(f.data) == l.files[f.name] {
 			continue
 		}
 		stage = append(stage, func() (err error) { // at once, because a file system syncs several files like one
@@ -42,13 +43,32 @@ func (l *loaded) replace(files []written) error {
 	if err := l.checkClock(staged[0]); err != nil {
 		return err
 	}
+	l.wrote = map[string]unix.Stat_t{}
 	for i, f := range files {
+		was := l.seen[f.name]
+		if staged[i] != "" {
+			if err := unix.Lstat(staged[i], &was); err != nil {
+				return &os.PathError{Op: "stat", Path: staged[i], Err: err}
+			}
+		}
+		l.wrote[f.name] = was
 		if err := l.put(staged[i], f.name); err != nil {
 			return err
 		}
 		staged[i] = ""
 	}
 	return system.SyncDir(l.dir)
+}
+
+// has tells whether the files of the index are those that replace wrote.
+func (l *loaded) has(now map[string]unix.Stat_t) bool {
+	return !slices.ContainsFunc(indexFiles, func(name string) bool {
+		was, changing := l.wrote[name]
+		if !changing {
+			return !same(now[name], l.seen[name])
+		}
+		return now[name].Ino != was.Ino || now[name].Size != was.Size
+	})
 }
 
 func (l *loaded) put(tmp, name string) error {

@@ -9,6 +9,7 @@ import (
 	"dkms/pkg/index"
 	"dkms/pkg/kernel"
 	"dkms/pkg/system"
+	"dkms/pkg/tree"
 )
 
 // Depmod updates the module indexes of a kernel, without the depmod program
@@ -59,8 +60,7 @@ func (in *Installer) ReadIndex(ctx context.Context, k *kernel.Kernel) (start fun
 	if in.DepmodProgram {
 		return func() {}
 	}
-	tree := in.index(ctx, k)
-	ahead := tree.Ahead()
+	ahead := in.index(ctx, k).Ahead()
 	in.ahead = map[string]*index.Ahead{k.Release: ahead}
 	return ahead.Start
 }
@@ -68,7 +68,8 @@ func (in *Installer) ReadIndex(ctx context.Context, k *kernel.Kernel) (start fun
 func (in *Installer) index(ctx context.Context, k *kernel.Kernel) *index.Tree {
 	return &index.Tree{
 		Dir: k.ModuleDir(), Config: depmodConfig, Symvers: filepath.Join(k.ModuleDir(), "build", "Module.symvers"),
-		Depmod: func() (index.Depmod, error) { return index.ProbeDepmod(ctx, in.Run) },
+		Depmod: func() (index.Depmod, error) { return index.ProbeDepmod(ctx, in.Run) }, Program: in.Run.Identify("depmod"),
+		Read: in.ahead[k.Release], Note: in.Tree.IndexNote(tree.Target{Kernel: k.Release, Arch: k.Arch}),
 	}
 }
 
@@ -78,10 +79,8 @@ func (in *Installer) updateIndex(ctx context.Context, k *kernel.Kernel) bool {
 	if in.DepmodProgram {
 		return false
 	}
-	tree := in.index(ctx, k)
-	tree.Read = in.ahead[k.Release]
+	res, err := in.index(ctx, k).Update()
 	delete(in.ahead, k.Release)
-	res, err := tree.Update()
 	switch {
 	case err == nil:
 		in.Report.Detailf("kernel %s: the module index is brought up to date: %d of %d modules are new or changed, %d are gone",

@@ -130,7 +130,7 @@ func (in *Installer) Install(ctx context.Context, s *Set) error {
 	if err != nil {
 		return err
 	}
-	present := scan(s.Kernel.ModuleDir())
+	present := in.present(ctx, s.Kernel, parts)
 	if parts, err = in.acceptable(s, parts, present); err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func (in *Installer) Restore(ctx context.Context, id tree.ID, k *kernel.Kernel, 
 	if err != nil {
 		return err
 	}
-	return in.put(ctx, s, parts, scan(k.ModuleDir()))
+	return in.put(ctx, s, parts, in.present(ctx, k, parts))
 }
 
 // restored are the files of a build that are to be installed again.

@@ -1,11 +1,13 @@
 package install
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"dkms/pkg/kernel"
 	"dkms/pkg/module"
 	"dkms/pkg/tree"
 	"dkms/pkg/version"
@@ -16,14 +18,25 @@ type files map[string][]string
 
 // scan lists every module file below dir. It leaves out links: a link is an
 // installation by symlink_modules, or a weak link.
-func scan(dir string) files {
+func scan(dir string) files { return byModule(module.Files(dir)) }
+
+func byModule(paths []string) files {
 	list := files{}
-	for _, path := range module.Files(dir) {
+	for _, path := range paths {
 		if name, _, _ := module.ParseSuffix(path); !strings.HasPrefix(name, ".") {
 			list[name] = append(list[name], path)
 		}
 	}
 	return list
+}
+
+// present is [scan] for the modules that are to be installed.
+func (in *Installer) present(ctx context.Context, k *kernel.Kernel, parts []part) files {
+	var names []string
+	for _, p := range parts {
+		names = append(names, p.record.DestName)
+	}
+	return byModule(in.index(ctx, k).Files(names))
 }
 
 // refuse returns why a module must not be installed over what the kernel has,

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // ErrNoProgram is what an error wraps that names a program that is not there.
@@ -39,6 +40,22 @@ func (r *Runner) Stat(path string) (fs.FileInfo, error) { return r.tools.stat(pa
 // ELFMachine is the machine of a program, or EM_NONE if it is not there or no
 // ELF file.
 func (r *Runner) ELFMachine(path string) elf.Machine { return r.tools.elfMachine(path) }
+
+// Identify identifies the file of the program name by its path, inode, size and
+// times. It is "" for a program that is not there or is a script, since what a script
+// does depends on other files, too.
+func (r *Runner) Identify(name string) string {
+	path, err := r.Find(name)
+	if err != nil || r.ELFMachine(path) == elf.EM_NONE {
+		return ""
+	}
+	info, err := r.Stat(path)
+	if err != nil {
+		return ""
+	}
+	st := info.Sys().(*syscall.Stat_t)
+	return fmt.Sprint(path, " ", st.Ino, " ", st.Size, " ", st.Mtim.Nano(), " ", st.Ctim.Nano())
+}
 
 // Share makes files and directories of the system visible to the programs,
 // which otherwise see only their own if [Host].Tools has others than the system.

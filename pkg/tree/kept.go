@@ -74,6 +74,11 @@ func (t *Tree) HeadersNote(k Target) string {
 	return filepath.Join(t.dir, ".headers-"+k.Kernel+"-"+k.Arch)
 }
 
+// IndexNote is the path of what is known about the module index of a target.
+func (t *Tree) IndexNote(k Target) string {
+	return filepath.Join(t.dir, ".index-"+k.Kernel+"-"+k.Arch)
+}
+
 // KeptTargets lists the targets with previous or rehearsed builds.
 func (t *Tree) KeptTargets() (list []Target) {
 	for _, dir := range system.Glob(t.dir, keptName+"/*/*/*") {
@@ -115,13 +120,14 @@ func (t *Writer) pruneKept(name string, k Target) {
 }
 
 // DropKept deletes the previous and the rehearsed builds for a target whose kernel
-// goes, and what is known about its headers and initramfs images.
+// goes, and what is known about its headers, module index and initramfs images.
 func (t *Writer) DropKept(k Target) error {
 	if err := k.Check(); err != nil {
 		return err
 	}
 	os.Remove(t.ImagesNote(k))
 	os.Remove(t.HeadersNote(k))
+	os.Remove(t.IndexNote(k))
 	var err error
 	for dir, of := range t.rehearsed() {
 		if of == k {

@@ -59,7 +59,8 @@ func (m *machine) snapshot() (snapshot, error) {
 // ours tells the hidden files that our dkms adds and the original passes over.
 func ours(d fs.DirEntry) bool {
 	return slices.Contains([]string{".manifest.json", ".log", ".lock", ".lock1", ".history", ".kept", ".rehearsed", ".restored"}, d.Name()) ||
-		strings.HasPrefix(d.Name(), ".failure-") || strings.HasPrefix(d.Name(), ".held-") || strings.HasPrefix(d.Name(), ".headers-")
+		strings.HasPrefix(d.Name(), ".failure-") || strings.HasPrefix(d.Name(), ".held-") || strings.HasPrefix(d.Name(), ".headers-") ||
+		strings.HasPrefix(d.Name(), ".index-")
 }
 
 func describe(path string, d fs.DirEntry) (string, error) {

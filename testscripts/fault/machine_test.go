@@ -276,8 +276,8 @@ func (m *machine) picture() string {
 				// What was interrupted is on record as such, and nothing depends on it.
 			case strings.HasPrefix(d.Name(), ".failure-"), d.Name() == ".log", strings.Contains(rel, "/.log/"):
 				// What failed once is remembered, and nothing depends on it.
-			case strings.HasPrefix(rel, "var/lib/dkms/.headers-"):
-				// It only saves time, and is made by the next build.
+			case strings.HasPrefix(rel, "var/lib/dkms/.headers-"), strings.HasPrefix(rel, "var/lib/dkms/.index-"):
+				// They only save time, and are made by the next run.
 			case d.IsDir() && strings.HasPrefix(rel, "var/lib/dkms/") && d.Name() == "build":
 				// What is in it counts.
 			case err == nil:
