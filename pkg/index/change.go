@@ -46,7 +46,7 @@ func (p place) compare(q place) int {
 type change struct {
 	tree    *Tree
 	old     *loaded
-	walked  *walker
+	walked  *walker // which found the modules
 	modules []fresh
 	// now maps each module of the old index to its position in the new one, or
 	// -1.

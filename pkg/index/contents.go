@@ -59,7 +59,7 @@ type written struct {
 }
 
 // render returns the files of an index, in the order in which depmod writes
-// them. size tells how long they are about.
+// them. size tells how long a file was before, which its data will be about.
 func (c *contents) render(size func(name string) int) []written {
 	alias, aliasBin := written{name: "alias", kept: c.keepAliases}, written{name: "alias.bin", kept: c.keepAliases}
 	symbols, symbolBin := written{name: "symbols", kept: c.keepSymbols}, written{name: "symbols.bin", kept: c.keepSymbols}

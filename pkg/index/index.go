@@ -24,9 +24,9 @@ type Tree struct {
 	// Depmod describes the depmod program that Update takes the place of. It is
 	// called only if all files of an index exist.
 	Depmod func() (Depmod, error)
-	// Program identifies the file of that program, or is "". While it is the same,
-	// Depmod is not called for an index that has a note.
-	Program string
+	// Program, unless it is nil, identifies the file of that program, or returns "".
+	// While the file is the same, Depmod is not called for an index that has a note.
+	Program func() string
 	// Read is the index as it was read some time before, or nil. If its files
 	// have changed since, Update reads them again.
 	Read *Ahead

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,6 +22,8 @@ type loaded struct {
 	seen  map[string]unix.Stat_t // the files before they were read; empty for one that is missing
 	wrote map[string]unix.Stat_t // the files that replace wrote, before they got their names
 	made  stamp
+	// program identifies the depmod program, as it was before it was asked.
+	program string
 	// noted is what the note says about these files, or nil. Files that it has
 	// proven are read when they are needed.
 	noted  *noted
@@ -50,8 +53,7 @@ var (
 // of depmod, and one that is older than the kernel's own lists describes other
 // modules; neither can be updated.
 func (t *Tree) open() (*loaded, error) {
-	l := &loaded{dir: t.Dir, files: map[string]string{}, seen: map[string]unix.Stat_t{}}
-	l.look()
+	l := &loaded{dir: t.Dir, files: map[string]string{}, seen: look(t.Dir)}
 	for _, name := range indexFiles {
 		st := l.seen[name]
 		if st.Mode&unix.S_IFMT != unix.S_IFREG && (st.Ino != 0 || name != "weakdep") { // which depmod has since version 33
@@ -73,17 +75,20 @@ func (t *Tree) open() (*loaded, error) {
 	return l, l.readOrder()
 }
 
-// look looks at the files, of which those that come with the kernel may be links.
-func (l *loaded) look() {
+// look looks at the files of the index in dir, of which those that come with the
+// kernel may be links.
+func look(dir string) map[string]unix.Stat_t {
+	seen := make(map[string]unix.Stat_t, len(indexFiles))
 	for _, name := range indexFiles {
 		var st unix.Stat_t
 		if slices.Contains(kernelLists, name) {
-			unix.Stat(l.path(name), &st)
+			unix.Stat(pathIn(dir, name), &st)
 		} else {
-			unix.Lstat(l.path(name), &st)
+			unix.Lstat(pathIn(dir, name), &st)
 		}
-		l.seen[name] = st
+		seen[name] = st
 	}
+	return seen
 }
 
 // date sets when the index was written. Both times of a file matter: a change of
@@ -101,8 +106,11 @@ func (l *loaded) date() {
 // recall reads the note about the files, and asks depmod what it is unless the
 // note says that.
 func (l *loaded) recall(t *Tree) (err error) {
-	l.noted = readNote(t.Note, l.state())
-	if l.noted != nil && t.Program != "" && l.noted.program == t.Program {
+	l.noted = readNote(t.Note, stateOf(l.seen))
+	if t.Program != nil {
+		l.program = t.Program()
+	}
+	if l.noted != nil && l.program != "" && l.noted.program == l.program {
 		l.depmod = l.noted.depmod
 		return nil
 	}
@@ -129,16 +137,16 @@ func (l *loaded) readAll(names []string) error {
 
 // unchanged tells whether the files are still those that were seen.
 func (l *loaded) unchanged() bool {
-	now := &loaded{dir: l.dir, seen: map[string]unix.Stat_t{}}
-	now.look()
-	return !slices.ContainsFunc(indexFiles, func(name string) bool { return !same(now.seen[name], l.seen[name]) })
+	return maps.EqualFunc(look(l.dir), l.seen, same)
 }
 
 func same(a, b unix.Stat_t) bool {
 	return a.Ino == b.Ino && a.Size == b.Size && a.Mtim == b.Mtim && a.Ctim == b.Ctim
 }
 
-func (l *loaded) path(name string) string { return filepath.Join(l.dir, "modules."+name) }
+func (l *loaded) path(name string) string { return pathIn(l.dir, name) }
+
+func pathIn(dir, name string) string { return filepath.Join(dir, "modules."+name) }
 
 // read reads a file, unless it was read before or is missing.
 func (l *loaded) read(name string) error {

@@ -22,7 +22,7 @@ import (
 // every directory of the tree. The files of the index are known by their inode,
 // size and times, the entries of a directory by its time.
 type noted struct {
-	state   string // see [loaded.state]
+	state   string // see [stateOf]
 	program string // the identity of the depmod program
 	depmod  Depmod
 	// walked is when the walk of the tree began, in nanoseconds. What is newer
@@ -129,11 +129,11 @@ func readNote(file, state string) *noted {
 	return n
 }
 
-// state identifies the files of an index.
-func (l *loaded) state() string {
+// stateOf identifies the files of an index.
+func stateOf(seen map[string]unix.Stat_t) string {
 	var text strings.Builder
 	for _, name := range indexFiles {
-		st := l.seen[name]
+		st := seen[name]
 		fmt.Fprint(&text, name, " ", st.Ino, " ", st.Size, " ", st.Mtim.Nano(), " ", st.Ctim.Nano(), " ")
 	}
 	return text.String()
@@ -145,13 +145,12 @@ func (t *Tree) note(old *loaded, w *walker) {
 	if t.Note == "" {
 		return
 	}
-	now := &loaded{dir: old.dir, seen: map[string]unix.Stat_t{}}
-	now.look()
-	if !w.complete() || !old.has(now.seen) {
+	now := look(old.dir)
+	if !w.complete() || !old.has(now) {
 		os.Remove(t.Note)
 		return
 	}
-	n := &noted{state: now.state(), program: t.Program, depmod: old.depmod, walked: w.began, dirs: w.found}
+	n := &noted{state: stateOf(now), program: old.program, depmod: old.depmod, walked: w.began, dirs: w.found}
 	temp := filepath.Join(filepath.Dir(t.Note), system.StagePrefix+filepath.Base(t.Note))
 	if os.WriteFile(temp, []byte(n.String()), 0o644) != nil || os.Rename(temp, t.Note) != nil {
 		os.Remove(temp)

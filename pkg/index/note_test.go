@@ -172,7 +172,7 @@ func TestNoteOfDepmod(t *testing.T) {
 		{"", is.Version, 1, true}, // a program that is not identified is asked each time
 		{"third", is.Version - 1, 1, false},
 	} {
-		asked, is.Version, m.tree.Program = 0, c.version, c.program
+		asked, is.Version, m.tree.Program = 0, c.version, func() string { return c.program }
 		m.tick(t)
 		old, err := m.tree.open()
 		if asked != c.asked || err == nil && (old.noted != nil) != c.noted || err != nil && c.noted {
@@ -181,5 +181,23 @@ func TestNoteOfDepmod(t *testing.T) {
 		if c.version == m.depmodIs.Version {
 			m.update(t)
 		}
+	}
+}
+
+// TestNoteOfReplacedDepmod has depmod replaced while an index is updated: the note
+// is about the one that was asked.
+func TestNoteOfReplacedDepmod(t *testing.T) {
+	m := newSmall(t)
+	program, asked := "before", 0
+	m.tree.Program = func() string { return program }
+	m.tree.Depmod = func() (Depmod, error) {
+		asked++
+		program = "after"
+		return m.depmodIs, nil
+	}
+	m.update(t)
+	m.tick(t)
+	if _, err := m.tree.open(); err != nil || asked != 2 {
+		t.Errorf("depmod was asked %d times; want 2; %v", asked, err)
 	}
 }

@@ -140,7 +140,7 @@ type reading struct {
 func (r *reading) read() error {
 	how, known := unix.O_RDONLY, r.known[r.rel]
 	if known != nil {
-		how = unix.O_PATH // in a quarter of the time
+		how = unix.O_PATH // which is enough to ask for its times
 	}
 	fd, err := unix.Openat(r.top, "./"+r.rel, how|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -203,7 +203,7 @@ func (r *reading) list(fd int, timesOnly bool) (err error) {
 			r.has.others = append(r.has.others, e.Name)
 		case r.isModule(e.Name):
 			r.has.files = append(r.has.files, e.Name)
-		case isUnread(e.Name):
+		case module.IsFileName(e.Name):
 			r.has.unread = append(r.has.unread, e.Name)
 		}
 	}
@@ -212,15 +212,6 @@ func (r *reading) list(fd int, timesOnly bool) (err error) {
 
 func (w *walker) isModule(name string) bool {
 	return slices.ContainsFunc(w.suffixes, func(s string) bool { return strings.HasSuffix(name, s) })
-}
-
-// isUnread tells whether a file that depmod passes over has the name of a module.
-func isUnread(name string) bool {
-	if !strings.Contains(name, ".ko.") {
-		return false
-	}
-	_, _, ok := module.ParseSuffix(name)
-	return ok
 }
 
 // changed reports whether rel may be newer than the index. A change between the

@@ -68,8 +68,9 @@ func (in *Installer) ReadIndex(ctx context.Context, k *kernel.Kernel) (start fun
 func (in *Installer) index(ctx context.Context, k *kernel.Kernel) *index.Tree {
 	return &index.Tree{
 		Dir: k.ModuleDir(), Config: depmodConfig, Symvers: filepath.Join(k.ModuleDir(), "build", "Module.symvers"),
-		Depmod: func() (index.Depmod, error) { return index.ProbeDepmod(ctx, in.Run) }, Program: in.Run.Identify("depmod"),
-		Read: in.ahead[k.Release], Note: in.Tree.IndexNote(tree.Target{Kernel: k.Release, Arch: k.Arch}),
+		Depmod:  func() (index.Depmod, error) { return index.ProbeDepmod(ctx, in.Run) },
+		Program: func() string { return in.Run.Identify("depmod") },
+		Read:    in.ahead[k.Release], Note: in.Tree.IndexNote(tree.Target{Kernel: k.Release, Arch: k.Arch}),
 	}
 }
 

@@ -34,7 +34,7 @@ func (f *finder) below(dir string) []string {
 			here = new([]string)
 			parts = append(parts, sub, here)
 			others.Go(func() { *sub = f.below(path) })
-		case e.Kind == unix.DT_REG && isModule(e.Name):
+		case e.Kind == unix.DT_REG && IsFileName(e.Name):
 			*here = append(*here, path)
 		}
 	}
@@ -46,7 +46,9 @@ func (f *finder) below(dir string) []string {
 	return list
 }
 
-func isModule(name string) bool {
+// IsFileName tells whether a file has the name of a module, with any suffix that
+// [ParseSuffix] knows.
+func IsFileName(name string) bool {
 	if !strings.Contains(name, ".ko") {
 		return false
 	}
